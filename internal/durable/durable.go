@@ -1,0 +1,117 @@
+// Package durable writes small files so that a crash, a full disk or a pulled plug leaves either the old
+// contents or the new ones, and never a mixture.
+//
+// Every write takes the same four steps: a temporary name in the same directory, write, fsync, then one atomic
+// step (rename or link) and an fsync of the directory. A temporary name begins with TempPrefix; whoever lists a
+// directory written by this package skips such names, and may delete them when no writer is active.
+//
+// The promise is that of a local POSIX file system: rename(2) and link(2) are atomic, and fsync reaches the disk.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// TempPrefix begins the name of every unfinished file.
+const TempPrefix = "_tmp-"
+
+// WriteFile replaces path by a file with exactly these bytes and permission bits, or leaves it as it was.
+// The directory must exist. A symbolic link at path is replaced, not followed.
+func WriteFile(path string, data []byte, perm os.FileMode) error {
+	temp, err := writeTemp(path, data, perm)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		os.Remove(temp)
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// CreateExclusive makes a new file that is complete from the first moment it can be seen. When path is taken,
+// whatever it is, the error wraps os.ErrExist and path is untouched.
+func CreateExclusive(path string, data []byte, perm os.FileMode) error {
+	temp, err := writeTemp(path, data, perm)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	if err := os.Link(temp, path); err != nil {
+		return pathError(err, "create", path)
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes the names in a directory durable: what was created, renamed or removed in it stays so.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// MkdirAll is os.MkdirAll with every directory that it makes durable in its parent.
+func MkdirAll(dir string, perm os.FileMode) error {
+	info, err := os.Stat(dir)
+	if err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := MkdirAll(parent, perm); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, perm); err != nil {
+		if info, again := os.Stat(dir); again == nil && info.IsDir() {
+			return nil // another writer made it meanwhile
+		}
+		return err
+	}
+	return SyncDir(parent)
+}
+
+// CreateTemp opens a new unfinished file in dir, with mode 0600 and a name that begins with TempPrefix.
+func CreateTemp(dir string) (*os.File, error) { return os.CreateTemp(dir, TempPrefix+"*") }
+
+func writeTemp(path string, data []byte, perm os.FileMode) (string, error) {
+	f, err := CreateTemp(filepath.Dir(path))
+	if err != nil {
+		return "", pathError(err, "create", path)
+	}
+	n, err := f.Write(data)
+	if err == nil && n < len(data) {
+		err = io.ErrShortWrite
+	}
+	if err == nil {
+		err = f.Chmod(perm)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", fmt.Errorf("write %s: %w", path, err)
+	}
+	return f.Name(), nil
+}
+
+// pathError tells an operator the name that was wanted, not the temporary one.
+func pathError(err error, op, path string) error {
+	var path2 *fs.PathError
+	if errors.As(err, &path2) {
+		err = path2.Err
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		err = link.Err
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}
