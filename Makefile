@@ -1,0 +1,87 @@
+# Kitchen: what can be made. Needs Go, make and git; `make race` a C compiler too.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+CACHE   := $(CURDIR)/.cache
+TOOLS   := $(CACHE)/bin
+FUZZTIME ?= 1m
+
+# Without a home directory Go has no place for its caches: they go into .cache then.
+ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export HOME       := $(CACHE)/home
+export GOPATH     ?= $(CACHE)/gopath
+export GOMODCACHE ?= $(CACHE)/mod
+export GOCACHE    ?= $(CACHE)/build
+export GOFLAGS    := $(GOFLAGS) -modcacherw
+$(shell mkdir -p $(CACHE)/home)
+endif
+
+# The foreign programs that the tests run: an S3 server and sigstore's cosign.
+export KITCHEN_TEST_S3SERVER := $(TOOLS)/s3server
+export KITCHEN_TEST_COSIGN   := $(TOOLS)/cosign
+TESTSERVER := internal/testserver
+TEST_PROGRAMS := $(TOOLS)/s3server $(TOOLS)/cosign
+
+# Packages that are quick enough for the race detector in every CI run.
+RACE ?= ./manifest/... ./keys/... ./internal/... ./publisher/... ./fetcher/...
+
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/kitchen
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kitchen ./cmd/kitchen
+
+.PHONY: test
+test: vet test-programs ## run all tests, a real S3 server and the real cosign included
+	go test -timeout 15m $(TESTFLAGS) ./...
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+.PHONY: test-programs
+test-programs: $(TEST_PROGRAMS) # the S3 server and cosign, built once into .cache/bin
+	@echo "tests run with $(KITCHEN_TEST_S3SERVER) and $(KITCHEN_TEST_COSIGN)"
+
+$(TOOLS)/s3server: $(wildcard $(TESTSERVER)/*.go $(TESTSERVER)/s3server/*.go) $(TESTSERVER)/go.mod $(TESTSERVER)/go.sum
+	@echo "building the S3 test server, once"
+	go -C $(TESTSERVER) build -o $@ ./s3server
+
+$(TOOLS)/cosign: $(TESTSERVER)/go.mod $(TESTSERVER)/go.sum
+	@echo "building cosign, once; this takes minutes"
+	go -C $(TESTSERVER) build -o $@ github.com/sigstore/cosign/v2/cmd/cosign
+
+.PHONY: race
+race: test-programs ## run the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) $(RACE)
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@echo "gofmt -l ."; out=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	go vet ./...
+	go -C internal/tools build -o $(TOOLS)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(TOOLS)/staticcheck ./...
+
+.PHONY: demo
+demo: build ## play the whole story in a temporary directory, explained
+	@KITCHEN=bin/kitchen sh testdata/demo/demo.sh
+
+.PHONY: bench
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (default 1m)
+	@set -e; for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "fuzzing $$package $$target for $(FUZZTIME)"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin .cache

@@ -1,0 +1,80 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+)
+
+// What went wrong, for errors.Is. Every error of a store wraps at most one of them.
+var (
+	ErrNotFound    = errors.New("no such object")
+	ErrForbidden   = errors.New("access denied")
+	ErrUnavailable = errors.New("store out of reach")
+	ErrExists      = errors.New("exists with other content")
+	ErrConflict    = errors.New("changed by another writer")
+	ErrTooLarge    = errors.New("larger than allowed")
+	ErrNotModified = errors.New("not modified")
+	ErrUnsupported = errors.New("not supported by this store")
+)
+
+// Error is one failed operation on one object.
+type Error struct {
+	Op    string // open, stat, create, swap, list, …
+	Key   string // "" when the store as a whole is meant
+	Store string // its URL, without a password
+	Right string // with ErrForbidden: the right that seems to be missing, e.g. "s3:PutObject" or "write permission on /srv/kitchen"
+	Err   error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Key != "" {
+		b.WriteString(" " + e.Key)
+	}
+	if e.Store != "" {
+		fmt.Fprintf(&b, " (%s)", e.Store)
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
+	if e.Right != "" {
+		fmt.Fprintf(&b, " (needs %s)", e.Right)
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says in one sentence what to try, or "" where the error says it all.
+func (e *Error) Hint() string {
+	switch {
+	case errors.Is(e.Err, context.Canceled):
+		return ""
+	case errors.Is(e.Err, syscall.ENOSPC), errors.Is(e.Err, syscall.EDQUOT):
+		return "free some space, then run the same command again; nothing half-written is visible"
+	case errors.Is(e.Err, ErrForbidden) && e.Right == "s3:GetObject":
+		return "grant s3:GetObject to these credentials; without s3:ListBucket an object that is absent is refused like this, too"
+	case errors.Is(e.Err, ErrForbidden):
+		if e.Right == "" {
+			return "check the credentials, and that they may reach this store"
+		}
+		return "grant " + e.Right + " to these credentials, or use others"
+	case errors.Is(e.Err, ErrUnavailable):
+		return "check the store's address, the network and, over TLS, the certificate authority (SSL_CERT_FILE, AWS_CA_BUNDLE); then run the same command again"
+	case errors.Is(e.Err, ErrNotFound) && e.Key == "":
+		return "check the store's address; `kitchen init` makes a new catalog"
+	case errors.Is(e.Err, ErrNotFound):
+		return "check the store's address: this object is not in it"
+	case errors.Is(e.Err, ErrExists):
+		return "an immutable object with other content has this name; nothing was changed"
+	case errors.Is(e.Err, ErrConflict):
+		return "somebody else wrote at the same moment; run the same command again"
+	case errors.Is(e.Err, ErrTooLarge):
+		return "the object is larger than its kind may be; it is not what it says it is"
+	case errors.Is(e.Err, ErrUnsupported):
+		return "use a file:// or s3:// store for writing and listing"
+	}
+	return ""
+}

@@ -1,0 +1,243 @@
+package storage_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/storage/storagetest"
+)
+
+// serve is a plain web server on a directory. With tags it sends entity tags, as nginx and CDNs do.
+func serve(dir string, tags bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := filepath.Join(dir, filepath.FromSlash(r.URL.Path))
+		if info, err := os.Stat(path); err != nil || info.IsDir() {
+			http.NotFound(w, r)
+			return
+		}
+		if data, err := os.ReadFile(path); err == nil && tags {
+			w.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(data)))
+		}
+		http.ServeFile(w, r, path)
+	})
+}
+
+// web opens a store on a TLS server whose authority is given as AWS_CA_BUNDLE.
+func web(t *testing.T, handler http.Handler, opts storage.Options) storage.Store {
+	t.Helper()
+	server := httptest.NewTLSServer(handler)
+	t.Cleanup(server.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
+	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts.Getenv = func(name string) string { return map[string]string{"AWS_CA_BUNDLE": ca}[name] }
+	return openURL(t, server.URL+"/some/path/", opts)
+}
+
+func seeded(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	s := openURL(t, "file://"+dir+"/some/path", storage.Options{})
+	for key, data := range storagetest.Seed() {
+		storagetest.Put(t, s, key, data)
+	}
+	return dir
+}
+
+func TestHTTP(t *testing.T) {
+	t.Parallel()
+	noRanges := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("Range")
+			next.ServeHTTP(w, r)
+		})
+	}
+	for name, wrap := range map[string]func(dir string) http.Handler{
+		"with entity tags":         func(dir string) http.Handler { return serve(dir, true) },
+		"without entity tags":      func(dir string) http.Handler { return serve(dir, false) },
+		"server that skips ranges": func(dir string) http.Handler { return noRanges(serve(dir, false)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			storagetest.RunReader(t, func(t *testing.T) storage.Store { return web(t, wrap(seeded(t)), storage.Options{}) })
+		})
+	}
+}
+
+func TestHTTPIsReadOnly(t *testing.T) {
+	t.Parallel()
+	s := openURL(t, "http://127.0.0.1:1/", storage.Options{})
+	_, swapErr := s.Swap(t.Context(), "k", "", nil, "", "")
+	for name, err := range map[string]error{"create": put(t.Context(), s, "k", "x"), "swap": swapErr, "list": listError(t.Context(), s), "probe": storage.CheckConditionalWrites(t.Context(), s)} {
+		var e *storage.Error
+		if !errors.Is(err, storage.ErrUnsupported) || !errors.As(err, &e) || e.Hint() == "" {
+			t.Errorf("%s: %v, want ErrUnsupported and a hint", name, err)
+		}
+	}
+	if _, err := s.Stat(t.Context(), "k"); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("nobody listens: %v, want ErrUnavailable", err)
+	}
+}
+
+// TestHTTPStatus: absent, forbidden and broken are told apart.
+func TestHTTPStatus(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]error{
+		http.StatusNotFound: storage.ErrNotFound, http.StatusGone: storage.ErrNotFound,
+		http.StatusForbidden: storage.ErrForbidden, http.StatusUnauthorized: storage.ErrForbidden,
+		http.StatusInternalServerError: storage.ErrUnavailable, http.StatusBadGateway: storage.ErrUnavailable,
+		http.StatusTooManyRequests: storage.ErrUnavailable, http.StatusNotModified: storage.ErrNotModified,
+		http.StatusTeapot: nil, http.StatusNotImplemented: nil, http.StatusNoContent: nil,
+	} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			t.Parallel()
+			faults := new(storagetest.HTTPFaults).Add(storagetest.Fault{Kind: storagetest.Answer, Status: status, Times: -1})
+			s := openURL(t, "http://catalog.example", storage.Options{RoundTripper: faults.Wrap})
+			_, _, openErr := s.Open(t.Context(), "k", 0, -1)
+			_, statErr := s.Stat(t.Context(), "k")
+			for name, err := range map[string]error{"open": openErr, "stat": statErr} {
+				if err == nil || want != nil && !errors.Is(err, want) {
+					t.Errorf("%s: %v, want %v", name, err, want)
+				}
+				for _, other := range []error{storage.ErrNotFound, storage.ErrForbidden, storage.ErrUnavailable, storage.ErrNotModified} {
+					if other != want && errors.Is(err, other) {
+						t.Errorf("%s: %v is %v, too", name, err, other)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestHTTPTransientFailure(t *testing.T) {
+	t.Parallel()
+	dir := seeded(t)
+	faults := new(storagetest.HTTPFaults)
+	s := web(t, serve(dir, true), storage.Options{RoundTripper: faults.Wrap})
+	for _, f := range []storagetest.Fault{
+		{Kind: storagetest.Answer, Status: http.StatusServiceUnavailable, Times: 2},
+		{Kind: storagetest.Refuse}, {Kind: storagetest.LoseAnswer},
+	} {
+		faults.Add(f)
+		if got := content(t, s, "metadata/1.root.json"); got != `{"signed":{}}` {
+			t.Errorf("%+v: %q", f, got)
+		}
+	}
+}
+
+func TestHTTPBodyCutShort(t *testing.T) {
+	t.Parallel()
+	for name, tags := range map[string]bool{"with entity tags": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bodiesCutShort(t, func(t *testing.T, data []byte, opts storage.Options) storage.Store {
+				dir := t.TempDir()
+				s := openURL(t, "file://"+dir+"/some/path", storage.Options{})
+				storagetest.Put(t, s, "large", data)
+				return web(t, serve(dir, tags), opts)
+			})
+		})
+	}
+}
+
+// TestHTTPMixedObject: the rest of a body never comes from another object.
+func TestHTTPMixedObject(t *testing.T) {
+	t.Parallel()
+	version := 0
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		version++
+		data := bytes.Repeat([]byte{byte(version)}, 1000)
+		w.Header().Set("Last-Modified", fmt.Sprintf("Mon, 0%d Jan 2024 00:00:00 GMT", version))
+		w.Header().Set("Content-Length", "1000")
+		if r.Header.Get("Range") == "" {
+			w.Write(data[:500])
+			return
+		}
+		w.Header().Set("Content-Range", "bytes 500-999/1000")
+		w.Header().Set("Content-Length", "500")
+		w.WriteHeader(http.StatusPartialContent)
+		w.Write(data[500:])
+	})
+	body, _, err := web(t, handler, storage.Options{}).Open(t.Context(), "k", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	got, err := io.ReadAll(body)
+	if !errors.Is(err, io.ErrUnexpectedEOF) || bytes.Contains(got, []byte{2}) {
+		t.Errorf("%d bytes, %v; want io.ErrUnexpectedEOF after 500", len(got), err)
+	}
+}
+
+// TestHTTPLyingRanges: what a server says about a range is checked.
+func TestHTTPLyingRanges(t *testing.T) {
+	t.Parallel()
+	for _, contentRange := range []string{"", "bytes 0-9", "bytes */100", "bytes 60-69/100", "bytes 9-5/100", "bytes 50-59/55", "bytes -1-9/100", "items 50-59/100", "bytes 50-59/99999999999999999999"} {
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Range", contentRange)
+			w.WriteHeader(http.StatusPartialContent)
+			w.Write(make([]byte, 10))
+		})
+		body, _, err := web(t, handler, storage.Options{}).Open(t.Context(), "k", 50, 10)
+		if err == nil {
+			body.Close()
+			t.Errorf("content-range %q is taken for bytes 50-59", contentRange)
+		}
+	}
+}
+
+// TestHTTPEndlessData: a server that does not tell the size and never stops is cut at the cap.
+func TestHTTPEndlessData(t *testing.T) {
+	t.Parallel()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 32<<10)); err != nil {
+				return
+			}
+		}
+	})
+	data, info, err := storage.ReadAll(t.Context(), web(t, handler, storage.Options{}), "k", 1<<20)
+	if !errors.Is(err, storage.ErrTooLarge) || data != nil || info.Size != -1 {
+		t.Errorf("%d bytes of %d, %v; want ErrTooLarge", len(data), info.Size, err)
+	}
+}
+
+func TestHTTPCompressedAnswer(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Write([]byte("x"))
+	})
+	if _, _, err := web(t, handler, storage.Options{}).Open(t.Context(), "k", 0, -1); err == nil {
+		t.Error("a compressed answer is taken for the object")
+	}
+}
+
+func TestHTTPUnknownSize(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		io.WriteString(w, "0123456789")
+	})
+	s := web(t, handler, storage.Options{})
+	if got := content(t, s, "k"); got != "0123456789" {
+		t.Errorf("%q", got)
+	}
+	body, _, err := s.Open(t.Context(), "k", 2, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if got, err := io.ReadAll(body); err != nil || string(got) != "234" {
+		t.Errorf("range: %q, %v", got, err)
+	}
+}

@@ -1,0 +1,132 @@
+// Package storage is the bucket: immutable objects that are created once, one kind of mutable object that is
+// swapped, and nothing else.
+//
+// # Stores
+//
+//	file:///var/kitchen                                       a directory on a local file system
+//	s3://bucket/prefix?endpoint=https://host:9000&region=eu-1  any S3 server that honours conditional writes
+//	https://cdn.example.org/kitchen  http://…                 read-only: a CDN or a plain web server
+//
+// # Terms
+//
+// A key is one or more segments joined by "/". A segment is 1 to 255 bytes of valid UTF-8 without control
+// characters and backslash, and is neither "." nor ".."; a key has at most 1024 bytes (the limit of S3). No key may
+// be a directory of another: where "a/b" is an object, "a/b/c" is refused.
+//
+// An entity tag (ETag) is an opaque token: equal tokens mean the same bytes, and nothing may be read out of one.
+//
+// # Promises
+//
+// Create never replaces anything. Swap replaces only what its caller saw, and exactly one of any number of
+// concurrent swappers succeeds. Both resolve a lost answer by reading the object back, so that nil means "the
+// store holds exactly these bytes". An object is visible whole or not at all. A body that ends early is an error.
+//
+// Reading promises no more than that: readers trust signatures and digests, never the store.
+package storage
+
+import (
+	"context"
+	"io"
+	"iter"
+	"net/http"
+	"time"
+)
+
+// Info describes one stored object.
+type Info struct {
+	Key      string
+	Size     int64     // of the whole object, in bytes, also for a ranged read
+	ETag     string    // opaque; "" where the server gives none
+	Modified time.Time // as the store tells it; zero where it does not
+}
+
+// Reader reads objects. Every method gives ErrNotFound, ErrForbidden or ErrUnavailable for an object that is
+// absent, withheld or out of reach; each is wrapped in an *Error that names the key and the store.
+type Reader interface {
+	// Open streams length bytes from offset; a negative length means to the end of the object. A range that
+	// reaches past the end is cut to the object (an offset at or past the end gives no bytes).
+	// The body fails with io.ErrUnexpectedEOF when it is cut short, never with a silent io.EOF.
+	Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, Info, error)
+	// Stat describes an object without reading it.
+	Stat(ctx context.Context, key string) (Info, error)
+	// OpenIfChanged is Open of the whole object, or ErrNotModified while its entity tag still is etag.
+	// An empty etag always opens.
+	OpenIfChanged(ctx context.Context, key, etag string) (io.ReadCloser, Info, error)
+}
+
+// Writer creates immutable objects.
+type Writer interface {
+	// Create stores size bytes of body under a key that is free. It is nil, too, when the object already holds
+	// exactly these bytes; ErrExists when it holds others. contentType and cacheControl may be empty; a
+	// directory does not keep them. At most MaxObject bytes.
+	Create(ctx context.Context, key string, body io.ReaderAt, size int64, contentType, cacheControl string) error
+}
+
+// Swapper replaces small mutable objects by compare-and-set.
+type Swapper interface {
+	// Swap replaces the object whose entity tag is oldETag by data and returns the new tag; oldETag "" means
+	// that there must be no such object. ErrConflict when the object is another, or is absent; it then is
+	// as somebody else left it. Nil means that the object held data at some moment after the call began.
+	Swap(ctx context.Context, key, oldETag string, data []byte, contentType, cacheControl string) (newETag string, err error)
+}
+
+// Lister lists objects.
+type Lister interface {
+	// List yields every object whose key begins with prefix and sorts after the key "after" (both may be
+	// empty), in ascending bytewise order of the whole keys. The first error ends the sequence. Unfinished
+	// uploads and lock files are no objects. ETag may be empty.
+	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
+}
+
+// Store is a whole bucket.
+type Store interface {
+	Reader
+	Writer
+	Swapper
+	Lister
+	// URL is the address the store was opened with, without any password in it.
+	URL() string
+}
+
+// MaxObject is the largest object that Create takes: S3's limit for one PUT, the only kind of upload whose
+// conditions every server honours.
+const MaxObject = 5 << 30
+
+// DefaultTimeout is how long a store may be silent: for a whole small call, or between two pieces of a body.
+const DefaultTimeout = 30 * time.Second
+
+// Options say how to reach a store. The zero value is usable.
+type Options struct {
+	// RoundTripper wraps the transport of network stores. Tests put their faults there.
+	RoundTripper func(http.RoundTripper) http.RoundTripper
+	// Timeout is the deadline of a small call and the longest silence within a body. Zero is DefaultTimeout.
+	Timeout time.Duration
+	// CreateBucket lets Open make the S3 bucket when it does not exist and the credentials may.
+	CreateBucket bool
+	// Getenv reads the environment for credentials, region, endpoint and certificate authorities
+	// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE,
+	// AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_CA_BUNDLE, …).
+	// Nil is an empty environment: an S3 store is then reached without credentials.
+	Getenv func(string) string
+}
+
+func (o Options) timeout() time.Duration {
+	if o.Timeout > 0 {
+		return o.Timeout
+	}
+	return DefaultTimeout
+}
+
+func (o Options) getenv(name string) string {
+	if o.Getenv == nil {
+		return ""
+	}
+	return o.Getenv(name)
+}
+
+func (o Options) wrap(rt http.RoundTripper) http.RoundTripper {
+	if o.RoundTripper == nil {
+		return rt
+	}
+	return o.RoundTripper(rt)
+}
