@@ -1,0 +1,104 @@
+package catalog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// MaxLog is the largest log that is shown, decompressed, in bytes.
+const MaxLog = 1 << 30
+
+// maxLogWindow caps the memory of one decompression, in bytes.
+const maxLogWindow = 64 << 20
+
+// NoLog says that a report names no log.
+type NoLog struct {
+	Site    manifest.SiteID
+	Release manifest.Release
+}
+
+func (e *NoLog) Error() string {
+	return fmt.Sprintf("the report of %s on %s has no log", e.Site, e.Release)
+}
+
+// ReadLog opens the log of a verified report, decompressed. The stored bytes are compared with the report's digest
+// before the first byte is given out; reading ends with an error when there is more or less than the report says
+// (LogRef.RawSize), or more than MaxLog. The text is the site's own: escape it before it is shown.
+func (v *View) ReadLog(ctx context.Context, r VerifiedReport) (io.ReadCloser, error) {
+	if r.Log == nil {
+		return nil, &NoLog{r.Site, r.Release}
+	}
+	if v.offline {
+		return nil, &NotCached{What: "the log"}
+	}
+	key := manifest.LogObject(r.Site, r.Log.SHA256)
+	stored, err := readObject(ctx, v.catalog.store, key)
+	if err != nil {
+		return nil, err
+	}
+	listed := trust.Target{Length: r.Log.Size, SHA256: r.Log.SHA256}
+	if err := listed.CheckFile(key, stored); err != nil {
+		return nil, err
+	}
+	if r.Log.RawSize > MaxLog {
+		return nil, fmt.Errorf("%s: %d bytes decompressed, at most %d are shown", key, r.Log.RawSize, int64(MaxLog))
+	}
+	decoder, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxMemory(MaxLog), zstd.WithDecoderMaxWindow(maxLogWindow))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return &logReader{decoder: decoder, key: key, left: r.Log.RawSize}, nil
+}
+
+// logReader gives out exactly the announced number of bytes, or ends with an error.
+type logReader struct {
+	decoder *zstd.Decoder
+	key     string
+	left    int64
+}
+
+func (l *logReader) Read(p []byte) (int, error) {
+	if l.left == 0 {
+		return 0, l.end()
+	}
+	if int64(len(p)) > l.left {
+		p = p[:l.left]
+	}
+	n, err := l.decoder.Read(p)
+	l.left -= int64(n)
+	switch {
+	case err == io.EOF && l.left > 0:
+		return n, fmt.Errorf("%s: %d bytes shorter than its report says", l.key, l.left)
+	case err == io.EOF:
+		return n, nil // the next call ends it
+	case err != nil:
+		return n, fmt.Errorf("%s: %w", l.key, err)
+	}
+	return n, nil
+}
+
+// end looks for bytes beyond the announced ones.
+func (l *logReader) end() error {
+	var more [1]byte
+	n, err := io.ReadFull(l.decoder, more[:])
+	switch {
+	case n > 0:
+		return fmt.Errorf("%s: longer than its report says", l.key)
+	case err != io.EOF:
+		return fmt.Errorf("%s: %w", l.key, err)
+	}
+	return io.EOF
+}
+
+func (l *logReader) Close() error {
+	l.decoder.Close()
+	return nil
+}

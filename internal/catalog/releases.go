@@ -1,0 +1,224 @@
+package catalog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// Names in the signed "custom" of a target, and who is believed about them.
+const (
+	CustomSeq             = "seq"              // product.<p>: order of publication, decimal
+	CustomYanked          = "yanked"           // product.<p>: why it is hidden from new use
+	CustomReason          = "reason"           // recalled.<p>: why it must not be deployed
+	CustomEvidence        = "evidence"         // ready-to-deploy.…: sha256 of the evidence document
+	CustomRecalledVersion = "recalled-version" // ready-to-deploy.…: version of recalled.<p> its signers saw, decimal; 0 = none
+)
+
+// StagePublished is what ReleaseInfo and people call manifest.StageCatalog.
+const StagePublished = "published"
+
+// ReleaseInfo is one release as its roles show it.
+type ReleaseInfo struct {
+	manifest.Release
+	SHA256   string  // of manifest.toml
+	Length   int64   // of manifest.toml, bytes
+	Seq      int64   // order of publication within the product, from 1
+	Stage    string  // "published", "validated", "ready-to-deploy" (for everybody); "" with Conflict
+	Yanked   string  // the reason, "" = not yanked
+	Recalled *Recall // nil = no recall is known; whether that can be relied on is for View.Recall to say
+	// Conflict says that the roles contradict each other about this release (*trust.Error). It is in no stage,
+	// and View.Release gives this error instead of it.
+	Conflict error
+}
+
+// Recall says that a release must not be deployed.
+type Recall struct {
+	Reason string
+	SHA256 string // what was recalled
+}
+
+// Releases are a product's releases in the order of their publication. The error is that of the product's role,
+// or *UnknownProduct; a product whose role was never signed has none. Trouble of the other roles only lowers the
+// stages: see Broken.
+func (v *View) Releases(product string) ([]ReleaseInfo, error) {
+	role, err := v.Role(manifest.RoleProduct(product))
+	var absent *RoleAbsent
+	switch {
+	case errors.As(err, &absent) && absent.Delegated:
+		return nil, nil
+	case errors.As(err, &absent):
+		return nil, &UnknownProduct{product}
+	case err != nil:
+		return nil, err
+	}
+	var all []ReleaseInfo
+	for path, target := range role.Targets {
+		if _, r, err := manifest.ParseTargetPath(path); err == nil {
+			all = append(all, v.releaseInfo(r, target))
+		}
+	}
+	slices.SortFunc(all, func(a, b ReleaseInfo) int {
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Version, b.Version))
+	})
+	return all, nil
+}
+
+// Release is one release. *UnknownRelease when it is not published; a *trust.Error when its roles contradict
+// each other.
+func (v *View) Release(r manifest.Release) (*ReleaseInfo, error) {
+	target, err := v.published(r)
+	if err != nil {
+		return nil, err
+	}
+	info := v.releaseInfo(r, *target)
+	if info.Conflict != nil {
+		return nil, info.Conflict
+	}
+	return &info, nil
+}
+
+// published is the release in product.<p>, the role that all others are compared with.
+func (v *View) published(r manifest.Release) (*trust.Target, error) {
+	target, err := v.StageTarget(manifest.StageCatalog, r)
+	if err == nil && target == nil {
+		err = &UnknownRelease{r}
+	}
+	return target, err
+}
+
+func (v *View) releaseInfo(r manifest.Release, published trust.Target) ReleaseInfo {
+	info := ReleaseInfo{Release: r, SHA256: published.SHA256, Length: published.Length, Yanked: published.Custom[CustomYanked]}
+	seq, err := strconv.ParseInt(published.Custom[CustomSeq], 10, 64)
+	if err != nil || seq < 1 {
+		info.Conflict = &trust.Error{Kind: trust.Malformed, Role: manifest.RoleProduct(r.Product),
+			Err: fmt.Errorf("%s has no order of publication (custom %q)", r, CustomSeq)}
+	}
+	info.Seq = max(seq, 0)
+	info.Recalled = v.knownRecall(r)
+	if info.Conflict == nil {
+		info.Stage, info.Conflict = v.stage(r, published)
+	}
+	return info
+}
+
+// stage is the highest one whose role, and all below it, list the release with the published length and digest.
+func (v *View) stage(r manifest.Release, published trust.Target) (string, error) {
+	stage, reached := StagePublished, true
+	for _, name := range []string{manifest.StageValidated, manifest.StageReady} {
+		target, err := v.StageTarget(name, r)
+		if err != nil || target == nil {
+			reached = false // broken and missing both mean no
+			continue
+		}
+		if err := sameTarget(manifest.StageRole(name, r.Product), r, *target, published); err != nil {
+			return "", err
+		}
+		if reached {
+			stage = name
+		}
+	}
+	return stage, nil
+}
+
+// sameTarget compares by value what two roles say of one release.
+func sameTarget(role string, r manifest.Release, have, want trust.Target) error {
+	if have.SHA256 == want.SHA256 && have.Length == want.Length {
+		return nil
+	}
+	describe := func(t trust.Target) string { return fmt.Sprintf("%d bytes, sha256 %s", t.Length, t.SHA256) }
+	return &trust.Error{Kind: trust.Mismatch, Role: role, Have: describe(have), Want: describe(want),
+		Err: fmt.Errorf("%s lists another manifest for %s than %s does", role, r, manifest.RoleProduct(r.Product))}
+}
+
+// StageTarget is what the role of a stage ("catalog", "validated", "ready-to-deploy", "ready-to-deploy.<c>",
+// "recalled") lists for a release. Nil without an error when the role does not list it or was never signed; the
+// role's error when it cannot be used.
+func (v *View) StageTarget(stage string, r manifest.Release) (*trust.Target, error) {
+	role := manifest.StageRole(stage, r.Product)
+	if role == "" {
+		return nil, fmt.Errorf("unknown stage %q", stage)
+	}
+	return v.RoleTarget(role, r)
+}
+
+// RoleTarget is StageTarget by the role's name, such as "ready-to-deploy.openstack.acme".
+func (v *View) RoleTarget(role string, r manifest.Release) (*trust.Target, error) {
+	stage := manifest.RoleStage(role)
+	if stage == "" {
+		return nil, fmt.Errorf("role %q lists no releases", role)
+	}
+	targets, err := v.Role(role)
+	var absent *RoleAbsent
+	if errors.As(err, &absent) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	target, ok := targets.Targets[manifest.TargetPath(stage, r)]
+	if !ok {
+		return nil, nil
+	}
+	return &target, nil
+}
+
+// Agreement compares a release in every given role with product.<p>: nil when all of them list it with the same
+// length and digest. *UnknownRelease when it is not published; *NotListed for the first role that does not list
+// it; a *trust.Error when a role disagrees or cannot be used.
+func (v *View) Agreement(r manifest.Release, roles ...string) error {
+	published, err := v.published(r)
+	if err != nil {
+		return err
+	}
+	for _, role := range roles {
+		target, err := v.RoleTarget(role, r)
+		if err != nil {
+			return err
+		}
+		if target == nil {
+			return &NotListed{Release: r, Role: role}
+		}
+		if err := sameTarget(role, r, *target, *published); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Recall answers whether a release is recalled, and can be relied on: the error says that recalled.<p> is
+// missing, expired or unverifiable, which must be taken for a recall.
+func (v *View) Recall(r manifest.Release) (*Recall, error) {
+	if known := v.knownRecall(r); known != nil {
+		return known, nil
+	}
+	_, err := v.Role(manifest.RoleRecalled(r.Product))
+	return nil, err
+}
+
+// knownRecall is the recall that the role lists, or that this host saw before.
+func (v *View) knownRecall(r manifest.Release) *Recall {
+	if target, err := v.StageTarget(manifest.StageRecalled, r); err == nil && target != nil {
+		return &Recall{Reason: target.Custom[CustomReason], SHA256: target.SHA256}
+	}
+	if seen, ok := v.memory.Recalled[r.String()]; ok {
+		return &Recall{Reason: seen.Reason, SHA256: seen.SHA256}
+	}
+	return nil
+}
+
+// RecalledVersion is the version of recalled.<p> that the signers of a certificate saw. A gate accepts no older
+// one. The error says that the certificate does not tell.
+func RecalledVersion(certificate *trust.Target) (int64, error) {
+	text, ok := certificate.Custom[CustomRecalledVersion]
+	version, err := strconv.ParseInt(text, 10, 64)
+	if !ok || err != nil || version < 0 {
+		return 0, fmt.Errorf("the certificate does not say which version of the recalls its signers saw (custom %q is %q)", CustomRecalledVersion, text)
+	}
+	return version, nil
+}

@@ -1,0 +1,44 @@
+// Package progress carries what a long transfer has to say to whoever shows it.
+//
+// Rooms that move bytes report to a Sink; the command line decides whether that
+// becomes a bar on a terminal, plain lines, or nothing.
+package progress
+
+// Sink opens tasks. Implementations are safe for concurrent use.
+type Sink interface {
+	// Start announces a task. total is in bytes, or negative when unknown.
+	Start(label string, total int64) Task
+	// Note says one line that stands on its own, such as "waiting for …".
+	Note(line string)
+}
+
+// Task is one transfer under way.
+type Task interface {
+	// Add counts n more bytes.
+	Add(n int64)
+	// Done ends the task; err is nil when it succeeded. Done may be called more than once.
+	Done(err error)
+}
+
+// Silent discards everything. It is the Sink of tests and of --no-progress.
+type Silent struct{}
+
+// Start returns a task that ignores what it is told.
+func (Silent) Start(string, int64) Task { return silentTask{} }
+
+// Note discards the line.
+func (Silent) Note(string) {}
+
+type silentTask struct{}
+
+func (silentTask) Add(int64)  {}
+func (silentTask) Done(error) {}
+
+// Writer counts what passes through it into a task, as an io.Writer.
+type Writer struct{ Task Task }
+
+// Write counts len(p) and never fails.
+func (w Writer) Write(p []byte) (int, error) {
+	w.Task.Add(int64(len(p)))
+	return len(p), nil
+}
