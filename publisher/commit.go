@@ -1,0 +1,416 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// Within an attempt: somebody else was first, so start again from what is there now.
+var errLost = errors.New("another writer was first")
+
+// Within an attempt: this very writer put something into effect, so start again; not a lost race.
+var errAgain = errors.New("the catalog moved on")
+
+// usedUp is errLost over a version number that an unfinished write holds.
+type usedUp struct {
+	role    string
+	version int64
+}
+
+func (e *usedUp) Error() string { return "version number used up" }
+func (e *usedUp) Unwrap() error { return errLost }
+
+// write carries a change through: work it out, sign it, and either put it into effect or leave it as a proposal.
+func (p *Publisher) write(ctx context.Context, change change, signers []keys.Signer) (*Outcome, error) {
+	w := &writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}}
+	var out *Outcome
+	err := p.race(ctx, func() (err error) {
+		out, err = w.attempt(ctx)
+		var used *usedUp
+		if errors.As(err, &used) {
+			w.floor[used.role] = used.version
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.Summary = append(out.Summary, w.also...)
+	return out, nil
+}
+
+// race repeats an attempt while other writers are first, with growing, random pauses.
+func (p *Publisher) race(ctx context.Context, attempt func() error) error {
+	for try := 1; ; try++ {
+		err := attempt()
+		switch {
+		case errors.Is(err, errAgain):
+			try--
+		case !errors.Is(err, errLost):
+			return err
+		case try >= maxTries:
+			return &LostRace{Tries: try}
+		default:
+			longest := min(time.Second, 10*time.Millisecond<<min(try, 10))
+			if err := pause(ctx, rand.N(longest)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// writer is one write on its way through its attempts.
+type writer struct {
+	*Publisher
+	change  change
+	signers []keys.Signer
+	floor   map[string]int64 // role → number that is used up
+	also    []string         // what else was put into effect on the way
+}
+
+func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
+	view, err := w.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live, err := w.live(ctx, view)
+	if err != nil && !denied(err) {
+		return nil, err
+	}
+	d := &desk{view: view, store: w.Store, now: view.Now()}
+	for _, proposal := range fullestFirst(live) {
+		if proposal.signedByAll(w.signers) {
+			d.waiting = append(d.waiting, proposal)
+		}
+	}
+	dr, err := w.change(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if dr == nil {
+		return w.nothingToDo(ctx, d)
+	}
+	dr.include(d.base)
+	if err := w.commitRelated(ctx, view, live, dr); err != nil {
+		return nil, err
+	}
+	return w.carry(ctx, d, dr, live)
+}
+
+// nothingToDo tells "so already" from "waits already".
+func (w *writer) nothingToDo(ctx context.Context, d *desk) (*Outcome, error) {
+	if d.base == nil {
+		return &Outcome{Status: Unchanged}, nil
+	}
+	plain := &desk{view: d.view, store: d.store, now: d.now}
+	if dr, err := w.change(ctx, plain); err == nil && dr == nil {
+		return &Outcome{Status: Unchanged}, nil
+	}
+	if w.Online != nil && d.base.complete() {
+		if err := w.installProposal(ctx, d.view, d.base); err != nil {
+			return nil, err
+		}
+		return outcome(Committed, d.base.id, d.base.change, d.base.roles), nil
+	}
+	return outcome(Pending, d.base.id, d.base.change, d.base.roles), nil
+}
+
+// commitRelated puts complete proposals into effect that this draft would make stale, and ends the attempt then.
+func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*waiting, dr *draft) error {
+	if w.Online == nil {
+		return nil
+	}
+	for _, proposal := range fullestFirst(live) {
+		related := slices.ContainsFunc(proposal.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil })
+		if !related || !proposal.complete() {
+			continue
+		}
+		err := w.installProposal(ctx, v, proposal)
+		if err == nil {
+			for _, line := range proposal.change {
+				w.also = append(w.also, "also in effect now, from proposal "+proposal.id+": "+line)
+			}
+			return errAgain
+		}
+		var refused *Refused
+		if !errors.As(err, &refused) {
+			return err
+		}
+	}
+	return nil
+}
+
+// carry signs the draft, or the same change that waits already, and commits or leaves it.
+func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting) (*Outcome, error) {
+	roles, id := dr.roles, ""
+	if same := w.sameChange(ctx, d, dr, live); same != nil {
+		roles, id = same.roles, same.id
+	} else if err := w.finish(ctx, d, dr, w.floor); err != nil {
+		return nil, err
+	}
+	added := map[string][]trust.Signature{}
+	for _, r := range roles {
+		sigs, err := r.sign(ctx, w.signers)
+		if err != nil {
+			return nil, err
+		}
+		added[r.name] = sigs
+	}
+	for _, o := range dr.objects {
+		if err := put(ctx, w.Store, o.key, o.data); err != nil {
+			return nil, err
+		}
+	}
+	if w.Online != nil && complete(roles) {
+		if err := w.vetAndInstall(ctx, d.view, roles); err != nil {
+			return nil, err
+		}
+		return outcome(Committed, "", dr.summary, roles), nil
+	}
+	if id != "" {
+		for role, sigs := range added {
+			if err := w.putSignatures(ctx, id, role, sigs); err != nil {
+				return nil, err
+			}
+		}
+		return outcome(Pending, id, dr.summary, roles), nil
+	}
+	id, err := w.putProposal(ctx, dr)
+	if err != nil {
+		return nil, err
+	}
+	return outcome(Pending, id, dr.summary, roles), nil
+}
+
+// installProposal puts a complete proposal into effect after vetting it.
+func (p *Publisher) installProposal(ctx context.Context, v *catalog.View, w *waiting) error {
+	if len(w.change) == 0 {
+		w.change = p.describe(ctx, v, w.roles)
+	}
+	return p.vetAndInstall(ctx, v, w.roles)
+}
+
+func (p *Publisher) vetAndInstall(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
+	if err := p.vet(ctx, v, roles); err != nil {
+		return err
+	}
+	return p.install(ctx, v, roles)
+}
+
+// install is the commit: roles, snapshot, candidate verified, timestamp. It ends with errLost when another writer
+// was first; nothing that readers see has changed then.
+func (p *Publisher) install(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
+	if err := p.stillCurrent(ctx, v); err != nil {
+		return err
+	}
+	files := map[string][]byte{}
+	snapshot := v.Snapshot().Clone()
+	for _, r := range roles {
+		file, err := p.putRole(ctx, r)
+		if err != nil {
+			return err
+		}
+		files[r.name] = file
+		snapshot.Roles[r.name] = trust.MetaOf(r.next.Version, file)
+	}
+	snapshotFile, err := p.putSnapshot(ctx, v, snapshot)
+	if err != nil {
+		return err
+	}
+	return p.swapTimestamp(ctx, v, trust.MetaOf(snapshot.Version, snapshotFile), snapshotFile, files)
+}
+
+// stillCurrent saves the objects that a beaten writer would leave behind.
+func (p *Publisher) stillCurrent(ctx context.Context, v *catalog.View) error {
+	info, err := p.Store.Stat(ctx, manifest.TimestampObject)
+	if err != nil {
+		return err
+	}
+	if v.TimestampETag() == "" || (info.ETag != "" && info.ETag != v.TimestampETag()) {
+		return errLost
+	}
+	return nil
+}
+
+// putRole creates the role's file. An object that a crashed commit of the same payload left is adopted if its
+// signatures suffice; any other under that number is somebody else's, and the number is used up.
+func (p *Publisher) putRole(ctx context.Context, r *roleDraft) ([]byte, error) {
+	valid := trust.ValidSignatures(r.payload, r.sigs, r.authority)
+	file, err := trust.Envelope(r.payload, valid)
+	if err != nil {
+		return nil, err
+	}
+	key := manifest.RoleObject(r.name, r.next.Version)
+	err = put(ctx, p.Store, key, file)
+	if !errors.Is(err, storage.ErrExists) {
+		return file, err
+	}
+	there, err := get(ctx, p.Store, key)
+	if err != nil && ignoreAbsent(err) != nil {
+		return nil, err
+	}
+	payload, sigs, err := trust.ParseEnvelope(there)
+	if err == nil && string(payload) == string(r.payload) &&
+		len(trust.ValidSignatures(payload, sigs, r.authority)) >= r.authority.Threshold {
+		return there, nil
+	}
+	return nil, &usedUp{role: r.name, version: r.next.Version}
+}
+
+// putSnapshot signs and creates the next snapshot under the first number that is free.
+func (p *Publisher) putSnapshot(ctx context.Context, v *catalog.View, s *trust.Snapshot) ([]byte, error) {
+	s.Expires = v.Now().Add(lifeSnapshot)
+	for range maxOrphans {
+		number, err := p.freeNumber(ctx, trust.RoleSnapshot, s.Version)
+		if err != nil {
+			return nil, err
+		}
+		s.Version = number
+		payload, err := s.Payload()
+		if err != nil {
+			return nil, err
+		}
+		file, err := p.signOnline(ctx, v, trust.RoleSnapshot, payload)
+		if err != nil {
+			return nil, err
+		}
+		err = put(ctx, p.Store, manifest.SnapshotObject(number), file)
+		if !errors.Is(err, storage.ErrExists) {
+			return file, err
+		}
+	}
+	return nil, errLost
+}
+
+// swapTimestamp is the commit point.
+func (p *Publisher) swapTimestamp(ctx context.Context, v *catalog.View, meta trust.Meta, snapshot []byte, files map[string][]byte) error {
+	t := v.Timestamp()
+	next := &trust.Timestamp{Version: t.Version + 1, Issued: v.Now(), Expires: v.Now().Add(lifeTimestamp), Snapshot: meta}
+	payload, err := next.Payload()
+	if err != nil {
+		return err
+	}
+	file, err := p.signOnline(ctx, v, trust.RoleTimestamp, payload)
+	if err != nil {
+		return err
+	}
+	if err := checkCandidate(v, file, snapshot, files); err != nil {
+		return err
+	}
+	kind, err := manifest.KindOf(manifest.TimestampObject)
+	if err != nil {
+		return err
+	}
+	_, err = p.Store.Swap(ctx, manifest.TimestampObject, v.TimestampETag(), file, kind.ContentType, kind.CacheControl)
+	if errors.Is(err, storage.ErrConflict) {
+		return errLost
+	}
+	return err
+}
+
+// signOnline signs with the online key, which must be one that the root names.
+func (p *Publisher) signOnline(ctx context.Context, v *catalog.View, role string, payload []byte) ([]byte, error) {
+	if err := authorizeRole(v, role, []keys.Signer{p.Online}); err != nil {
+		return nil, err
+	}
+	sig, err := trust.Sign(ctx, payload, p.Online)
+	if err != nil {
+		return nil, err
+	}
+	return trust.Envelope(payload, []trust.Signature{sig})
+}
+
+// checkCandidate verifies what is about to be shown, as a reader that saw the current catalog would. Every role
+// that is sound now must be sound then.
+func checkCandidate(v *catalog.View, timestamp, snapshot []byte, files map[string][]byte) error {
+	s, err := trust.Start(v.RawRoot(), v.Now())
+	if err != nil {
+		return err
+	}
+	// What is in effect may have expired: that is why it is signed again.
+	steps := []func() error{
+		s.FinishRoots,
+		func() error { return excuse(s.UpdateTimestamp(v.RawTimestamp()), trust.Expired) },
+		func() error { return s.UpdateTimestamp(timestamp) },
+		func() error { return excuse(s.UpdateSnapshot(v.RawSnapshot(), true), trust.Mismatch) },
+		func() error { return s.UpdateSnapshot(snapshot, false) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return checkRoles(s, v, files)
+}
+
+// excuse is nil for the one kind of refusal that a step expects.
+func excuse(err error, kind trust.Kind) error {
+	var refused *trust.Error
+	if errors.As(err, &refused) && refused.Kind == kind {
+		return nil
+	}
+	return err
+}
+
+func checkRoles(s *trust.Session, v *catalog.View, files map[string][]byte) error {
+	names := []string{trust.RoleTargets}
+	for _, name := range v.Roles() {
+		if _, err := v.Role(name); err == nil && name != trust.RoleTargets {
+			names = append(names, name)
+		}
+	}
+	for name := range files {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		file := files[name]
+		if file == nil {
+			file = v.RawRole(name)
+		}
+		if err := s.UpdateRole(name, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fullestFirst orders proposals by how much they hold, so that one that contains others comes before them.
+func fullestFirst(list []*waiting) []*waiting {
+	size := func(w *waiting) (n int) {
+		for _, r := range w.roles {
+			n += len(r.next.Targets) + len(r.next.Delegations)
+		}
+		return n
+	}
+	sorted := slices.Clone(list)
+	slices.SortStableFunc(sorted, func(a, b *waiting) int {
+		if c := size(b) - size(a); c != 0 {
+			return c
+		}
+		return strings.Compare(a.id, b.id)
+	})
+	return sorted
+}

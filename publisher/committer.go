@@ -1,0 +1,143 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+)
+
+// maxRevival is how long ago an expired catalog may have been signed last for Commit to revive it.
+const maxRevival = lifeLong
+
+// CommitResult tells what a commit did, and what it leaves.
+type CommitResult struct {
+	Committed  []PendingProposal // in effect now
+	Incomplete []PendingProposal // wait for signatures
+	Refused    []PendingProposal // may not take effect, whoever signed: see their Refused
+	Stale      []PendingProposal // went stale lately: make them again
+	Renewed    bool              // snapshot and timestamp were signed again because they were about to expire, or had
+	Version    int64             // of the timestamp now
+	Expires    time.Time         // of the timestamp now
+}
+
+// Commit puts every complete proposal into effect, each in a snapshot of its own, the fullest first where one
+// contains another. When there is none, and snapshot or timestamp expire within a third of their lifetime or have
+// expired, it signs these again. Errors: *NoOnlineKey, *NotAuthorized for a key that is not the root's online key,
+// *LostRace.
+func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
+	if p.Online == nil {
+		return nil, &NoOnlineKey{}
+	}
+	result := &CommitResult{}
+	skip := map[string]bool{}
+	err := p.race(ctx, func() error { return p.commitNext(ctx, result, skip) })
+	if err != nil {
+		return nil, err
+	}
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result.Version, result.Expires = view.Timestamp().Version, view.Timestamp().Expires
+	return result, p.leftOver(ctx, view, result)
+}
+
+// commitNext commits one proposal and asks to be called again, until there is none.
+func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, skip map[string]bool) error {
+	view, err := p.refreshToCommit(ctx)
+	if err != nil {
+		return err
+	}
+	for _, role := range []string{trust.RoleSnapshot, trust.RoleTimestamp} {
+		if err := authorizeRole(view, role, []keys.Signer{p.Online}); err != nil {
+			return err
+		}
+	}
+	live, err := p.live(ctx, view)
+	if err != nil {
+		return err
+	}
+	for _, w := range fullestFirst(live) {
+		if !w.complete() || skip[w.id] {
+			continue
+		}
+		shown, err := p.present(ctx, view, w)
+		if err != nil {
+			return err
+		}
+		skip[w.id] = true
+		if shown.Refused != "" {
+			continue // told by leftOver
+		}
+		err = p.install(ctx, view, w.roles)
+		var used *usedUp
+		switch {
+		case errors.As(err, &used):
+			p.sink().Note(fmt.Sprintf("proposal %s cannot be committed: version %d of %s is used up by an unfinished write; make it again", w.id, used.version, used.role))
+			continue
+		case errors.Is(err, errLost):
+			skip[w.id] = false
+			return err
+		case err != nil:
+			return fmt.Errorf("proposal %s: %w", w.id, err)
+		}
+		result.Committed = append(result.Committed, *shown)
+		return errAgain
+	}
+	return p.renew(ctx, view, result)
+}
+
+// renew signs snapshot and timestamp again when they are about to expire.
+func (p *Publisher) renew(ctx context.Context, v *catalog.View, result *CommitResult) error {
+	if v.Timestamp().Expires.Sub(v.Now()) > lifeTimestamp/3 && v.Snapshot().Expires.Sub(v.Now()) > lifeSnapshot/3 {
+		return nil
+	}
+	if err := p.install(ctx, v, nil); err != nil {
+		return err
+	}
+	result.Renewed = true
+	return nil
+}
+
+// leftOver tells what waits on.
+func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *CommitResult) error {
+	live, err := p.live(ctx, v)
+	if err != nil {
+		return err
+	}
+	shown, err := p.show(ctx, v, live)
+	if err != nil {
+		return err
+	}
+	for _, w := range shown {
+		if w.Refused != "" {
+			result.Refused = append(result.Refused, w)
+		} else {
+			result.Incomplete = append(result.Incomplete, w)
+		}
+	}
+	result.Stale, err = p.stale(ctx, v)
+	return err
+}
+
+// refresh brings the view up to date.
+func (p *Publisher) refresh(ctx context.Context) (*catalog.View, error) {
+	return p.Catalog.Refresh(ctx)
+}
+
+// refreshToCommit is refresh for the holder of the online key, whom an expired snapshot or timestamp does not stop:
+// signing them again is the committer's work. All else is held to its expiry.
+func (p *Publisher) refreshToCommit(ctx context.Context) (*catalog.View, error) {
+	view, err := p.Catalog.Refresh(ctx)
+	var refused *trust.Error
+	if !errors.As(err, &refused) || refused.Kind != trust.Expired || (refused.Role != trust.RoleTimestamp && refused.Role != trust.RoleSnapshot) {
+		return view, err
+	}
+	p.sink().Note(fmt.Sprintf("the %s expired on %s; signing it again", refused.Role, refused.Expiry.Format(time.DateTime)))
+	return p.Catalog.RefreshStale(ctx, trust.AllowStale{MaxAge: maxRevival})
+}

@@ -1,0 +1,314 @@
+package publisher
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// What a target's "custom" holds, signed with its role.
+const (
+	customSeq             = catalog.CustomSeq
+	customReason          = catalog.CustomReason
+	customEvidence        = catalog.CustomEvidence
+	customRecalledVersion = catalog.CustomRecalledVersion
+)
+
+// A change works out new role contents from the current ones. It returns nil when everything is so already. It is
+// called again after a lost race, so that it must not rest on anything but the desk.
+type change func(ctx context.Context, d *desk) (*draft, error)
+
+// desk is what a change is worked out on: the verified view, and on top of it the proposal that waits with the
+// same signers' signatures, if there is one. Without the latter a second change from a laptop would go stale the
+// moment the first is committed.
+type desk struct {
+	view    *catalog.View
+	store   storage.Reader
+	now     time.Time
+	waiting []*waiting // live proposals that all of the signers signed; the fullest first
+	base    *waiting   // the one of them that this change builds on, once a role of it was asked for
+}
+
+// role is a copy of a role's current content to be changed; empty when the role was never signed. base is fixed by
+// the first role asked for that waits in a proposal.
+func (d *desk) role(name string) (*trust.Targets, error) {
+	if d.base == nil {
+		for _, w := range d.waiting {
+			if w.role(name) != nil {
+				d.base = w
+				break
+			}
+		}
+	}
+	if d.base != nil {
+		if r := d.base.role(name); r != nil {
+			return r.next.Clone(), nil
+		}
+	}
+	return currentRole(d.view, name)
+}
+
+// currentRole is a copy of what is in effect; empty when the role was never signed. A role that is right in all but
+// its expiry counts: its holders sign it anew with whatever they change.
+func currentRole(v *catalog.View, name string) (*trust.Targets, error) {
+	role, err := v.Role(name)
+	var absent *catalog.RoleAbsent
+	if expired, _, ok := v.ExpiredRole(name); err != nil && ok {
+		role, err = expired, nil
+	}
+	switch {
+	case errors.As(err, &absent):
+		return &trust.Targets{Targets: map[string]trust.Target{}}, nil
+	case err != nil:
+		return nil, err
+	}
+	copied := role.Clone()
+	if copied.Targets == nil {
+		copied.Targets = map[string]trust.Target{}
+	}
+	return copied, nil
+}
+
+// currentFile is the file of what currentRole gives, nil for none.
+func currentFile(v *catalog.View, name string) []byte {
+	if file := v.RawRole(name); file != nil {
+		return file
+	}
+	_, file, _ := v.ExpiredRole(name)
+	return file
+}
+
+// currentDigest is the digest of currentFile, "" for none.
+func currentDigest(v *catalog.View, name string) string {
+	if file := currentFile(v, name); file != nil {
+		return digest(file)
+	}
+	return ""
+}
+
+// draft is a change, worked out: what every role it touches holds next.
+type draft struct {
+	kind    string // "publish", "certify", …
+	primary string // the role whose holders the signers must be
+	summary []string
+	roles   []*roleDraft
+	objects []object // small documents the roles point to, put before anything is signed
+}
+
+// roleDraft is one role's next version.
+type roleDraft struct {
+	name      string
+	next      *trust.Targets
+	payload   []byte
+	authority trust.Authority
+	sigs      []trust.Signature
+}
+
+// object is one small immutable document.
+type object struct {
+	key  string
+	data []byte
+}
+
+func newDraft(kind, primary string, summary ...string) *draft {
+	return &draft{kind: kind, primary: primary, summary: summary}
+}
+
+func (d *draft) set(name string, next *trust.Targets) *draft {
+	d.roles = append(d.roles, &roleDraft{name: name, next: next})
+	return d
+}
+
+func (d *draft) role(name string) *roleDraft {
+	for _, r := range d.roles {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// include carries the other roles of the proposal that the draft builds on, so that they stay together.
+func (d *draft) include(base *waiting) {
+	if base == nil {
+		return
+	}
+	for _, r := range base.roles {
+		if d.role(r.name) == nil {
+			d.set(r.name, r.next.Clone())
+		}
+	}
+	for _, line := range base.change {
+		if !slices.Contains(d.summary, line) {
+			d.summary = append(d.summary, "with what waits in "+base.id+": "+line)
+		}
+	}
+}
+
+// authority is who signs a role: as the change of targets in the same draft says, if there is one.
+func (d *draft) authority(v *catalog.View, name string) (trust.Authority, bool) {
+	if t := d.role(trust.RoleTargets); t != nil && name != trust.RoleTargets {
+		delegation, ok := t.next.Delegation(name)
+		return delegation.Authority, ok
+	}
+	return v.Authority(name)
+}
+
+// lifetime is how long a signature on a role holds, DESIGN §4.
+func lifetime(role string) time.Duration {
+	switch kind, _, _ := manifest.SplitRole(role); kind {
+	case manifest.StageReady, manifest.StageRecalled:
+		return lifeShort
+	case manifest.RoleJournal:
+		return lifeSnapshot
+	}
+	return lifeLong
+}
+
+// finish gives every role of the draft its number, expiry, link to what it replaces and authority. floor holds
+// numbers that are known to be used up.
+func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[string]int64) error {
+	for _, r := range dr.roles {
+		current := int64(0)
+		if meta, ok := d.view.Snapshot().Roles[r.name]; ok {
+			current = meta.Version
+		}
+		number, err := p.freeNumber(ctx, r.name, max(current, floor[r.name]))
+		if err != nil {
+			return err
+		}
+		r.next.Version = number
+		r.next.Replaces = currentDigest(d.view, r.name)
+		r.next.Expires = d.now.Add(lifetime(r.name))
+		r.next.ProposalExpires = d.now.Add(lifeProposal)
+		if r.payload, err = r.next.Payload(); err != nil {
+			return err
+		}
+		authority, ok := dr.authority(d.view, r.name)
+		if !ok {
+			return unknownRole(d.view, r.name)
+		}
+		r.authority = authority
+	}
+	return nil
+}
+
+// freeNumber is the first version number above n that no writer used up.
+func (p *Publisher) freeNumber(ctx context.Context, role string, n int64) (int64, error) {
+	for tries := 0; tries < maxOrphans; tries++ {
+		n++
+		taken, err := p.exists(ctx, manifest.RoleObject(role, n))
+		if err != nil || !taken {
+			return n, err
+		}
+	}
+	return 0, &Refused{Role: role, Reason: "thousands of version numbers are used up by objects that never took effect"}
+}
+
+// exists tells whether there is an object. One that may not be looked at counts as absent: stores answer so for
+// absent objects to callers without the right to list, and creating it tells.
+func (p *Publisher) exists(ctx context.Context, key string) (bool, error) {
+	_, err := p.Store.Stat(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrForbidden) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// sign adds the signatures that the signers may give and have not given.
+func (r *roleDraft) sign(ctx context.Context, signers []keys.Signer) (added []trust.Signature, err error) {
+	for _, s := range signers {
+		key, err := trust.NewKey(s.Public())
+		if err != nil {
+			return nil, err
+		}
+		if !r.authority.Has(key.ID) || signedBy(r.sigs, key.ID) {
+			continue
+		}
+		sig, err := trust.Sign(ctx, r.payload, s)
+		if err != nil {
+			return nil, err
+		}
+		r.sigs = append(r.sigs, sig)
+		added = append(added, sig)
+	}
+	return added, nil
+}
+
+func signedBy(sigs []trust.Signature, keyID string) bool {
+	return slices.ContainsFunc(sigs, func(s trust.Signature) bool { return s.KeyID == keyID })
+}
+
+func complete(roles []*roleDraft) bool {
+	for _, r := range roles {
+		if len(trust.ValidSignatures(r.payload, r.sigs, r.authority)) < r.authority.Threshold {
+			return false
+		}
+	}
+	return len(roles) > 0
+}
+
+// authorize refuses every signer that does not hold the role, before anything is read twice, signed or sent.
+func authorize(role string, authority trust.Authority, signers []keys.Signer) error {
+	allowed := shortIDs(authority.KeyIDs())
+	if len(signers) == 0 {
+		return &NoSigner{Role: role, Allowed: allowed}
+	}
+	for _, s := range signers {
+		key, err := trust.NewKey(s.Public())
+		if err != nil {
+			return err
+		}
+		if !authority.Has(key.ID) {
+			return &NotAuthorized{Role: role, KeyID: key.ID, Path: signerPath(s), Allowed: allowed}
+		}
+	}
+	return nil
+}
+
+// authorizeRole is authorize with the authority that is in effect.
+func authorizeRole(v *catalog.View, role string, signers []keys.Signer) error {
+	authority, ok := v.Authority(role)
+	if !ok {
+		return unknownRole(v, role)
+	}
+	return authorize(role, authority, signers)
+}
+
+// unknownRole says what is missing: a product, mostly.
+func unknownRole(v *catalog.View, role string) error {
+	if _, product, _ := manifest.SplitRole(role); product != "" && !slices.Contains(v.Products(), product) {
+		return &catalog.UnknownProduct{Product: product}
+	}
+	return &UnknownRole{Role: role, Known: v.Roles()}
+}
+
+// signerPath is the key file, where the signer knows it.
+func signerPath(s keys.Signer) string {
+	if named, ok := s.(interface{ Path() string }); ok {
+		return named.Path()
+	}
+	return ""
+}
+
+func shortIDs(ids []string) []string {
+	short := make([]string, len(ids))
+	for i, id := range ids {
+		short[i] = ShortID(id)
+	}
+	return short
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,189 @@
+package publisher
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// NotAuthorized is a key that may not sign what it was given for (exit 4).
+type NotAuthorized struct {
+	Role    string
+	KeyID   string   // full
+	Path    string   // the key file, where the signer tells it
+	Allowed []string // key ids that may sign the role, short
+}
+
+func (e *NotAuthorized) Error() string {
+	key := "key " + ShortID(e.KeyID)
+	if e.Path != "" {
+		key += " (" + e.Path + ")"
+	}
+	return fmt.Sprintf("%s may not sign role %s, which belongs to %s", key, e.Role, listOr(e.Allowed, "nobody"))
+}
+
+// Hint says how to find the right key.
+func (e *NotAuthorized) Hint() string {
+	return "give another key with --key; the root holders decide who signs a role (kitchen role show " + e.Role + ")"
+}
+
+// NoSigner is a change that nobody was asked to sign.
+type NoSigner struct {
+	Role    string
+	Allowed []string // key ids that may sign the role, short
+}
+
+func (e *NoSigner) Error() string {
+	return fmt.Sprintf("no key given to sign role %s, which belongs to %s", e.Role, listOr(e.Allowed, "nobody"))
+}
+
+// Hint says how to give one.
+func (e *NoSigner) Hint() string {
+	return fmt.Sprintf("give --key FILE, or [keys] %q in kitchen.toml", e.Role)
+}
+
+// NoOnlineKey is a commit without the key that makes one.
+type NoOnlineKey struct{}
+
+func (e *NoOnlineKey) Error() string { return "committing needs the online key" }
+
+// Hint says how to give it.
+func (e *NoOnlineKey) Hint() string {
+	return `name it in kitchen.toml: [keys] online = ["keys/online.key"]`
+}
+
+// AlreadyInitialized is a catalog where a new one was to be made (exit 1).
+type AlreadyInitialized struct {
+	Store string
+	Other bool // no catalog yet, but a root that other keys made
+}
+
+func (e *AlreadyInitialized) Error() string {
+	if e.Other {
+		return fmt.Sprintf("%s holds the root of another, unfinished catalog", e.Store)
+	}
+	return fmt.Sprintf("there is a catalog at %s already", e.Store)
+}
+
+// Hint says what to do.
+func (e *AlreadyInitialized) Hint() string {
+	if e.Other {
+		return "run kitchen init with the root keys, threshold and online key it was begun with, or choose an empty bucket or prefix"
+	}
+	return "use it with its own kitchen.toml and root, or choose an empty bucket or prefix"
+}
+
+// Exists is an addition of something that is there with other content (exit 1).
+type Exists struct {
+	What, Name string   // "product", "openstack"
+	Differs    []string // what is otherwise than asked for
+}
+
+func (e *Exists) Error() string {
+	return fmt.Sprintf("%s %s exists already, with other content: %s", e.What, e.Name, strings.Join(e.Differs, "; "))
+}
+
+// UnknownRole is a role that this catalog does not delegate (exit 1).
+type UnknownRole struct {
+	Role  string
+	Known []string
+}
+
+func (e *UnknownRole) Error() string {
+	return fmt.Sprintf("there is no role %s in this catalog, only %s", e.Role, listOr(e.Known, "none"))
+}
+
+// Invalid is a request that contradicts itself or the catalog (exit 1).
+type Invalid struct{ What, Reason string }
+
+func (e *Invalid) Error() string { return e.What + ": " + e.Reason }
+
+// Immutable is other content for a release that is published, or signed and waiting (exit 1).
+type Immutable struct {
+	Release  manifest.Release
+	Proposal string   // "" = published; else the waiting proposal that has the other content
+	Differs  []string // what differs, a line each
+}
+
+func (e *Immutable) Error() string {
+	where := "is published"
+	if e.Proposal != "" {
+		where = "waits in proposal " + e.Proposal
+	}
+	return fmt.Sprintf("%s %s with other content and cannot be changed: %s", e.Release, where, strings.Join(e.Differs, "; "))
+}
+
+// Hint names the way on.
+func (e *Immutable) Hint() string {
+	return "give it another version in product.toml, then: kitchen publish"
+}
+
+// NotCertifiable is a release that the certification policy does not let through (exit 3).
+type NotCertifiable struct {
+	Release manifest.Release
+	Unmet   []catalog.Unmet
+}
+
+func (e *NotCertifiable) Error() string {
+	parts := make([]string, len(e.Unmet))
+	for i, u := range e.Unmet {
+		parts[i] = u.Requirement
+		if u.Detail != "" {
+			parts[i] += ": " + u.Detail
+		}
+	}
+	return fmt.Sprintf("%s cannot be certified: %s", e.Release, strings.Join(parts, "; "))
+}
+
+// Hint names the command that shows the evidence.
+func (e *NotCertifiable) Hint() string { return "kitchen status shows who reported what" }
+
+// LostRace is a write that other writers overtook every time (exit 5).
+type LostRace struct{ Tries int }
+
+func (e *LostRace) Error() string {
+	return fmt.Sprintf("other writers changed the catalog each of %d times this was tried", e.Tries)
+}
+
+// Hint says what to do.
+func (e *LostRace) Hint() string { return "run the same command again; nothing is half done" }
+
+// Refused is a proposal, or a change, that may not take effect whoever signed it (exit 4).
+type Refused struct {
+	Role   string
+	Reason string
+}
+
+func (e *Refused) Error() string {
+	return fmt.Sprintf("change of role %s refused: %s", e.Role, e.Reason)
+}
+
+// Hint says what to do.
+func (e *Refused) Hint() string {
+	return "kitchen pending shows what waits; make the change again with the command that is meant for it"
+}
+
+// Source is a file of a release's directory that cannot be published (exit 1).
+type Source struct {
+	Path   string // as in product.toml; entries of a tree begin with the tree's path
+	Reason string
+	Err    error
+}
+
+func (e *Source) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("%s: %v", e.Path, e.Err)
+	}
+	return e.Path + ": " + e.Reason
+}
+
+func (e *Source) Unwrap() error { return e.Err }
+
+func listOr(items []string, none string) string {
+	if len(items) == 0 {
+		return none
+	}
+	return strings.Join(items, ", ")
+}

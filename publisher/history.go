@@ -1,0 +1,86 @@
+package publisher
+
+import (
+	"context"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// history is what a role held lately: every version that was in effect since proposals that are not lapsed yet
+// could have been made.
+type history struct {
+	payloads map[string]bool           // digests of payloads
+	files    map[string]*trust.Targets // by the digest of the file; "" is "never signed"
+}
+
+// history walks back through the versions of a role, by the digest that each says it replaces. Numbers that are
+// used up by objects that never took effect are not part of it.
+func (p *Publisher) history(ctx context.Context, v *catalog.View, role string) (*history, error) {
+	h := &history{payloads: map[string]bool{}, files: map[string]*trust.Targets{}}
+	file, number := currentFile(v, role), currentVersion(v, role)
+	for steps := 0; file != nil && steps < maxHistory; {
+		payload, _, err := trust.ParseEnvelope(file)
+		if err != nil {
+			return h, nil //nolint:nilerr // the past ends where it cannot be read
+		}
+		t, err := trust.ParseTargetsPayload(payload)
+		if err != nil {
+			return h, nil //nolint:nilerr // as above
+		}
+		h.payloads[digest(payload)], h.files[digest(file)] = true, t
+		if t.Replaces == "" {
+			h.files[""] = &trust.Targets{}
+			return h, nil
+		}
+		lapsed := t.ProposalExpires.Add(lifeProposal).Before(v.Now())
+		for file = nil; file == nil && number > 1 && !lapsed && steps < maxHistory; steps++ {
+			number--
+			older, err := get(ctx, p.Store, manifest.RoleObject(role, number))
+			if ignoreAbsent(err) != nil {
+				return nil, err
+			}
+			if err == nil && digest(older) == t.Replaces {
+				file = older
+			}
+		}
+	}
+	return h, nil
+}
+
+// inEffect tells whether everything that a stale proposal changed, on top of what it rested on, is so now.
+func (p *Publisher) inEffect(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history) (bool, error) {
+	for _, r := range w.roles {
+		if past[r.name] == nil {
+			h, err := p.history(ctx, v, r.name)
+			if err != nil {
+				return false, err
+			}
+			past[r.name] = h
+		}
+		h := past[r.name]
+		if h.payloads[digest(r.payload)] {
+			continue
+		}
+		base, current := h.files[r.next.Replaces], currentContent(v, r.name)
+		if base == nil || current == nil {
+			return false, nil
+		}
+		now := diffTargets(base, current)
+		for path, change := range diffTargets(base, r.next) {
+			if now[path] != change {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+func currentContent(v *catalog.View, role string) *trust.Targets {
+	t, err := currentRole(v, role)
+	if err != nil {
+		return nil
+	}
+	return t
+}

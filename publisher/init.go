@@ -1,0 +1,349 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// Init says what a new catalog begins with. A key that is listed twice counts once.
+type Init struct {
+	Vendor     string // the vendor's name as a customer, such as "enovance"
+	VendorName string // shown to people; "" = Vendor
+	// Root holders: those whose key is at hand sign, those known by public key alone do not.
+	RootKeys      []keys.Signer
+	RootPublic    []*keys.Public
+	RootThreshold int // 0 = 2, or 1 for a single holder
+	// Holders of the role targets; none = the root holders, with the root's threshold.
+	TargetsKeys      []keys.Signer
+	TargetsPublic    []*keys.Public
+	TargetsThreshold int // 0 = 2, or 1 for a single holder
+	// Vendor administrators: the role registry, threshold 1. One at least has to be at hand.
+	Registry       []keys.Signer
+	RegistryPublic []*keys.Public
+	// Policy is who may sign the certification policy, threshold 2, or 1 for a single holder; none = the
+	// administrators.
+	Policy []*keys.Public
+}
+
+// InitResult is what hosts need to trust the new catalog.
+type InitResult struct {
+	RootBytes   []byte // metadata/1.root.json
+	Fingerprint string // of it: "sha256:<hex>"
+	Resumed     bool   // an interrupted init was completed
+	Summary     []string
+}
+
+// Initialize makes a new catalog in an empty store: the root, targets with the roles that exist once, the registry
+// with the vendor's own entry, snapshot and, last, the timestamp. Before anything it proves that the store honours
+// conditional writes. A run that was interrupted is completed by another with the same keys: its root is adopted,
+// the numbers it used up are skipped. Errors: *AlreadyInitialized, *Invalid, storage errors.
+func Initialize(ctx context.Context, store storage.Store, now time.Time, in Init, online keys.Signer) (*InitResult, error) {
+	plan, err := in.plan(online)
+	if err != nil {
+		return nil, err
+	}
+	i := &initializer{Publisher: &Publisher{Store: store, Online: online}, plan: plan, init: in, now: now.UTC().Truncate(time.Second)}
+	if taken, err := i.exists(ctx, manifest.TimestampObject); err != nil {
+		return nil, err
+	} else if taken {
+		return nil, &AlreadyInitialized{Store: store.URL()}
+	}
+	if err := storage.CheckConditionalWrites(ctx, store); err != nil {
+		return nil, err
+	}
+	if err := i.root(ctx); err != nil {
+		return nil, err
+	}
+	return i.finish(ctx)
+}
+
+// initPlan is who signs what.
+type initPlan struct {
+	root, targets, online, registry, policy trust.Authority
+}
+
+func (in *Init) plan(online keys.Signer) (*initPlan, error) {
+	if err := manifest.CheckName("vendor", in.Vendor); err != nil {
+		return nil, err
+	}
+	if online == nil {
+		return nil, &Invalid{What: "init", Reason: "needs the online key"}
+	}
+	var plan initPlan
+	var err error
+	roles := []struct {
+		into      *trust.Authority
+		what      string
+		publics   []*keys.Public
+		threshold int
+	}{
+		{&plan.root, "root keys", publics(in.RootKeys, in.RootPublic), in.RootThreshold},
+		{&plan.targets, "targets keys", publics(in.TargetsKeys, in.TargetsPublic), in.TargetsThreshold},
+		{&plan.online, "online key", []*keys.Public{online.Public()}, 1},
+		{&plan.registry, "registry keys", publics(in.Registry, in.RegistryPublic), 1},
+		{&plan.policy, "policy keys", in.Policy, 0},
+	}
+	for _, r := range roles {
+		if len(r.publics) == 0 && (r.into == &plan.targets || r.into == &plan.policy) {
+			continue
+		}
+		if *r.into, err = authorityOf(r.what, r.publics, r.threshold); err != nil {
+			return nil, err
+		}
+	}
+	if len(plan.targets.Keys) == 0 {
+		plan.targets = plan.root
+		in.TargetsKeys = in.RootKeys
+	}
+	if len(plan.policy.Keys) == 0 {
+		plan.policy = trust.Authority{Keys: plan.registry.Keys, Threshold: min(2, len(plan.registry.Keys))}
+	}
+	for what, need := range map[string]struct {
+		signers []keys.Signer
+		have    trust.Authority
+	}{"root": {in.RootKeys, plan.root}, "targets": {in.TargetsKeys, plan.targets}, "registry": {in.Registry, plan.registry}} {
+		if at := len(publicsOf(need.signers)); at < need.have.Threshold {
+			return nil, &Invalid{What: "init", Reason: fmt.Sprintf("%d of the %d private keys that role %s needs are at hand", at, need.have.Threshold, what)}
+		}
+	}
+	return &plan, nil
+}
+
+func publics(signers []keys.Signer, more []*keys.Public) []*keys.Public {
+	var list []*keys.Public
+	for _, s := range signers {
+		list = append(list, s.Public())
+	}
+	return append(list, more...)
+}
+
+// publicsOf are the different keys of the signers.
+func publicsOf(signers []keys.Signer) map[string]bool {
+	ids := map[string]bool{}
+	for _, s := range signers {
+		if key, err := trust.NewKey(s.Public()); err == nil {
+			ids[key.ID] = true
+		}
+	}
+	return ids
+}
+
+type initializer struct {
+	*Publisher
+	plan     *initPlan
+	init     Init
+	now      time.Time
+	rootFile []byte
+	rootIs   *trust.Root
+	resumed  bool
+}
+
+// root creates the root, or adopts the one that an interrupted run with the same keys left.
+func (i *initializer) root(ctx context.Context) error {
+	wanted := &trust.Root{Version: 1, Expires: i.now.Add(lifeLong), Roles: map[string]trust.Authority{
+		trust.RoleRoot: i.plan.root, trust.RoleTargets: i.plan.targets,
+		trust.RoleSnapshot: i.plan.online, trust.RoleTimestamp: i.plan.online}}
+	payload, err := wanted.Payload()
+	if err != nil {
+		return err
+	}
+	there, err := get(ctx, i.Store, manifest.RootObject(1))
+	if err == nil {
+		return i.adopt(there, wanted)
+	}
+	if !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrForbidden) {
+		return err
+	}
+	file, err := signAll(ctx, payload, i.init.RootKeys, i.plan.root)
+	if err != nil {
+		return err
+	}
+	err = put(ctx, i.Store, manifest.RootObject(1), file)
+	if errors.Is(err, storage.ErrExists) {
+		return &AlreadyInitialized{Store: i.Store.URL(), Other: true}
+	}
+	i.rootFile, i.rootIs = file, wanted
+	return err
+}
+
+func (i *initializer) adopt(there []byte, wanted *trust.Root) error {
+	session, err := trust.Start(there, i.now)
+	if err == nil {
+		err = session.FinishRoots()
+	}
+	if err != nil || !sameRoles(session.Root(), wanted) {
+		return &AlreadyInitialized{Store: i.Store.URL(), Other: true}
+	}
+	i.rootFile, i.rootIs, i.resumed = there, session.Root(), true
+	return nil
+}
+
+func sameRoles(a, b *trust.Root) bool {
+	return maps.EqualFunc(a.Roles, b.Roles, func(x, y trust.Authority) bool {
+		return x.Threshold == y.Threshold && slices.Equal(slices.Sorted(slices.Values(x.KeyIDs())), slices.Sorted(slices.Values(y.KeyIDs())))
+	})
+}
+
+// signAll signs with every signer that the authority lists, each once.
+func signAll(ctx context.Context, payload []byte, signers []keys.Signer, a trust.Authority) ([]byte, error) {
+	r := &roleDraft{payload: payload, authority: a}
+	if _, err := r.sign(ctx, signers); err != nil {
+		return nil, err
+	}
+	return trust.Envelope(payload, r.sigs)
+}
+
+// finish writes everything below the root.
+func (i *initializer) finish(ctx context.Context) (*InitResult, error) {
+	targets := &trust.Targets{Targets: map[string]trust.Target{}, Delegations: []trust.Delegation{
+		delegate(manifest.RoleRegistry, i.plan.registry),
+		delegate(manifest.RolePolicy, i.plan.policy),
+		delegate(manifest.RoleJournal, i.plan.online),
+	}}
+	registry, err := i.registry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	snapshot := &trust.Snapshot{Roles: map[string]trust.Meta{}}
+	files := map[string][]byte{}
+	for _, r := range []*roleDraft{
+		{name: trust.RoleTargets, next: targets, authority: i.plan.targets},
+		{name: manifest.RoleRegistry, next: registry, authority: i.plan.registry},
+	} {
+		signers := i.init.TargetsKeys
+		if r.name == manifest.RoleRegistry {
+			signers = i.init.Registry
+		}
+		if files[r.name], err = i.create(ctx, r, signers); err != nil {
+			return nil, err
+		}
+		snapshot.Roles[r.name] = trust.MetaOf(r.next.Version, files[r.name])
+	}
+	if err := i.point(ctx, snapshot, files); err != nil {
+		return nil, err
+	}
+	return &InitResult{RootBytes: i.rootFile, Fingerprint: catalog.Fingerprint(i.rootFile), Resumed: i.resumed, Summary: i.summary()}, nil
+}
+
+// registry has the vendor's own entry, which follows every product.
+func (i *initializer) registry(ctx context.Context) (*trust.Targets, error) {
+	vendor := &manifest.Customer{Customer: i.init.Vendor, Name: i.init.VendorName, Vendor: true, Subscribe: []string{"*"}}
+	if vendor.Name == "" {
+		vendor.Name = vendor.Customer
+	}
+	data, err := vendor.Encode()
+	if err != nil {
+		return nil, err
+	}
+	path, sha := manifest.RegistryTarget(vendor.Customer), digest(data)
+	if err := put(ctx, i.Store, manifest.TargetObject(path, sha), data); err != nil {
+		return nil, err
+	}
+	return &trust.Targets{Targets: map[string]trust.Target{path: {Length: int64(len(data)), SHA256: sha}}}, nil
+}
+
+// create signs a role and stores it under the first number that no interrupted run used up.
+func (i *initializer) create(ctx context.Context, r *roleDraft, signers []keys.Signer) ([]byte, error) {
+	for {
+		number, err := i.freeNumber(ctx, r.name, r.next.Version)
+		if err != nil {
+			return nil, err
+		}
+		r.next.Version, r.next.Expires = number, i.now.Add(lifetime(r.name))
+		if r.payload, err = r.next.Payload(); err != nil {
+			return nil, err
+		}
+		file, err := signAll(ctx, r.payload, signers, r.authority)
+		if err != nil {
+			return nil, err
+		}
+		err = put(ctx, i.Store, manifest.RoleObject(r.name, number), file)
+		if !errors.Is(err, storage.ErrExists) {
+			return file, err
+		}
+	}
+}
+
+// point writes snapshot and timestamp after the whole was verified as a reader would.
+func (i *initializer) point(ctx context.Context, snapshot *trust.Snapshot, files map[string][]byte) error {
+	session, err := trust.Start(i.rootFile, i.now)
+	if err != nil {
+		return err
+	}
+	snapshotFile, err := i.createSnapshot(ctx, snapshot)
+	if err != nil {
+		return err
+	}
+	t := &trust.Timestamp{Version: 1, Issued: i.now, Expires: i.now.Add(lifeTimestamp), Snapshot: trust.MetaOf(snapshot.Version, snapshotFile)}
+	payload, err := t.Payload()
+	if err != nil {
+		return err
+	}
+	file, err := signAll(ctx, payload, []keys.Signer{i.Online}, i.plan.online)
+	if err != nil {
+		return err
+	}
+	steps := []func() error{session.FinishRoots,
+		func() error { return session.UpdateTimestamp(file) },
+		func() error { return session.UpdateSnapshot(snapshotFile, false) },
+		func() error { return session.UpdateRole(trust.RoleTargets, files[trust.RoleTargets]) },
+		func() error { return session.UpdateRole(manifest.RoleRegistry, files[manifest.RoleRegistry]) }}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	kind, err := manifest.KindOf(manifest.TimestampObject)
+	if err != nil {
+		return err
+	}
+	_, err = i.Store.Swap(ctx, manifest.TimestampObject, "", file, kind.ContentType, kind.CacheControl)
+	if errors.Is(err, storage.ErrConflict) {
+		return &AlreadyInitialized{Store: i.Store.URL()}
+	}
+	return err
+}
+
+func (i *initializer) createSnapshot(ctx context.Context, s *trust.Snapshot) ([]byte, error) {
+	s.Expires = i.now.Add(lifeSnapshot)
+	for {
+		number, err := i.freeNumber(ctx, trust.RoleSnapshot, s.Version)
+		if err != nil {
+			return nil, err
+		}
+		s.Version = number
+		payload, err := s.Payload()
+		if err != nil {
+			return nil, err
+		}
+		file, err := signAll(ctx, payload, []keys.Signer{i.Online}, i.plan.online)
+		if err != nil {
+			return nil, err
+		}
+		err = put(ctx, i.Store, manifest.SnapshotObject(number), file)
+		if !errors.Is(err, storage.ErrExists) {
+			return file, err
+		}
+	}
+}
+
+func (i *initializer) summary() []string {
+	line := func(role string, a trust.Authority) string {
+		return fmt.Sprintf("%s: %d of %s", role, a.Threshold, listOr(shortIDs(a.KeyIDs()), ""))
+	}
+	return []string{
+		"vendor " + i.init.Vendor,
+		line(trust.RoleRoot, i.rootIs.Roles[trust.RoleRoot]), line(trust.RoleTargets, i.rootIs.Roles[trust.RoleTargets]),
+		line("snapshot and timestamp", i.plan.online), line(manifest.RoleRegistry, i.plan.registry), line(manifest.RolePolicy, i.plan.policy),
+	}
+}

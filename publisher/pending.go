@@ -1,0 +1,273 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/keys"
+)
+
+// PendingProposal is one proposal that waits, or went stale within the last 14 days.
+type PendingProposal struct {
+	ID      string
+	Kind    string   // "publish", "certify", …: the proposer's word
+	Stated  []string // the proposer's summary: unverified
+	Change  []string // what would change, worked out from what is in effect now; nil when stale
+	Roles   []RoleSignatures
+	Created time.Time
+	Expires time.Time // signatures on it mean nothing from then on
+	Age     time.Duration
+	Stale   string // why it can never take effect; "" while it can
+	Refused string // why it may not take effect, whoever signs; "" while it may
+	Within  string // the id of a proposal that contains this one, or ""
+}
+
+// Complete tells whether all signatures are there, so that the committer is all it waits for.
+func (p *PendingProposal) Complete() bool {
+	for _, r := range p.Roles {
+		if !r.Complete() {
+			return false
+		}
+	}
+	return p.Stale == "" && p.Refused == "" && len(p.Roles) > 0
+}
+
+// WaitsFor says in words what the proposal waits for.
+func (p *PendingProposal) WaitsFor() string {
+	switch {
+	case p.Stale != "":
+		return "nothing: " + p.Stale
+	case p.Refused != "":
+		return "nothing: " + p.Refused
+	}
+	return waitsFor(p.Roles)
+}
+
+// Pending lists the proposals that wait, oldest first, then those that went stale lately.
+func (p *Publisher) Pending(ctx context.Context) ([]PendingProposal, error) {
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live, err := p.live(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	list, err := p.show(ctx, view, live)
+	if err != nil {
+		return nil, err
+	}
+	stale, err := p.stale(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	return append(list, stale...), nil
+}
+
+// show makes live proposals presentable.
+func (p *Publisher) show(ctx context.Context, v *catalog.View, live []*waiting) ([]PendingProposal, error) {
+	var list []PendingProposal
+	for _, w := range live {
+		shown, err := p.present(ctx, v, w)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range live {
+			if w.within(v, other) {
+				shown.Within = other.id
+			}
+		}
+		list = append(list, *shown)
+	}
+	return list, nil
+}
+
+func (p *Publisher) present(ctx context.Context, v *catalog.View, w *waiting) (*PendingProposal, error) {
+	shown := &PendingProposal{ID: w.id, Kind: w.kind, Stated: w.stated, Roles: countSignatures(w.roles),
+		Created: w.created, Expires: w.expires, Age: max(0, v.Now().Sub(w.created)), Stale: w.stale}
+	if w.stale != "" {
+		return shown, nil
+	}
+	w.change = p.describe(ctx, v, w.roles)
+	shown.Change = w.change
+	reason, err := verdict(p.vet(ctx, v, w.roles))
+	shown.Refused = reason
+	return shown, err
+}
+
+// stale reads proposals that can never take effect and were made lately, leaving out those whose change took
+// effect: by themselves, or as part of another.
+func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingProposal, error) {
+	files, err := p.listPending(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []PendingProposal
+	past := map[string]*history{}
+	for _, f := range slices.Backward(files) {
+		old := !f.modified.IsZero() && f.modified.Before(v.Now().Add(-lifeProposal))
+		if !f.doc || old || len(list) >= maxStale {
+			continue
+		}
+		w, err := p.readProposal(ctx, v, f)
+		if err != nil {
+			return nil, err
+		}
+		if w == nil || w.stale == "" || !w.expires.After(v.Now()) {
+			continue
+		}
+		done, err := p.inEffect(ctx, v, w, past)
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			continue
+		}
+		shown, err := p.present(ctx, v, w)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, *shown)
+	}
+	slices.SortStableFunc(list, func(a, b PendingProposal) int { return a.Created.Compare(b.Created) })
+	return list, nil
+}
+
+// Sign adds the signers' signatures to the live proposals that change a role. confirm sees each change, worked out
+// anew, with its evidence, and says whether to sign it; nil signs all. What does not follow on the current catalog
+// by the rules is not offered. The outcome is that of the last proposal signed: Unchanged when nothing waits or
+// nothing was confirmed, Pending, or Committed when it is complete and the online key is at hand. Errors:
+// *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait.
+func (p *Publisher) Sign(ctx context.Context, role string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live, err := p.live(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	live = slices.DeleteFunc(live, func(w *waiting) bool { return w.role(role) == nil })
+	if err := authorizeSigning(view, role, live, signers); err != nil {
+		return nil, err
+	}
+	shown, err := p.show(ctx, view, live)
+	if err != nil {
+		return nil, err
+	}
+	out := &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + role}}
+	var refusal error
+	for i, w := range live {
+		if shown[i].Refused != "" {
+			refusal = &Refused{Role: role, Reason: shown[i].Refused}
+			continue
+		}
+		if shown[i].Within != "" {
+			continue // its container is offered
+		}
+		signed, err := p.signProposal(ctx, w, shown[i], confirm, signers)
+		if err != nil {
+			return nil, err
+		}
+		out = better(out, signed)
+	}
+	if out.Status == Unchanged && len(out.Roles) == 0 && refusal != nil {
+		return nil, refusal
+	}
+	return out, nil
+}
+
+// authorizeSigning wants signers that hold the role, as it is or as a waiting proposal would make it.
+func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []keys.Signer) error {
+	err := authorizeRole(v, role, signers)
+	for _, w := range live {
+		if err == nil {
+			return nil
+		}
+		err = authorize(role, w.role(role).authority, signers)
+	}
+	return err
+}
+
+// better keeps the outcome of what was signed rather than of what was not.
+func better(a, b *Outcome) *Outcome {
+	if b.Status == Unchanged && a.Status != Unchanged {
+		return a
+	}
+	return b
+}
+
+// signProposal asks, signs, and commits where that is possible.
+func (p *Publisher) signProposal(ctx context.Context, w *waiting, shown PendingProposal, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
+	if !w.signedByAll(signers) {
+		if confirm != nil {
+			yes, err := confirm(shown)
+			if err != nil {
+				return nil, err
+			}
+			if !yes {
+				out := outcome(Unchanged, w.id, append([]string{"not signed: " + w.id}, shown.Change...), w.roles)
+				return out, nil
+			}
+		}
+		for _, r := range w.roles {
+			sigs, err := r.sign(ctx, signers)
+			if err != nil {
+				return nil, err
+			}
+			if err := p.putSignatures(ctx, w.id, r.name, sigs); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if p.Online == nil || !w.complete() {
+		return outcome(Pending, w.id, shown.Change, w.roles), nil
+	}
+	if err := p.commitOne(ctx, w); err != nil {
+		return nil, err
+	}
+	return outcome(Committed, w.id, shown.Change, w.roles), nil
+}
+
+// commitOne puts one proposal into effect against concurrent writers, of whom another committer may be first to do
+// the same.
+func (p *Publisher) commitOne(ctx context.Context, wanted *waiting) error {
+	return p.race(ctx, func() error {
+		view, err := p.refresh(ctx)
+		if err != nil {
+			return err
+		}
+		live, err := p.live(ctx, view)
+		if err != nil {
+			return err
+		}
+		for _, w := range live {
+			if w.id == wanted.id {
+				return p.installProposal(ctx, view, w)
+			}
+		}
+		first := wanted.roles[0]
+		seen, err := p.history(ctx, view, first.name)
+		if err != nil || seen.payloads[digest(first.payload)] {
+			return err
+		}
+		return &Refused{Role: first.name, Reason: "what proposal " + wanted.id + " rests on changed meanwhile"}
+	})
+}
+
+// verdict splits a refusal from a failure.
+func verdict(err error) (string, error) {
+	var refused *Refused
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.As(err, &refused):
+		return refused.Reason, nil
+	case storeFailure(err):
+		return "", err
+	}
+	return err.Error(), nil
+}

@@ -1,0 +1,337 @@
+package publisher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
+)
+
+const proposalSchema = "kitchen.proposal/v1"
+
+// proposalDoc is proposal.json: what the proposer says. Only the names of the roles are used, and checked.
+type proposalDoc struct {
+	Schema  string         `json:"schema"`
+	Kind    string         `json:"kind"`
+	Summary []string       `json:"summary"`
+	Roles   []proposalRole `json:"roles"`
+}
+
+type proposalRole struct {
+	Role    string `json:"role"`
+	Version int64  `json:"version"`
+	SHA256  string `json:"sha256"` // of the payload
+}
+
+// waiting is a proposal as it was read: well formed, its id true to its payloads. Whether it may take effect is
+// vet's to say.
+type waiting struct {
+	id      string
+	kind    string
+	stated  []string
+	roles   []*roleDraft // sigs holds valid signatures only
+	created time.Time
+	expires time.Time
+	stale   string
+	change  []string
+}
+
+func (w *waiting) role(name string) *roleDraft {
+	for _, r := range w.roles {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+func (w *waiting) complete() bool { return w.stale == "" && complete(w.roles) }
+
+// signedByAll tells whether each of the signers has signed every role of the proposal that it may sign.
+func (w *waiting) signedByAll(signers []keys.Signer) bool {
+	for _, s := range signers {
+		key, err := trust.NewKey(s.Public())
+		if err != nil {
+			return false
+		}
+		signed := false
+		for _, r := range w.roles {
+			if !r.authority.Has(key.ID) {
+				continue
+			}
+			if !signedBy(r.sigs, key.ID) {
+				return false
+			}
+			signed = true
+		}
+		if !signed {
+			return false
+		}
+	}
+	return len(signers) > 0
+}
+
+// within tells whether other changes everything that w changes, and in the same way.
+func (w *waiting) within(v *catalog.View, other *waiting) bool {
+	if w == other {
+		return false
+	}
+	more := len(other.roles) > len(w.roles)
+	for _, r := range w.roles {
+		o := other.role(r.name)
+		current, err := currentRole(v, r.name)
+		if o == nil || err != nil {
+			return false
+		}
+		mine, theirs := diffTargets(current, r.next), diffTargets(current, o.next)
+		for path, change := range mine {
+			if theirs[path] != change {
+				return false
+			}
+		}
+		more = more || len(theirs) > len(mine)
+	}
+	return more || other.created.Before(w.created) || (other.created.Equal(w.created) && other.id < w.id)
+}
+
+// putProposal leaves a draft with its signatures for others. proposal.json comes last and makes it visible.
+func (p *Publisher) putProposal(ctx context.Context, dr *draft) (string, error) {
+	doc := proposalDoc{Schema: proposalSchema, Kind: dr.kind, Summary: dr.summary}
+	for _, r := range dr.roles {
+		doc.Roles = append(doc.Roles, proposalRole{r.name, r.next.Version, digest(r.payload)})
+	}
+	id := doc.id()
+	for _, r := range dr.roles {
+		if err := put(ctx, p.Store, manifest.ProposalObject(id, manifest.PayloadName(r.name)), r.payload); err != nil {
+			return "", err
+		}
+		if err := p.putSignatures(ctx, id, r.name, r.sigs); err != nil {
+			return "", err
+		}
+	}
+	data, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	return id, put(ctx, p.Store, manifest.ProposalObject(id, manifest.ProposalName), append(data, '\n'))
+}
+
+func (p *Publisher) putSignatures(ctx context.Context, id, role string, sigs []trust.Signature) error {
+	for _, sig := range sigs {
+		data, err := trust.EncodeSignature(sig)
+		if err != nil {
+			return err
+		}
+		if err := put(ctx, p.Store, manifest.SignatureObject(id, role, sig.KeyID, digest(data)), data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// id names the proposal after its first role and all its payloads.
+func (d *proposalDoc) id() string {
+	var all strings.Builder
+	for _, r := range d.Roles {
+		fmt.Fprintf(&all, "%s %d %s\n", r.Role, r.Version, r.SHA256)
+	}
+	return manifest.ProposalID(d.Roles[0].Role, d.Roles[0].Version, digest([]byte(all.String())))
+}
+
+// pendingFiles is what the listing tells of one proposal.
+type pendingFiles struct {
+	id       string
+	role     string
+	version  int64
+	modified time.Time
+	doc      bool
+	sigs     map[string]map[string][]string // role → key id → object keys
+}
+
+// listPending groups the objects under pending/ by proposal. Foreign names are ignored, and the counts capped:
+// what lies beyond is garbage, since nobody makes so many proposals.
+func (p *Publisher) listPending(ctx context.Context) ([]*pendingFiles, error) {
+	var list []*pendingFiles
+	var last *pendingFiles
+	for info, err := range p.Store.List(ctx, manifest.PendingPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		id, name, role, keyID, err := manifest.ParsePendingObject(info.Key)
+		if err != nil {
+			continue
+		}
+		if last == nil || last.id != id {
+			first, version, _, err := manifest.ParseProposalID(id)
+			if err != nil || len(list) >= maxListed {
+				continue
+			}
+			last = &pendingFiles{id: id, role: first, version: version, sigs: map[string]map[string][]string{}}
+			list = append(list, last)
+		}
+		if info.Modified.After(last.modified) {
+			last.modified = info.Modified
+		}
+		last.doc = last.doc || name == manifest.ProposalName
+		if keyID != "" {
+			last.addSignature(role, keyID, info.Key)
+		}
+	}
+	return list, nil
+}
+
+func (f *pendingFiles) addSignature(role, keyID, key string) {
+	byKey := f.sigs[role]
+	if byKey == nil {
+		if len(f.sigs) >= maxRoles {
+			return
+		}
+		byKey = map[string][]string{}
+		f.sigs[role] = byKey
+	}
+	if len(byKey[keyID]) < maxSignatures && (byKey[keyID] != nil || len(byKey) < maxListed) {
+		byKey[keyID] = append(byKey[keyID], key)
+	}
+}
+
+// live reads the proposals that could still take effect: on top of what is in effect now, and not lapsed.
+func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, error) {
+	files, err := p.listPending(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []*waiting
+	for _, f := range files {
+		if !f.doc || f.version <= currentVersion(v, f.role) {
+			continue
+		}
+		w, err := p.readProposal(ctx, v, f)
+		if err != nil {
+			return nil, err
+		}
+		if w != nil && w.stale == "" && len(list) < maxLiveProposals {
+			list = append(list, w)
+		}
+	}
+	slices.SortFunc(list, func(a, b *waiting) int {
+		if c := a.created.Compare(b.created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.id, b.id)
+	})
+	return list, nil
+}
+
+// readProposal reads one proposal. It is nil for garbage; an error is the store's.
+func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendingFiles) (*waiting, error) {
+	data, err := get(ctx, p.Store, manifest.ProposalObject(f.id, manifest.ProposalName))
+	if err != nil {
+		return nil, ignoreAbsent(err)
+	}
+	var doc proposalDoc
+	if manifest.CheckJSON(data) != nil || json.Unmarshal(data, &doc) != nil || doc.Schema != proposalSchema ||
+		len(doc.Roles) == 0 || len(doc.Roles) > maxRoles || doc.id() != f.id {
+		return nil, nil
+	}
+	w := &waiting{id: f.id, kind: doc.Kind, stated: doc.Summary[:min(len(doc.Summary), maxSummary)]}
+	for _, listed := range doc.Roles {
+		r, err := p.readRole(ctx, f.id, listed)
+		if r == nil || err != nil || w.role(r.name) != nil {
+			return nil, err
+		}
+		w.roles = append(w.roles, r)
+	}
+	w.created, w.expires = w.times()
+	w.stale = w.staleness(v)
+	return w, p.readSignatures(ctx, v, w, f)
+}
+
+// readRole reads one role's payload; nil when it is not what the proposal names.
+func (p *Publisher) readRole(ctx context.Context, id string, listed proposalRole) (*roleDraft, error) {
+	kind, _, _ := manifest.SplitRole(listed.Role)
+	if kind == "" && listed.Role != trust.RoleTargets {
+		return nil, nil
+	}
+	payload, err := get(ctx, p.Store, manifest.ProposalObject(id, manifest.PayloadName(listed.Role)))
+	if err != nil {
+		return nil, ignoreAbsent(err)
+	}
+	next, err := trust.ParseTargetsPayload(payload)
+	if err != nil || digest(payload) != listed.SHA256 || next.Version != listed.Version {
+		return nil, nil //nolint:nilerr // a payload that does not parse is garbage, not a failure
+	}
+	return &roleDraft{name: listed.Role, next: next, payload: payload}, nil
+}
+
+// readSignatures keeps the signatures that verify, one per key of the role's authority.
+func (p *Publisher) readSignatures(ctx context.Context, v *catalog.View, w *waiting, f *pendingFiles) error {
+	dr := &draft{roles: w.roles}
+	for _, r := range w.roles {
+		r.authority, _ = dr.authority(v, r.name)
+		for _, id := range r.authority.KeyIDs() {
+			for _, key := range f.sigs[r.name][id] {
+				data, err := get(ctx, p.Store, key)
+				if ignoreAbsent(err) != nil {
+					return err
+				}
+				sig, parseErr := trust.ParseSignature(data)
+				if err != nil || parseErr != nil || sig.KeyID != id {
+					continue
+				}
+				if valid := trust.ValidSignatures(r.payload, []trust.Signature{sig}, r.authority); len(valid) == 1 {
+					r.sigs = append(r.sigs, sig)
+					break
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// times are when the proposal was made and when it lapses, from what is signed.
+func (w *waiting) times() (created, expires time.Time) {
+	for _, r := range w.roles {
+		if expires.IsZero() || r.next.ProposalExpires.Before(expires) {
+			expires = r.next.ProposalExpires
+		}
+	}
+	return expires.Add(-lifeProposal), expires
+}
+
+// staleness says why the proposal cannot take effect any more, or "".
+func (w *waiting) staleness(v *catalog.View) string {
+	if !w.expires.After(v.Now()) {
+		return "it lapsed on " + w.expires.Format(time.DateOnly)
+	}
+	for _, r := range w.roles {
+		current := currentVersion(v, r.name)
+		switch {
+		case r.next.Replaces != currentDigest(v, r.name), r.next.Version <= current:
+			return fmt.Sprintf("%s changed meanwhile: version %d is in effect", r.name, current)
+		case !r.next.Expires.After(v.Now()):
+			return fmt.Sprintf("%s in it expired on %s", r.name, r.next.Expires.Format(time.DateOnly))
+		}
+	}
+	return ""
+}
+
+func currentVersion(v *catalog.View, role string) int64 { return v.Snapshot().Roles[role].Version }
+
+// ignoreAbsent turns "not there", "not to be looked at" and "absurdly large" into nil: what garbage looks like.
+func ignoreAbsent(err error) error {
+	for _, harmless := range []error{storage.ErrNotFound, storage.ErrForbidden, storage.ErrTooLarge} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,248 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// renewRecalls is how long before its expiry an engineer's publication signs the list of recalls again.
+const renewRecalls = lifeShort / 3
+
+// Publish makes the content of a directory a release of the product that its product.toml names. The same content
+// again is Unchanged. Where the product has no list of recalls yet, or one about to expire, it is signed along,
+// because nobody may deploy without.
+//
+// Memory stays flat: artifacts are streamed, compressed (zstd, where that makes them smaller) into a file in
+// Scratch, and sent from there. Nothing is read before it is clear that the signers are the product's engineers,
+// and nothing sent before it is clear that the release is new. Errors: *manifest.FileError for product.toml,
+// *Source, *manifest.PathError, *catalog.UnknownProduct, *NotAuthorized, *Immutable, *LostRace, those of the store.
+func (p *Publisher) Publish(ctx context.Context, dir string, signers []keys.Signer) (*Outcome, error) {
+	s, err := openSource(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := manifest.RoleProduct(s.spec.Product)
+	if err := authorizeRole(view, name, signers); err != nil {
+		return nil, err
+	}
+	if err := s.scan(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.read(ctx, p.sink()); err != nil {
+		return nil, err
+	}
+	known, err := p.knownBlobs(ctx, view, s)
+	if err != nil {
+		return nil, err
+	}
+	publication := &publication{Publisher: p, source: s, known: known, signers: signers}
+	return p.write(ctx, publication.change, signers)
+}
+
+// publication is one Publish on its way. Its blobs go up at most once.
+type publication struct {
+	*Publisher
+	source   *source
+	known    storedBlobs
+	signers  []keys.Signer
+	document []byte // manifest.toml, once the blobs are stored
+	sent     int64
+}
+
+func (b *publication) change(ctx context.Context, d *desk) (*draft, error) {
+	name := manifest.RoleProduct(b.source.spec.Product)
+	if err := authorizeRole(d.view, name, b.signers); err != nil {
+		return nil, err
+	}
+	role, err := d.role(name)
+	if err != nil {
+		return nil, err
+	}
+	same, err := b.compare(ctx, d, role)
+	if err != nil || same {
+		return nil, err
+	}
+	if b.document == nil {
+		if b.sent, err = b.upload(ctx, b.source, b.known); err != nil {
+			return nil, err
+		}
+		if b.document, err = b.source.manifest().Encode(); err != nil {
+			return nil, err
+		}
+	}
+	release, sha := b.source.spec.Release(), digest(b.document)
+	seq, err := nextSeq(role)
+	if err != nil {
+		return nil, err
+	}
+	path := manifest.TargetPath(manifest.StageCatalog, release)
+	role.Targets[path] = trust.Target{Length: int64(len(b.document)), SHA256: sha, Custom: map[string]string{customSeq: seq}}
+	dr := newDraft("publish", name, b.summary(sha)...).set(name, role)
+	dr.objects = []object{{manifest.TargetObject(path, sha), b.document}}
+	return dr, b.recalls(d, dr)
+}
+
+func (b *publication) summary(sha string) []string {
+	var raw int64
+	for _, it := range b.source.items {
+		raw += it.artifact.Size
+	}
+	return []string{
+		fmt.Sprintf("publish %s (sha256 %s)", b.source.spec.Release(), sha),
+		fmt.Sprintf("%d artifacts and the marmite, %d bytes, of which %d bytes went up as stored", len(b.source.items)-1, raw, b.sent),
+	}
+}
+
+// recalls signs an empty list of recalls where there is none, and one that is about to expire again.
+func (b *publication) recalls(d *desk, dr *draft) error {
+	name := manifest.RoleRecalled(b.source.spec.Product)
+	authority, ok := d.view.Authority(name)
+	if !ok || authorize(name, authority, b.signers) != nil {
+		return nil // not theirs to sign: the release stays undeployable until somebody does
+	}
+	role, err := d.role(name)
+	if err != nil {
+		return err
+	}
+	if recallsDue(role, d.now) {
+		dr.set(name, role)
+	}
+	return nil
+}
+
+// recallsDue tells whether a list of recalls has to be signed: for the first time, or again.
+func recallsDue(role *trust.Targets, now time.Time) bool {
+	return role.Version == 0 || role.Expires.Sub(now) < renewRecalls
+}
+
+// compare holds the source against what is published, or waits with the same signers' signature: true when it is
+// the same, *Immutable when it is not.
+func (p *Publisher) compare(ctx context.Context, d *desk, role *trust.Targets, s *source) (bool, error) {
+	release := s.spec.Release()
+	name, path := manifest.RoleProduct(release.Product), manifest.TargetPath(manifest.StageCatalog, release)
+	for other := range role.Targets {
+		if other != path && manifest.FoldPath(other) == manifest.FoldPath(path) {
+			return false, &Invalid{What: "release " + release.String(), Reason: "differs by case alone from " + other + ", which is published"}
+		}
+	}
+	target, ok := role.Targets[path]
+	if !ok {
+		return false, nil
+	}
+	published, err := getManifest(ctx, p.Store, name, path, target)
+	if err != nil {
+		return false, err
+	}
+	mine := s.manifest()
+	if published.SameContent(mine) {
+		return true, nil
+	}
+	refusal := &Immutable{Release: release, Differs: manifestDifferences(published, mine)}
+	current, err := currentRole(d.view, name)
+	if _, inEffect := current.Targets[path]; err == nil && !inEffect && d.base != nil {
+		refusal.Proposal = d.base.id
+	}
+	return false, refusal
+}
+
+func (b *publication) compare(ctx context.Context, d *desk, role *trust.Targets) (bool, error) {
+	return b.Publisher.compare(ctx, d, role, b.source)
+}
+
+// knownBlobs are the stored objects of the product's releases, newest first. A manifest that cannot be read only
+// costs the saving.
+func (p *Publisher) knownBlobs(ctx context.Context, v *catalog.View, s *source) (storedBlobs, error) {
+	releases, err := v.Releases(s.spec.Product)
+	if err != nil {
+		return nil, err
+	}
+	known := storedBlobs{}
+	for _, info := range slices.Backward(releases) {
+		if m, _, err := v.Manifest(ctx, info.Release); err == nil {
+			known.add(m)
+		} else if storeFailure(err) {
+			return nil, err
+		}
+	}
+	return known, nil
+}
+
+// manifestDifferences names what differs, ten things at most.
+func manifestDifferences(published, mine *manifest.Manifest) []string {
+	var list []string
+	say := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	if published.Kind != mine.Kind {
+		say("kind is %q, was %q", mine.Kind, published.Kind)
+	}
+	if !slices.Equal(published.From, mine.From) {
+		say("from is %q, was %q", mine.From, published.From)
+	}
+	if published.Summary != mine.Summary {
+		say("summary is %q, was %q", mine.Summary, published.Summary)
+	}
+	if fmt.Sprint(published.Requires) != fmt.Sprint(mine.Requires) {
+		say("requires is %+v, was %+v", mine.Requires, published.Requires)
+	}
+	before := entries(published)
+	for _, e := range entryOrder(mine) {
+		was, ok := before[e.path]
+		switch {
+		case !ok:
+			say("%s is new", e.path)
+		case was != e.text:
+			say("%s has other content", e.path)
+		}
+		delete(before, e.path)
+	}
+	for _, e := range entryOrder(published) {
+		if _, gone := before[e.path]; gone {
+			say("%s is gone", e.path)
+		}
+	}
+	switch {
+	case len(list) == 0:
+		return []string{"the order or the form of its artifacts"}
+	case len(list) > 10:
+		return append(list[:10], fmt.Sprintf("and %d things more", len(list)-10))
+	}
+	return list
+}
+
+type entry struct{ path, text string }
+
+// entryOrder are all files of a release with what a host would see of them.
+func entryOrder(m *manifest.Manifest) []entry {
+	var list []entry
+	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
+		if !a.IsTree() {
+			list = append(list, entry{a.Path, strings.Join([]string{a.Kind, a.SHA256}, " ")})
+			continue
+		}
+		list = append(list, entry{a.Path, a.Kind})
+		for _, f := range a.Files {
+			list = append(list, entry{a.Path + f.Path, fmt.Sprintf("%s %t %q", f.SHA256, f.Executable, f.Link)})
+		}
+	}
+	return list
+}
+
+func entries(m *manifest.Manifest) map[string]string {
+	all := map[string]string{}
+	for _, e := range entryOrder(m) {
+		all[e.path] = e.text
+	}
+	return all
+}

@@ -1,0 +1,258 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// clockSlack is how far beyond its lifetime a role may be signed by a host whose clock runs ahead.
+const clockSlack = 2 * day
+
+// vet holds a set of role changes to the rules that no number of signatures lifts. Signers ask it before they
+// sign and committers before they commit. The error is *Refused, or the store's.
+//
+//   - A version number follows on the current one, but for numbers that are used up.
+//   - A role lists only what was delegated to it; delegations have Kitchen's form and are never dropped.
+//   - A release keeps its digest, in every stage; published releases and recalls are never taken out.
+//   - validated, ready-to-deploy and recalled list what product lists, digest for digest.
+//   - What a role newly lists is in the store, and is what it should be.
+//   - A site's key belongs to that site alone and to no role.
+func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
+	after := &candidate{view: v, roles: roles}
+	for _, r := range roles {
+		current, err := currentRole(v, r.name)
+		if err != nil {
+			return err
+		}
+		if err := p.vetVersion(ctx, v, r); err != nil {
+			return err
+		}
+		if reason := vetForm(v.Now(), r, current, after); reason != "" {
+			return &Refused{Role: r.name, Reason: reason}
+		}
+		if err := p.vetContent(ctx, r, current, after); err != nil {
+			return err
+		}
+	}
+	return p.vetKeys(ctx, after)
+}
+
+// candidate is the catalog as it would be.
+type candidate struct {
+	view  *catalog.View
+	roles []*roleDraft
+}
+
+func (c *candidate) role(name string) (*trust.Targets, error) {
+	for _, r := range c.roles {
+		if r.name == name {
+			return r.next, nil
+		}
+	}
+	return currentRole(c.view, name)
+}
+
+// changes tells whether a role is among those that change.
+func (c *candidate) changes(name string) bool {
+	return slices.ContainsFunc(c.roles, func(r *roleDraft) bool { return r.name == name })
+}
+
+func (c *candidate) delegation(name string) (trust.Delegation, bool) {
+	targets, err := c.role(trust.RoleTargets)
+	if err != nil {
+		return trust.Delegation{}, false
+	}
+	return targets.Delegation(name)
+}
+
+// vetVersion refuses jumps beyond numbers that are used up.
+func (p *Publisher) vetVersion(ctx context.Context, v *catalog.View, r *roleDraft) error {
+	current := currentVersion(v, r.name)
+	if r.next.Version <= current || r.next.Version > current+maxOrphans {
+		return &Refused{Role: r.name, Reason: fmt.Sprintf("version %d does not follow on %d", r.next.Version, current)}
+	}
+	if want := currentDigest(v, r.name); r.next.Replaces != want {
+		return &Refused{Role: r.name, Reason: "it was made to replace something else than what is in effect"}
+	}
+	for n := current + 1; n < r.next.Version; n++ {
+		used, err := p.exists(ctx, manifest.RoleObject(r.name, n))
+		if err != nil {
+			return err
+		}
+		if !used {
+			return &Refused{Role: r.name, Reason: fmt.Sprintf("version %d jumps over %d, which is free", r.next.Version, n)}
+		}
+	}
+	return nil
+}
+
+// vetForm is what can be said without the store.
+func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candidate) string {
+	switch {
+	case !r.next.Expires.After(now):
+		return "it has expired"
+	case r.next.Expires.After(now.Add(lifetime(r.name) + clockSlack)):
+		return fmt.Sprintf("it would be valid until %s, longer than the %d days of this role", r.next.Expires.Format(time.DateOnly), lifetime(r.name)/day)
+	case !r.next.ProposalExpires.After(now):
+		return "the proposal has lapsed"
+	case r.next.ProposalExpires.After(now.Add(lifeProposal + clockSlack)):
+		return "the proposal would never lapse"
+	}
+	if r.name == trust.RoleTargets {
+		return vetDelegations(current, r.next)
+	}
+	delegation, ok := after.delegation(r.name)
+	if !ok {
+		return "nobody delegates to it"
+	}
+	if err := trust.CheckScope(r.next, delegation); err != nil {
+		return err.Error()
+	}
+	return vetKept(r.name, current, r.next)
+}
+
+// vetDelegations: targets delegates, in Kitchen's form, and drops nothing.
+func vetDelegations(current, next *trust.Targets) string {
+	if len(next.Targets) > 0 {
+		return "targets lists files itself"
+	}
+	for _, d := range next.Delegations {
+		want := manifest.RolePaths(d.Name)
+		if want == nil {
+			return fmt.Sprintf("%q is no role of Kitchen", d.Name)
+		}
+		if !slices.Equal(d.Paths, want) {
+			return fmt.Sprintf("role %s would be trusted for %s instead of %s", d.Name, strings.Join(d.Paths, " "), strings.Join(want, " "))
+		}
+	}
+	for _, d := range current.Delegations {
+		if _, ok := next.Delegation(d.Name); !ok {
+			return "role " + d.Name + " would be dropped"
+		}
+	}
+	return ""
+}
+
+// vetKept: a release keeps its digest; published releases and recalls stay.
+func vetKept(role string, current, next *trust.Targets) string {
+	kind, _, _ := manifest.SplitRole(role)
+	if manifest.RoleStage(role) == "" {
+		return ""
+	}
+	for path, before := range current.Targets {
+		now, ok := next.Targets[path]
+		switch {
+		case !ok && kind == manifest.StageRecalled:
+			return "the recall of " + path + " would be dropped"
+		case !ok && manifest.RoleStage(role) == manifest.StageCatalog:
+			return path + " would be taken out; published releases stay (kitchen recall, kitchen yank)"
+		case ok && (now.SHA256 != before.SHA256 || now.Length != before.Length):
+			return fmt.Sprintf("%s would get other bytes: sha256 %s instead of %s", path, now.SHA256, before.SHA256)
+		case ok && now.Custom[customSeq] != before.Custom[customSeq]:
+			return path + " would get another place in the order of releases"
+		}
+	}
+	return vetOrder(role, next)
+}
+
+// vetOrder: every published release has its own place, and none differs from another by case alone.
+func vetOrder(role string, next *trust.Targets) string {
+	if manifest.RoleStage(role) != manifest.StageCatalog {
+		return ""
+	}
+	seen, folded := map[string]string{}, map[string]string{}
+	for _, path := range slices.Sorted(maps.Keys(next.Targets)) {
+		seq := next.Targets[path].Custom[customSeq]
+		if _, err := parseSeq(seq); err != nil {
+			return path + ": " + err.Error()
+		}
+		if other := seen[seq]; other != "" {
+			return fmt.Sprintf("%s and %s have the same place %s in the order of releases", other, path, seq)
+		}
+		if other := folded[manifest.FoldPath(path)]; other != "" {
+			return fmt.Sprintf("%s and %s differ by case alone", other, path)
+		}
+		seen[seq], folded[manifest.FoldPath(path)] = path, path
+	}
+	return ""
+}
+
+// vetContent looks at what the role newly lists.
+func (p *Publisher) vetContent(ctx context.Context, r *roleDraft, current *trust.Targets, after *candidate) error {
+	stage := manifest.RoleStage(r.name)
+	for _, path := range slices.Sorted(maps.Keys(r.next.Targets)) {
+		target := r.next.Targets[path]
+		if before, ok := current.Targets[path]; ok && before.SHA256 == target.SHA256 {
+			continue
+		}
+		var err error
+		switch {
+		case r.name == manifest.RoleRegistry:
+			_, err = getCustomer(ctx, p.Store, path, target)
+		case stage == manifest.StageCatalog:
+			_, err = getManifest(ctx, p.Store, r.name, path, target)
+		case stage != "":
+			err = vetAgreement(r.name, path, target, after)
+		}
+		if err != nil {
+			return refused(r.name, err)
+		}
+	}
+	return nil
+}
+
+// vetAgreement: a later stage lists what product lists. Only a recall may name what product does not show, so that
+// a damaged product role never keeps anybody from stopping a release.
+func vetAgreement(role, path string, target trust.Target, after *candidate) error {
+	kind, product, _ := manifest.SplitRole(role)
+	_, rel, err := manifest.ParseTargetPath(path)
+	if err != nil {
+		return err
+	}
+	published, err := after.role(manifest.RoleProduct(product))
+	if err != nil && kind == manifest.StageRecalled {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	listed, ok := published.Targets[manifest.TargetPath(manifest.StageCatalog, rel)]
+	switch {
+	case !ok && kind == manifest.StageRecalled:
+		return nil
+	case !ok:
+		return fmt.Errorf("%s is not published", rel)
+	case listed.SHA256 != target.SHA256 || listed.Length != target.Length:
+		return fmt.Errorf("%s is published as sha256 %s, not %s", rel, listed.SHA256, target.SHA256)
+	}
+	return nil
+}
+
+// vetKeys: when the registry or the delegations change, no key may be a site's and somebody else's.
+func (p *Publisher) vetKeys(ctx context.Context, after *candidate) error {
+	if !after.changes(manifest.RoleRegistry) && !after.changes(trust.RoleTargets) {
+		return nil
+	}
+	if err := checkCandidateKeys(ctx, p.Store, after); err != nil {
+		return refused(manifest.RoleRegistry, err)
+	}
+	return nil
+}
+
+// refused makes a verdict out of what is wrong with a document; failures of the store stay what they are.
+func refused(role string, err error) error {
+	var refusedAlready *Refused
+	if errors.As(err, &refusedAlready) || storeFailure(err) {
+		return err
+	}
+	return &Refused{Role: role, Reason: err.Error()}
+}

@@ -1,0 +1,341 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// diffTargets names everything in which two versions of a role's content differ: target path or delegation → a
+// text that is equal exactly when the changes are.
+func diffTargets(current, next *trust.Targets) map[string]string {
+	diff := map[string]string{}
+	for path, target := range next.Targets {
+		if before, ok := current.Targets[path]; !ok || !sameTarget(before, target) {
+			diff[path] = targetText(target)
+		}
+	}
+	for path := range current.Targets {
+		if _, ok := next.Targets[path]; !ok {
+			diff[path] = "removed"
+		}
+	}
+	for _, d := range next.Delegations {
+		if before, ok := current.Delegation(d.Name); !ok || delegationText(before) != delegationText(d) {
+			diff["delegation "+d.Name] = delegationText(d)
+		}
+	}
+	for _, d := range current.Delegations {
+		if _, ok := next.Delegation(d.Name); !ok {
+			diff["delegation "+d.Name] = "removed"
+		}
+	}
+	return diff
+}
+
+func sameTarget(a, b trust.Target) bool {
+	return a.Length == b.Length && a.SHA256 == b.SHA256 && maps.Equal(a.Custom, b.Custom)
+}
+
+// targetText leaves out the evidence document's digest: the same reports give another document every second.
+func targetText(t trust.Target) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %d", t.SHA256, t.Length)
+	for _, key := range slices.Sorted(maps.Keys(t.Custom)) {
+		if key != customEvidence {
+			fmt.Fprintf(&b, " %s=%q", key, t.Custom[key])
+		}
+	}
+	return b.String()
+}
+
+func delegationText(d trust.Delegation) string {
+	ids := d.KeyIDs()
+	slices.Sort(ids)
+	return fmt.Sprintf("%d of %s for %s", d.Threshold, strings.Join(ids, " "), strings.Join(d.Paths, " "))
+}
+
+// sameChange finds a live proposal that is this very change on top of the same state, so that signatures meet.
+func (p *Publisher) sameChange(ctx context.Context, d *desk, dr *draft, live []*waiting) *waiting {
+	for _, w := range live {
+		if len(w.roles) == len(dr.roles) && p.sameRoles(ctx, d.view, dr, w) {
+			return w
+		}
+	}
+	return nil
+}
+
+func (p *Publisher) sameRoles(ctx context.Context, v *catalog.View, dr *draft, w *waiting) bool {
+	for _, r := range dr.roles {
+		other := w.role(r.name)
+		current, err := currentRole(v, r.name)
+		if other == nil || err != nil || !maps.Equal(diffTargets(current, r.next), diffTargets(current, other.next)) {
+			return false
+		}
+		for path, target := range r.next.Targets {
+			mine, theirs := target.Custom[customEvidence], other.next.Targets[path].Custom[customEvidence]
+			if mine != theirs && !p.sameEvidence(ctx, dr.objects, mine, theirs) {
+				return false
+			}
+		}
+	}
+	return p.vet(ctx, v, w.roles) == nil
+}
+
+// sameEvidence compares all but the moment and the note.
+func (p *Publisher) sameEvidence(ctx context.Context, mine []object, a, b string) bool {
+	other, err := p.evidence(ctx, b)
+	if err != nil {
+		return false
+	}
+	for _, o := range mine {
+		if o.key != manifest.EvidenceObject(a) {
+			continue
+		}
+		e, err := manifest.ParseEvidence(o.data)
+		return err == nil && e.Release == other.Release && e.ManifestSHA256 == other.ManifestSHA256 &&
+			e.RegistryVersion == other.RegistryVersion && e.RecalledVersion == other.RecalledVersion &&
+			slices.Equal(e.Reports, other.Reports)
+	}
+	return false
+}
+
+// evidence reads a document that a certificate names.
+func (p *Publisher) evidence(ctx context.Context, sha string) (*manifest.Evidence, error) {
+	if len(sha) != 64 {
+		return nil, fmt.Errorf("%q is not the digest of an evidence document", sha)
+	}
+	data, err := get(ctx, p.Store, manifest.EvidenceObject(sha))
+	if err != nil {
+		return nil, err
+	}
+	if have := digest(data); have != sha {
+		return nil, &trust.Error{Kind: trust.Mismatch, Role: "evidence", Have: have, Want: sha}
+	}
+	return manifest.ParseEvidence(data)
+}
+
+// describe says in words what the roles change, worked out from what is in effect. What cannot be read is said.
+func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*roleDraft) []string {
+	var lines []string
+	for _, r := range roles {
+		current, err := currentRole(v, r.name)
+		if err != nil {
+			lines = append(lines, fmt.Sprintf("%s: what is in effect cannot be read: %v", r.name, err))
+			continue
+		}
+		before := len(lines)
+		lines = append(lines, p.describeTargets(ctx, r, current)...)
+		lines = append(lines, describeDelegations(current, r.next)...)
+		if len(lines) > before {
+			continue
+		}
+		if current.Version == 0 {
+			lines = append(lines, fmt.Sprintf("%s: first version, empty, valid until %s", r.name, r.next.Expires.Format(time.DateOnly)))
+		} else {
+			lines = append(lines, fmt.Sprintf("%s: signed again, valid until %s (was %s)", r.name,
+				r.next.Expires.Format(time.DateOnly), current.Expires.Format(time.DateOnly)))
+		}
+	}
+	return lines
+}
+
+func (p *Publisher) describeTargets(ctx context.Context, r *roleDraft, current *trust.Targets) []string {
+	var lines []string
+	diff := diffTargets(current, &trust.Targets{Targets: r.next.Targets})
+	for _, path := range slices.Sorted(maps.Keys(diff)) {
+		target, added := r.next.Targets[path]
+		before, known := current.Targets[path]
+		if !added && !known {
+			continue // a delegation: not here
+		}
+		switch kind, _, _ := manifest.SplitRole(r.name); kind {
+		case manifest.RoleRegistry:
+			lines = append(lines, p.describeCustomer(ctx, path, before, target)...)
+		default:
+			lines = append(lines, p.describeRelease(ctx, r.name, path, before, target)...)
+		}
+	}
+	return lines
+}
+
+// verbs are what listing a release in a role of that kind means.
+var verbs = map[string]string{
+	"product": "publish", manifest.StageValidated: "validate", manifest.StageReady: "certify", manifest.StageRecalled: "recall",
+}
+
+func (p *Publisher) describeRelease(ctx context.Context, role, path string, before, after trust.Target) []string {
+	kind, _, customer := manifest.SplitRole(role)
+	what := path
+	if _, r, err := manifest.ParseTargetPath(path); err == nil {
+		what = r.String()
+	}
+	verb := verbs[kind]
+	if verb == "" {
+		verb = "list"
+	}
+	if customer != "" {
+		verb += " for " + customer + ":"
+	}
+	switch {
+	case after.SHA256 == "":
+		return []string{fmt.Sprintf("%s: take %s out of %s", role, what, role)}
+	case before.SHA256 == "":
+		line := fmt.Sprintf("%s: %s %s (sha256 %s)", role, verb, what, after.SHA256)
+		return append([]string{line + customText(after.Custom)}, p.describeEvidence(ctx, after)...)
+	case before.SHA256 != after.SHA256:
+		return []string{fmt.Sprintf("%s: OTHER BYTES for %s: sha256 %s instead of %s", role, what, after.SHA256, before.SHA256)}
+	}
+	lines := []string{fmt.Sprintf("%s: %s %s again:%s (was%s)", role, verb, what, customText(after.Custom), customText(before.Custom))}
+	return append(lines, p.describeEvidence(ctx, after)...)
+}
+
+func customText(custom map[string]string) string {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(custom)) {
+		if key != customEvidence && key != customSeq {
+			fmt.Fprintf(&b, ", %s: %s", key, custom[key])
+		}
+	}
+	return b.String()
+}
+
+func (p *Publisher) describeEvidence(ctx context.Context, t trust.Target) []string {
+	sha := t.Custom[customEvidence]
+	if sha == "" {
+		return nil
+	}
+	e, err := p.evidence(ctx, sha)
+	switch {
+	case err != nil:
+		return []string{fmt.Sprintf("  its evidence cannot be read: %v", err)}
+	case e.ManifestSHA256 != t.SHA256:
+		return []string{fmt.Sprintf("  its evidence is about other bytes: sha256 %s", e.ManifestSHA256)}
+	}
+	lines := []string{fmt.Sprintf("  evidence of %s: registry version %d, recalls version %d", e.Created.Format(time.RFC3339), e.RegistryVersion, e.RecalledVersion)}
+	for _, r := range e.Reports {
+		lines = append(lines, fmt.Sprintf("  %s reported %s (report %d, sha256 %s)", r.Site, r.Verdict, r.Sequence, ShortID(r.SHA256)))
+	}
+	if e.Note != "" {
+		lines = append(lines, "  note: "+e.Note)
+	}
+	return lines
+}
+
+func describeDelegations(current, next *trust.Targets) []string {
+	var lines []string
+	for _, d := range next.Delegations {
+		before, known := current.Delegation(d.Name)
+		switch {
+		case !known:
+			lines = append(lines, fmt.Sprintf("new role %s: %d of %s", d.Name, d.Threshold, strings.Join(shortIDs(d.KeyIDs()), ", ")))
+		case delegationText(before) != delegationText(d):
+			lines = append(lines, fmt.Sprintf("role %s: %s", d.Name, describeAuthority(before, d)))
+		}
+	}
+	for _, d := range current.Delegations {
+		if _, ok := next.Delegation(d.Name); !ok {
+			lines = append(lines, "role "+d.Name+" is dropped")
+		}
+	}
+	return lines
+}
+
+func describeAuthority(before, after trust.Delegation) string {
+	var parts []string
+	for _, id := range after.KeyIDs() {
+		if !before.Has(id) {
+			parts = append(parts, "key "+ShortID(id)+" in")
+		}
+	}
+	for _, id := range before.KeyIDs() {
+		if !after.Has(id) {
+			parts = append(parts, "key "+ShortID(id)+" out")
+		}
+	}
+	if before.Threshold != after.Threshold {
+		parts = append(parts, fmt.Sprintf("threshold %d instead of %d", after.Threshold, before.Threshold))
+	}
+	if !slices.Equal(before.Paths, after.Paths) {
+		parts = append(parts, fmt.Sprintf("paths %s instead of %s", strings.Join(after.Paths, " "), strings.Join(before.Paths, " ")))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// describeCustomer compares two versions of a registry entry.
+func (p *Publisher) describeCustomer(ctx context.Context, path string, before, after trust.Target) []string {
+	what := strings.TrimSuffix(strings.TrimPrefix(path, manifest.RoleRegistry+"/"), ".toml")
+	if after.SHA256 == "" {
+		return []string{"registry: take out customer " + what}
+	}
+	next, err := getCustomer(ctx, p.Store, path, after)
+	if err != nil {
+		return []string{fmt.Sprintf("registry: the new entry of %s cannot be read: %v", what, err)}
+	}
+	old := &manifest.Customer{}
+	lines := []string{}
+	if before.SHA256 == "" {
+		lines = append(lines, fmt.Sprintf("registry: new customer %s (%s), subscribes to %s", what, next.Name, listOr(next.Subscribe, "nothing")))
+	} else if old, err = getCustomer(ctx, p.Store, path, before); err != nil {
+		return []string{fmt.Sprintf("registry: the present entry of %s cannot be read: %v", what, err)}
+	}
+	return append(lines, describeEntry(what, old, next, before.SHA256 == "")...)
+}
+
+func describeEntry(what string, old, next *manifest.Customer, isNew bool) []string {
+	var lines []string
+	say := func(format string, args ...any) {
+		lines = append(lines, "registry: "+what+": "+fmt.Sprintf(format, args...))
+	}
+	if !isNew {
+		if old.Name != next.Name {
+			say("name %q instead of %q", next.Name, old.Name)
+		}
+		if !slices.Equal(old.Subscribe, next.Subscribe) {
+			say("subscribes to %s instead of %s", listOr(next.Subscribe, "nothing"), listOr(old.Subscribe, "nothing"))
+		}
+	}
+	if next.Vendor != old.Vendor {
+		say("is the vendor: %t", next.Vendor)
+	}
+	for _, site := range next.Sites {
+		i := slices.IndexFunc(old.Sites, func(s manifest.Site) bool { return s.Name == site.Name })
+		switch {
+		case i < 0:
+			say("new site %s, %s", site.Name, siteText(site))
+		case siteText(old.Sites[i]) != siteText(site):
+			say("site %s: %s; was %s", site.Name, siteText(site), siteText(old.Sites[i]))
+		}
+	}
+	for _, site := range old.Sites {
+		if !slices.ContainsFunc(next.Sites, func(s manifest.Site) bool { return s.Name == site.Name }) {
+			say("site %s is taken out", site.Name)
+		}
+	}
+	return lines
+}
+
+// siteText is a site in words: kind, what it waits for, its keys.
+func siteText(s manifest.Site) string {
+	text := s.Kind
+	if len(s.After) > 0 {
+		text += ", after " + strings.Join(s.After, ", ")
+	}
+	if s.Retired {
+		text += ", retired"
+	}
+	for _, k := range s.Keys {
+		text += ", key " + shortPEM(k.Public) + " from " + k.ValidFrom.UTC().Format(time.DateTime)
+		if !k.ValidTo.IsZero() {
+			text += " to " + k.ValidTo.UTC().Format(time.DateTime)
+		}
+	}
+	return text
+}
