@@ -1,0 +1,356 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// Gate is the host's own configuration of Ready ([gate] in kitchen.toml).
+type Gate struct {
+	// Require lists what must hold the release: "product", "validated",
+	// "ready-to-deploy", "ready-to-deploy.<customer>". Empty means the first three.
+	Require []string
+	MaxAge  time.Duration // oldest knowledge that is accepted; 0 = until it expires
+	// Deny lists releases ("product@version") or whole products that are never ready here.
+	Deny []string
+	// Pins hold required roles to key ids and a threshold of the host's own choice,
+	// by the name used in Require.
+	Pins map[string]GatePin
+}
+
+// GatePin demands valid signatures of Threshold of these TUF key ids.
+type GatePin struct {
+	Keys      []string
+	Threshold int // 0 means all of Keys
+}
+
+// ReadyOptions narrow one question.
+type ReadyOptions struct {
+	From   string        // the version the host has; "" = not asked
+	MaxAge time.Duration // 0 = as configured; the stricter of both counts
+	Files  string        // a directory that must hold the release exactly; "" = none
+}
+
+// Verdict is the gate's answer.
+type Verdict struct {
+	Release     manifest.Release
+	SHA256      string // of the manifest, as the product role lists it; "" when it does not
+	Ready       bool
+	Unmet       []catalog.Unmet
+	Required    []string // role names that were asked
+	Certificate string   // digest of the evidence document, when certified
+	From        string
+	Files       string // the directory that was compared, when it was
+	Issued      time.Time
+	Age         time.Duration // of all knowledge this rests on, recalls included
+	ClockBehind bool          // the host's clock is behind what it has seen
+}
+
+func unmetWords(list []catalog.Unmet) string {
+	words := make([]string, len(list))
+	for i, u := range list {
+		words[i] = u.Requirement + ": " + u.Detail
+	}
+	return strings.Join(words, "; ")
+}
+
+// Names of requirements beyond those of Gate.Require.
+const (
+	reqRecall  = "not recalled"
+	reqRecalls = "recalls not older than the certificate's"
+	reqDeny    = "not denied by this host"
+	reqAge     = "knowledge not older than allowed"
+	reqPath    = "upgrade path"
+)
+
+// defaultRequire is what an empty Gate.Require stands for.
+var defaultRequire = []string{requireProduct, manifest.StageValidated, manifest.StageReady}
+
+const requireProduct = "product"
+
+// GateError says that the gate's own configuration cannot be used (exit 1).
+type GateError struct{ Setting, Reason string }
+
+func (e *GateError) Error() string { return fmt.Sprintf("[gate] %s: %s", e.Setting, e.Reason) }
+
+// Ready answers whether r may be deployed here: every required role lists it with the
+// same length and digest, recalls are known and do not name it, certificates rest on
+// recalls no newer than those seen, and the host's own limits are kept. What is not so
+// is in Unmet, in words. With Files, a directory of a ready release is compared too.
+//
+// A role that is absent, expired or not signed well enough is an unmet requirement. An
+// error is what nobody should act on: *GateError, *FilesDiffer, and a *trust.Error when
+// roles contradict each other or show another manifest than was seen before.
+func (f *Fetcher) Ready(ctx context.Context, v *catalog.View, r manifest.Release, o ReadyOptions) (*Verdict, error) {
+	roles, err := f.Gate.roles(r.Product)
+	if err = errors.Join(err, f.Gate.checkDeny()); err != nil {
+		return nil, err
+	}
+	g := &gate{f: f, v: v, r: r, verdict: &Verdict{Release: r, Issued: v.Issued(), Age: v.Age(), ClockBehind: v.ClockBehind(), From: o.From}}
+	if err := g.contradictions(); err != nil {
+		return nil, err
+	}
+	g.agreement(roles)
+	g.recall()
+	for _, role := range roles {
+		g.certificate(role)
+		g.pin(role)
+	}
+	g.deny()
+	g.age(o.MaxAge)
+	if err := g.manifest(ctx, o); err != nil {
+		return nil, err
+	}
+	g.verdict.Ready = len(g.verdict.Unmet) == 0
+	if g.verdict.Ready && o.Files != "" {
+		m, _, err := v.Manifest(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.VerifyFiles(ctx, m, o.Files); err != nil {
+			return nil, err
+		}
+		g.verdict.Files = o.Files
+	}
+	return g.verdict, nil
+}
+
+// requiredRole is one entry of Gate.Require for one product.
+type requiredRole struct {
+	name string // as the configuration names it
+	role string // "ready-to-deploy.openstack.acme"
+	pin  *GatePin
+}
+
+// roles gives the required roles. What is required never depends on what the catalog holds.
+func (g Gate) roles(product string) ([]requiredRole, error) {
+	names := g.Require
+	if len(names) == 0 {
+		names = defaultRequire
+	}
+	var list []requiredRole
+	used := 0
+	for _, name := range names {
+		stage := name
+		if name == requireProduct {
+			stage = manifest.StageCatalog
+		}
+		customer, forOne := strings.CutPrefix(name, manifest.StageReady+".")
+		role := manifest.StageRole(stage, product)
+		if role == "" || name == manifest.StageCatalog || name == manifest.StageRecalled || forOne && manifest.CheckName("customer", customer) != nil {
+			return nil, &GateError{"require", fmt.Sprintf("%q is none of product, validated, ready-to-deploy, ready-to-deploy.CUSTOMER", name)}
+		}
+		required := requiredRole{name: name, role: role}
+		if pin, ok := g.Pins[name]; ok {
+			required.pin = &pin
+			used++
+		}
+		list = append(list, required)
+	}
+	if used < len(g.Pins) {
+		return nil, &GateError{"pins", "keys are pinned for a name that require does not list: nothing would check them"}
+	}
+	return list, nil
+}
+
+// checkDeny refuses an entry that would never match anything.
+func (g Gate) checkDeny() error {
+	for _, entry := range g.Deny {
+		if _, err := manifest.ParseRelease(entry); err != nil && manifest.CheckName("product", entry) != nil {
+			return &GateError{"deny", fmt.Sprintf("%q is neither PRODUCT@VERSION nor PRODUCT", entry)}
+		}
+	}
+	return nil
+}
+
+// gate collects one verdict. Each method is one requirement.
+type gate struct {
+	f       *Fetcher
+	v       *catalog.View
+	r       manifest.Release
+	verdict *Verdict
+}
+
+func (g *gate) unmet(requirement, format string, args ...any) {
+	g.verdict.Unmet = append(g.verdict.Unmet, catalog.Unmet{Requirement: requirement, Detail: fmt.Sprintf(format, args...)})
+}
+
+// contradictions gives the errors that no verdict should hide: one release, two manifests.
+func (g *gate) contradictions() error {
+	_, err := g.v.Release(g.r)
+	var broken *trust.Error
+	if errors.As(err, &broken) && broken.Kind == trust.Mismatch {
+		return err
+	}
+	for _, role := range []string{manifest.RoleProduct(g.r.Product), manifest.RoleValidated(g.r.Product), manifest.RoleReady(g.r.Product)} {
+		if _, err := g.v.Role(role); errors.As(err, &broken) && (broken.Kind == trust.Mismatch || broken.Kind == trust.SameVersion) {
+			return err
+		}
+	}
+	return nil
+}
+
+// agreement: every required role lists the release, all with the same length and digest.
+func (g *gate) agreement(roles []requiredRole) {
+	var first *trust.Target
+	for _, role := range roles {
+		g.verdict.Required = append(g.verdict.Required, role.role)
+		target, err := g.v.RoleTarget(role.role, g.r)
+		switch {
+		case err != nil:
+			g.unmet(role.name, "%v", err)
+		case target == nil:
+			g.unmet(role.name, "%s does not list it", g.presence(role.role))
+		case first == nil:
+			first = target
+			g.verdict.SHA256 = target.SHA256
+		case !sameTarget(first, target):
+			g.unmet(role.name, "%s lists another manifest: sha256 %s, expected %s", role.role, target.SHA256, first.SHA256)
+		}
+	}
+}
+
+// presence names a role, and says so when nobody has signed it yet.
+func (g *gate) presence(role string) string {
+	_, err := g.v.Role(role)
+	var absent *catalog.RoleAbsent
+	if errors.As(err, &absent) {
+		return absent.Error() + "; it"
+	}
+	return role
+}
+
+// recall: recalled.<p> can be relied on, and does not list the release.
+func (g *gate) recall() {
+	recall, err := g.v.Recall(g.r)
+	switch {
+	case recall != nil:
+		g.unmet(reqRecall, "recalled: %s", recall.Reason)
+	case err != nil:
+		g.unmet(reqRecall, "whether it is recalled cannot be known: %v", err)
+	}
+}
+
+// certificate: a ready-to-deploy role rests on no newer recalls than those seen here.
+func (g *gate) certificate(required requiredRole) {
+	kind, product, _ := manifest.SplitRole(required.role)
+	if kind != manifest.StageReady {
+		return
+	}
+	target, err := g.v.RoleTarget(required.role, g.r)
+	if err != nil || target == nil {
+		return // agreement has said so
+	}
+	g.verdict.Certificate = target.Custom[catalog.CustomEvidence]
+	signed, err := catalog.RecalledVersion(target)
+	if err != nil {
+		g.unmet(reqRecalls, "%v", err)
+		return
+	}
+	recalls, err := g.v.Role(manifest.RoleRecalled(product))
+	if err != nil {
+		return // recall has said so
+	}
+	if recalls.Version < signed {
+		g.unmet(reqRecalls, "the certifiers saw version %d of %s, here it is %d", signed, manifest.RoleRecalled(product), recalls.Version)
+	}
+}
+
+// pin: the host's own choice of keys signed the role, as many as it asks for.
+func (g *gate) pin(required requiredRole) {
+	if required.pin == nil {
+		return
+	}
+	want := required.pin.Threshold
+	if want <= 0 {
+		want = len(required.pin.Keys)
+	}
+	if want == 0 {
+		g.unmet(required.name, "its pin names no keys")
+		return
+	}
+	authority, ok := g.v.Authority(required.role)
+	file := g.v.RawRole(required.role)
+	if !ok || file == nil {
+		return // agreement has said so
+	}
+	payload, signatures, err := trust.ParseEnvelope(file)
+	if err != nil {
+		g.unmet(required.name, "%v", err)
+		return
+	}
+	pinned := trust.Authority{Threshold: want}
+	for _, key := range authority.Keys {
+		if slices.Contains(required.pin.Keys, key.ID) {
+			pinned.Keys = append(pinned.Keys, key)
+		}
+	}
+	if got := len(trust.ValidSignatures(payload, signatures, pinned)); got < want {
+		g.unmet(required.name, "%s is signed by %d of the keys that this host pins, it asks for %d", required.role, got, want)
+	}
+}
+
+// deny: the host's own list.
+func (g *gate) deny() {
+	for _, entry := range g.f.Gate.Deny {
+		if entry == g.r.String() || entry == g.r.Product {
+			g.unmet(reqDeny, "[gate] deny lists %s", entry)
+		}
+	}
+}
+
+// age: the stricter of the configured limit and the one of this question.
+func (g *gate) age(asked time.Duration) {
+	limit := g.f.Gate.MaxAge
+	if limit <= 0 || asked > 0 && asked < limit {
+		limit = asked
+	}
+	if limit > 0 && g.v.Age() > limit {
+		g.unmet(reqAge, "the catalog's timestamp was issued %s ago (%s), allowed are %s",
+			g.v.Age().Round(time.Second), g.v.Issued().UTC().Format(time.RFC3339), limit)
+	}
+}
+
+// manifest: the release leads on from what the host has. On line the manifest is read
+// in any case, so that the same question can be asked offline later.
+func (g *gate) manifest(ctx context.Context, o ReadyOptions) error {
+	if len(g.verdict.Unmet) > 0 || g.v.Offline() && o.From == "" {
+		return nil
+	}
+	m, _, err := g.v.Manifest(ctx, g.r)
+	if err != nil || o.From == "" {
+		return err
+	}
+	unmet, err := pathUnmet(m, o.From)
+	g.verdict.Unmet = append(g.verdict.Unmet, unmet...)
+	return err
+}
+
+// pathUnmet tells whether a release may be applied to a host that has version from of
+// the product; "" means that it has none.
+func pathUnmet(m *manifest.Manifest, from string) ([]catalog.Unmet, error) {
+	no := func(format string, args ...any) []catalog.Unmet {
+		return []catalog.Unmet{{Requirement: reqPath, Detail: fmt.Sprintf(format, args...)}}
+	}
+	switch {
+	case m.Kind == manifest.KindUpdate && from == "":
+		return no("%s is an update from %s, and nothing is deployed here", m.Release(), strings.Join(m.From, ", ")), nil
+	case m.Kind == manifest.KindUpdate:
+		ok, err := m.AcceptsFrom(from)
+		if err != nil || ok {
+			return nil, err
+		}
+		return no("%s is an update from %s, and %s is deployed here", m.Release(), strings.Join(m.From, ", "), from), nil
+	case from != "":
+		return no("%s is an initial deployment, and %s is deployed here", m.Release(), from), nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,266 @@
+package fetcher
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/hook"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// Names of hooks.
+const (
+	HookTest   = "test"
+	HookDeploy = "deploy"
+)
+
+// exitNotRun is the exit code by which a hook says that it could not try.
+const exitNotRun = 77
+
+// hookCommand gives a hook's command, or *MissingHook.
+func (s *Site) hookCommand(name string) ([]string, error) {
+	argv := s.Hooks[name]
+	if len(argv) == 0 || argv[0] == "" {
+		return nil, &MissingHook{Name: name, Config: s.config()}
+	}
+	return argv, nil
+}
+
+// job is one hook with the release it is started on.
+type job struct {
+	hook  string
+	m     *manifest.Manifest
+	raw   []byte // manifest.toml
+	sha   string // its digest
+	from  string // KITCHEN_FROM
+	work  string // private folder: files/ results/ scratch/ manifest.toml log
+	start func(time.Time) error
+}
+
+// outcome is what a hook's run amounts to.
+type outcome struct {
+	verdict, reason   string
+	tests             *tests
+	log               *hookLog
+	started, finished time.Time
+	interrupted       bool
+}
+
+// prepare fetches the release into the job's private folder.
+func (t *turn) prepare(ctx context.Context, j *job) error {
+	for _, dir := range []string{"results", "scratch"} {
+		if err := os.Mkdir(filepath.Join(j.work, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(j.work, "manifest.toml"), j.raw, 0o644); err != nil {
+		return err
+	}
+	if t.f.Store == nil {
+		return ErrOffline
+	}
+	if _, err := t.f.materialize(ctx, j.m, filepath.Join(j.work, "files"), false); err != nil {
+		return err
+	}
+	return t.f.hold(j.m.Release(), j.sha)
+}
+
+// environment is what a hook sees of kitchen; docs name every variable.
+func (t *turn) environment(j *job) []string {
+	return hook.Environment(t.f.Env, []string{
+		"KITCHEN_PRODUCT=" + j.m.Product,
+		"KITCHEN_VERSION=" + j.m.Version,
+		"KITCHEN_KIND=" + j.m.Kind,
+		"KITCHEN_FROM=" + j.from,
+		"KITCHEN_DIR=" + filepath.Join(j.work, "files"),
+		"KITCHEN_MANIFEST=" + filepath.Join(j.work, "manifest.toml"),
+		"KITCHEN_RESULTS=" + filepath.Join(j.work, "results"),
+		"KITCHEN_WORK=" + filepath.Join(j.work, "scratch"),
+		"KITCHEN_SITE=" + t.id.String(),
+	})
+}
+
+// run starts the hook and judges it. An error means that the hook was not started
+// for a reason of this host; everything the hook did is in the outcome.
+func (t *turn) run(ctx context.Context, j *job) (*outcome, error) {
+	argv, err := t.f.Site.hookCommand(j.hook)
+	if err != nil {
+		return nil, err
+	}
+	log, err := newHookLog(filepath.Join(j.work, "log"), logHalf)
+	if err != nil {
+		return nil, err
+	}
+	log.Printf("%s hook on %s at %s", j.hook, j.m.Release(), t.id)
+	if j.start != nil {
+		if err := j.start(t.clock()); err != nil {
+			log.Close()
+			return nil, err
+		}
+	}
+	t.f.sink().Note(fmt.Sprintf("running the %s hook on %s", j.hook, j.m.Release()))
+	result := hook.Run(ctx, hook.Spec{
+		Argv: argv, Dir: t.f.Site.Dir, Env: t.environment(j), Output: &teeOutput{log, t.f.stderr()},
+		Timeout: t.f.Site.HookTimeout, Grace: t.f.Site.HookGrace, Now: t.clock,
+	})
+	o := &outcome{tests: newTests(), log: log, started: result.Started, finished: result.Finished}
+	if result.Leftovers {
+		log.Printf("processes that the hook left behind were ended")
+	}
+	o.interrupted = result.Ending == hook.Interrupted
+	o.judge(result, o.tests.collectJUnit(filepath.Join(j.work, "results")))
+	if o.reason != "" {
+		log.Printf("%s: %s", o.verdict, o.reason)
+	}
+	return o, nil
+}
+
+// judge applies the rules of a verdict: exit 0 and no failed test is PASSED, 77 is
+// NOT_RUN, any other exit code is FAILED; a hook that did not come to an end of its
+// own, or left results that cannot be read, is ERROR.
+func (o *outcome) judge(r hook.Result, unreadable error) {
+	_, _, failed := o.tests.lists()
+	switch {
+	case r.Ending != hook.Exited:
+		o.verdict, o.reason = manifest.Errored, r.Detail
+	case r.ExitCode == exitNotRun:
+		o.verdict, o.reason = manifest.NotRun, "the hook says that it cannot test this here (exit code 77)"
+	case r.ExitCode != 0:
+		o.verdict, o.reason = manifest.Failed, r.Detail
+	case unreadable != nil:
+		o.verdict, o.reason = manifest.Errored, unreadable.Error()
+	case len(failed) > 0:
+		o.verdict, o.reason = manifest.Failed, countWords(len(failed), "failed test")
+	default:
+		o.verdict = manifest.Passed
+	}
+	if unreadable != nil && o.verdict == manifest.Failed {
+		o.reason += "; " + unreadable.Error()
+	}
+	if o.tests.cut > 0 {
+		o.reason = strings.TrimPrefix(o.reason+"; "+countWords(o.tests.cut, "test name")+" did not fit into the report", "; ")
+	}
+}
+
+func countWords(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// teeOutput gives a hook's output to the log and to whoever watches. A terminal that
+// went away does not stop the hook.
+type teeOutput struct {
+	log   *hookLog
+	watch io.Writer
+}
+
+func (w *teeOutput) Write(p []byte) (int, error) {
+	w.watch.Write(p)
+	return w.log.Write(p)
+}
+
+// clock is the time as reports carry it: UTC, whole seconds, and never before the
+// newest time that the catalog was seen to be issued at.
+func (t *turn) clock() time.Time {
+	now := t.f.Now()
+	if issued := t.v.Issued(); issued.After(now) {
+		now = issued
+	}
+	return now.UTC().Truncate(time.Second)
+}
+
+// newJob reads the manifest and makes the private folder, which the caller removes.
+func (t *turn) newJob(ctx context.Context, hookName string, r manifest.Release) (*job, error) {
+	m, raw, err := t.v.Manifest(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	work, err := t.workDir()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(raw)
+	return &job{hook: hookName, m: m, raw: raw, sha: hex.EncodeToString(sum[:]), work: work}, nil
+}
+
+// execute fetches and runs.
+func (t *turn) execute(ctx context.Context, j *job) (*outcome, error) {
+	if err := t.prepare(ctx, j); err != nil {
+		return nil, err
+	}
+	return t.run(ctx, j)
+}
+
+// conclude makes the outcome durable, then signs and sends its report. From the
+// moment it is durable the entry is returned, also along with an error.
+func (t *turn) conclude(ctx context.Context, j *job, o *outcome, kind string, last *reportRecord) (*RunEntry, error) {
+	draft, err := t.dir.spoolDraft()
+	if err != nil {
+		return nil, errors.Join(err, o.log.Close())
+	}
+	log, err := compressLog(filepath.Join(draft, spoolLog), o.log.content())
+	if err = errors.Join(err, o.log.Close()); err != nil {
+		os.RemoveAll(draft)
+		return nil, err
+	}
+	r := t.newReport(j.m.Release(), j.sha, kind, o.verdict, o.reason, last)
+	r.Started, r.Finished, r.Log = o.started, o.finished, log
+	r.Passed, r.Warned, r.Failed = o.tests.lists()
+	if kind == manifest.ReportDeployment {
+		r.From = j.from
+	}
+	return t.file(ctx, draft, r, false)
+}
+
+// newReport fills in what every report of this site has.
+func (t *turn) newReport(r manifest.Release, sha, kind, verdict, reason string, last *reportRecord) *manifest.Report {
+	report := &manifest.Report{Site: t.id, Release: r, ManifestSHA256: sha, Type: kind, Result: verdict,
+		Reason: manifest.CleanText(reason, manifest.MaxReason), Sequence: 1, TimestampVersion: t.v.Timestamp().Version}
+	if verdict == manifest.NotRun || verdict == manifest.Errored {
+		report.Result, report.Refined = manifest.Failed, verdict
+	}
+	if last != nil {
+		report.Sequence, report.Previous = last.Sequence+1, last.Report
+	}
+	return report
+}
+
+// file puts a finished draft into the spool and takes it from there to the store.
+func (t *turn) file(ctx context.Context, draft string, r *manifest.Report, byHand bool) (*RunEntry, error) {
+	s, err := t.dir.spoolFinish(draft, r)
+	if err != nil {
+		os.RemoveAll(draft)
+		return nil, err
+	}
+	entry := newEntry(r)
+	if err := t.settle(s, byHand); err != nil {
+		entry.Unsent = err.Error()
+		return entry, err
+	}
+	if ctx.Err() != nil {
+		entry.Unsent = "interrupted"
+		return entry, context.Cause(ctx)
+	}
+	entry.Unsent, err = t.deliver(ctx, s)
+	entry.Report = s.key
+	if err != nil {
+		entry.Unsent = err.Error()
+	}
+	return entry, err
+}
+
+func newEntry(r *manifest.Report) *RunEntry {
+	return &RunEntry{Release: r.Release, Type: r.Type, Verdict: r.Verdict(), Reason: r.Reason,
+		Passed: r.Passed, Warned: r.Warned, Failed: r.Failed, From: r.From,
+		Started: r.Started, Finished: r.Finished, Sequence: r.Sequence}
+}

@@ -1,0 +1,151 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// runDeployments is Run at a production site.
+func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResult) error {
+	if !t.f.Site.Auto {
+		return t.sayManual(ctx, o, result)
+	}
+	if _, err := t.f.Site.hookCommand(HookDeploy); err != nil {
+		return err
+	}
+	var problems error
+	for _, product := range t.v.Products() {
+		if o.Only != nil && product != o.Only.Product {
+			continue
+		}
+		if err := t.deployProduct(ctx, product, o, result); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			problems = errors.Join(problems, fmt.Errorf("%s: %w", product, err))
+		}
+	}
+	return problems
+}
+
+// sayManual names what a site without auto leaves to people.
+func (t *turn) sayManual(ctx context.Context, o RunOptions, result *RunResult) error {
+	list, err := t.f.followed(ctx, t.v)
+	for _, info := range list {
+		rec, damaged := t.dir.deploy(info.Release.Product)
+		done := damaged == nil && rec != nil && rec.Attempts[info.Release.Version] != nil
+		if done || o.Only != nil && *o.Only != info.Release {
+			continue
+		}
+		result.Waiting = append(result.Waiting, Waiting{Release: info.Release,
+			Reason: fmt.Sprintf("%s does not deploy by itself (auto is not set): kitchen deploy %s", t.id, info.Release)})
+	}
+	return err
+}
+
+// deployProduct deploys the newest release of one product that is ready and whose
+// upgrade path starts at what is deployed. It never starts the hook of a release for
+// which this site has a record, and nothing at all while the last attempt is not known
+// to have passed: both are a person's to decide.
+func (t *turn) deployProduct(ctx context.Context, product string, o RunOptions, result *RunResult) error {
+	offered, err := t.offered(ctx, product, o)
+	if err != nil || len(offered) == 0 {
+		return err
+	}
+	newest := offered[len(offered)-1].Release
+	rec, err := t.known(ctx, newest)
+	var undetermined *Undetermined
+	if errors.As(err, &undetermined) {
+		result.wait(newest, undetermined.Reason+"; "+undetermined.Hint(), true)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if stuck := t.stuck(rec, product); stuck != nil {
+		result.Waiting = append(result.Waiting, *stuck)
+		return nil
+	}
+	floor := t.order(product, rec.Current)
+	for i := len(offered) - 1; i >= 0 && offered[i].Seq > floor; i-- {
+		r := offered[i].Release
+		if a := rec.Attempts[r.Version]; a != nil {
+			result.wait(r, fmt.Sprintf("it was deployed here before (%s on %s): kitchen deploy %s --again", a.Verdict, whenWords(a.Finished), r), false)
+			continue
+		}
+		started, err := t.deployIfReady(ctx, r, rec, result)
+		if err != nil || started {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *RunResult) wait(release manifest.Release, reason string, person bool) {
+	r.Waiting = append(r.Waiting, Waiting{Release: release, Reason: reason, NeedsPerson: person})
+}
+
+// order is the place of a version in the order of publication; 0 for none, and for one
+// that the catalog does not hold.
+func (t *turn) order(product, version string) int64 {
+	if version == "" {
+		return 0
+	}
+	info, err := t.v.Release(manifest.Release{Product: product, Version: version})
+	if err != nil {
+		return 0
+	}
+	return info.Seq
+}
+
+// offered are the visible releases of a product, oldest first.
+func (t *turn) offered(ctx context.Context, product string, o RunOptions) ([]catalog.ReleaseInfo, error) {
+	list, err := t.f.followedOf(ctx, t.v, product)
+	if err != nil || o.Only == nil {
+		return list, err
+	}
+	for _, info := range list {
+		if info.Release == *o.Only {
+			return []catalog.ReleaseInfo{info}, nil
+		}
+	}
+	_, err = t.f.visible(ctx, t.v, *o.Only)
+	return nil, err
+}
+
+// stuck says why nothing of a product is deployed by itself, nil when nothing stands in the way.
+func (t *turn) stuck(rec *deployRecord, product string) *Waiting {
+	if version := rec.interrupted(); version != "" {
+		r := manifest.Release{Product: product, Version: version}
+		var e *Undetermined
+		errors.As(t.interruptedError(r), &e)
+		return &Waiting{Release: r, Reason: e.Reason + "; " + e.Hint(), NeedsPerson: true}
+	}
+	if a := rec.Attempts[rec.Last]; a != nil && !a.passed() {
+		r := manifest.Release{Product: product, Version: rec.Last}
+		e := &Attempted{Site: t.id, Release: r, Verdict: a.Verdict, When: whenWords(a.Finished)}
+		return &Waiting{Release: r, Reason: e.Error() + "; " + e.Hint(), NeedsPerson: true}
+	}
+	return nil
+}
+
+// deployIfReady starts one deployment, or says what it waits for.
+func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deployRecord, result *RunResult) (bool, error) {
+	verdict, err := t.readyFrom(ctx, r, rec.Current)
+	if err != nil {
+		return false, err
+	}
+	if !verdict.Ready {
+		result.wait(r, unmetWords(verdict.Unmet), false)
+		return false, nil
+	}
+	entry, err := t.startDeployment(ctx, r, rec, rec.Current)
+	if entry != nil {
+		result.Runs = append(result.Runs, *entry)
+	}
+	return true, err
+}

@@ -1,0 +1,231 @@
+package fetcher
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/durable"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// maxRecord is the size of one record file, in bytes.
+const maxRecord = 4 << 20
+
+// Damaged says that a record of this site cannot be believed (its checksum is wrong).
+type Damaged struct {
+	Path string
+	Err  error
+}
+
+func (e *Damaged) Error() string { return fmt.Sprintf("the record %s is damaged: %v", e.Path, e.Err) }
+
+// Unwrap gives what is wrong with it.
+func (e *Damaged) Unwrap() error { return e.Err }
+
+// recordFile is how every record is on disk: a document with a checksum over it, so
+// that a half-written or altered file is never taken for a record.
+type recordFile struct {
+	Schema string          `json:"schema"`
+	SHA256 string          `json:"sha256"` // of Body, as it stands in the file
+	Body   json.RawMessage `json:"body"`
+}
+
+const recordSchema = "kitchen.site-record/v1"
+
+func writeRecord(path string, body any) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(raw)
+	data, err := json.Marshal(recordFile{recordSchema, hex.EncodeToString(sum[:]), raw})
+	if err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return durable.WriteFile(path, append(data, '\n'), 0o600)
+}
+
+// readRecord fills body; fs.ErrNotExist when there is no record, *Damaged when there
+// is one that cannot be believed.
+func readRecord(path string, body any) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxRecord {
+		return &Damaged{path, errors.New("not a file of that kind")}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var file recordFile
+	if err := json.Unmarshal(data, &file); err != nil {
+		return &Damaged{path, err}
+	}
+	sum := sha256.Sum256(file.Body)
+	if file.Schema != recordSchema || file.SHA256 != hex.EncodeToString(sum[:]) {
+		return &Damaged{path, errors.New("its checksum does not fit")}
+	}
+	if err := json.Unmarshal(file.Body, body); err != nil {
+		return &Damaged{path, err}
+	}
+	return nil
+}
+
+// reportRecord is what a site remembers of its last report on a release.
+type reportRecord struct {
+	Manifest string    `json:"manifest"` // sha256 of the manifest
+	Type     string    `json:"type"`
+	Verdict  string    `json:"verdict"`
+	Sequence int64     `json:"sequence"`
+	Report   string    `json:"report"` // sha256 of the signed bundle
+	Key      string    `json:"key"`
+	Finished time.Time `json:"finished"`
+}
+
+// attempt is one start of the deploy hook, or a deployment done by hand.
+type attempt struct {
+	Manifest string    `json:"manifest"`
+	From     string    `json:"from,omitempty"`
+	Sequence int64     `json:"sequence"` // of the report that tells its end
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished,omitzero"`
+	Verdict  string    `json:"verdict"` // "" = the hook was started; how it ended is not known
+}
+
+func (a *attempt) passed() bool { return a.Verdict == manifest.Passed || a.Verdict == manifest.Warned }
+
+// deployRecord is what a production site knows about one product. That the file is
+// there means that it knows.
+type deployRecord struct {
+	Product  string              `json:"product"`
+	Current  string              `json:"current"`  // version, "" = nothing is deployed
+	Last     string              `json:"last"`     // version of the last attempt
+	Attempts map[string]*attempt `json:"attempts"` // by version, the last of each
+}
+
+func newDeployRecord(product string) *deployRecord {
+	return &deployRecord{Product: product, Attempts: map[string]*attempt{}}
+}
+
+// interrupted is the version whose hook was started and whose end is unknown, "" for none.
+func (d *deployRecord) interrupted() string {
+	for version, a := range d.Attempts {
+		if a.Verdict == "" {
+			return version
+		}
+	}
+	return ""
+}
+
+// begin notes that a hook starts now.
+func (d *deployRecord) begin(version string, a attempt) {
+	d.Attempts[version], d.Last = &a, version
+}
+
+// settle notes how a deployment ended, whether a hook did it or a person.
+func (d *deployRecord) settle(r *manifest.Report) {
+	v := r.Release.Version
+	d.Attempts[v] = &attempt{Manifest: r.ManifestSHA256, From: r.From, Sequence: r.Sequence, Started: r.Started, Finished: r.Finished, Verdict: r.Verdict()}
+	d.Last = v
+	if d.Attempts[v].passed() {
+		d.Current = v
+	}
+}
+
+// siteDir is a site's own folder in the state directory.
+type siteDir string
+
+func (f *Fetcher) siteDir(id manifest.SiteID) siteDir {
+	return siteDir(filepath.Join(f.State, "site", id.Customer, id.Site))
+}
+
+func (d siteDir) lock() string  { return filepath.Join(string(d), "lock") }
+func (d siteDir) seen() string  { return filepath.Join(string(d), "seen.json") }
+func (d siteDir) spool() string { return filepath.Join(string(d), "spool") }
+func (d siteDir) work() string  { return filepath.Join(string(d), "work") }
+
+func (d siteDir) reportPath(r manifest.Release) string {
+	return filepath.Join(string(d), "reports", r.String())
+}
+
+func (d siteDir) deployPath(product string) string {
+	return filepath.Join(string(d), "deploy", product)
+}
+
+// report gives the record of the last report, nil when there is none. A damaged one
+// counts as none: the store is asked instead.
+func (d siteDir) report(r manifest.Release) (*reportRecord, error) {
+	var rec reportRecord
+	err := readRecord(d.reportPath(r), &rec)
+	var damaged *Damaged
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &damaged) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &rec, nil
+}
+
+// keepReport remembers a signed report unless a later one is known.
+func (d siteDir) keepReport(r manifest.Release, rec reportRecord) error {
+	old, err := d.report(r)
+	if err != nil || old != nil && old.Sequence >= rec.Sequence {
+		return err
+	}
+	return writeRecord(d.reportPath(r), rec)
+}
+
+// deploy gives the record of a product, nil when there is none; *Damaged is an error here.
+func (d siteDir) deploy(product string) (*deployRecord, error) {
+	var rec deployRecord
+	err := readRecord(d.deployPath(product), &rec)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if rec.Attempts == nil {
+		rec.Attempts = map[string]*attempt{}
+	}
+	return &rec, nil
+}
+
+func (d siteDir) keepDeploy(rec *deployRecord) error {
+	return writeRecord(d.deployPath(rec.Product), rec)
+}
+
+func (f *Fetcher) heldPath(r manifest.Release) string {
+	return filepath.Join(f.State, "site", "_held", r.String())
+}
+
+// hold remembers that this release was fetched here: a later yank does not take it away.
+func (f *Fetcher) hold(r manifest.Release, sha string) error {
+	if f.holds(r, sha) {
+		return nil
+	}
+	path := f.heldPath(r)
+	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return durable.WriteFile(path, []byte(sha+"\n"), 0o600)
+}
+
+func (f *Fetcher) holds(r manifest.Release, sha string) bool {
+	data, err := os.ReadFile(f.heldPath(r))
+	return err == nil && strings.TrimSpace(string(data)) == sha
+}

@@ -1,0 +1,103 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// ReportRequest is the outcome of a test that somebody else's CI ran.
+type ReportRequest struct {
+	Result string   // PASSED|WARNED|FAILED|NOT_RUN|ERROR
+	JUnit  []string // files, or directories whose *.xml files are taken
+	Log    string   // a file, "" = none; of a long one the middle is left out
+	Note   string   // in words, "" = none
+}
+
+// Report signs and sends a test report of this CI site on a release that it follows.
+// A PASSED with failed tests among the results is refused.
+func (f *Fetcher) Report(ctx context.Context, v *catalog.View, r manifest.Release, q ReportRequest) (*RunEntry, error) {
+	if err := checkVerdict(q.Result); err != nil {
+		return nil, err
+	}
+	results := newTests()
+	for _, p := range q.JUnit {
+		if err := results.collectPath(p); err != nil {
+			return nil, err
+		}
+	}
+	if _, _, failed := results.lists(); len(failed) > 0 && q.Result == manifest.Passed {
+		return nil, fmt.Errorf("%s cannot be PASSED: its results hold %s, the first is %q", r, countWords(len(failed), "failed test"), failed[0])
+	}
+	t, err := f.begin(ctx, v, manifest.SiteCI)
+	if err != nil {
+		return nil, err
+	}
+	defer t.end()
+	entry, err := t.reportTest(ctx, r, q, results)
+	return entry, errors.Join(err, t.undelivered())
+}
+
+func (t *turn) reportTest(ctx context.Context, r manifest.Release, q ReportRequest, results *tests) (*RunEntry, error) {
+	target, err := t.f.visible(ctx, t.v, r)
+	if err != nil {
+		return nil, err
+	}
+	last, err := t.last(ctx, r, true)
+	if err != nil {
+		return nil, err
+	}
+	draft, err := t.dir.spoolDraft()
+	if err != nil {
+		return nil, err
+	}
+	report := t.newReport(r, target.SHA256, manifest.ReportTest, q.Result, q.Note, last)
+	report.Started, report.Finished = t.clock(), t.clock()
+	report.Passed, report.Warned, report.Failed = results.lists()
+	if q.Log != "" {
+		if report.Log, err = t.takeLog(draft, q.Log); err != nil {
+			os.RemoveAll(draft)
+			return nil, err
+		}
+	}
+	return t.file(ctx, draft, report, false)
+}
+
+// takeLog copies a log file into a draft, bounded as a hook's own log is.
+func (t *turn) takeLog(draft, path string) (*manifest.LogRef, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("log %s is not a regular file", path))
+	}
+	work, err := t.workDir()
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(work)
+	log, err := newHookLog(filepath.Join(work, "log"), logHalf)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	if _, err := file.WriteTo(log); err != nil {
+		return nil, err
+	}
+	return compressLog(filepath.Join(draft, spoolLog), log.content())
+}
+
+func checkVerdict(result string) error {
+	switch result {
+	case manifest.Passed, manifest.Warned, manifest.Failed, manifest.NotRun, manifest.Errored:
+		return nil
+	}
+	return fmt.Errorf("result %q is not PASSED, WARNED, FAILED, NOT_RUN or ERROR", result)
+}

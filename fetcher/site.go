@@ -1,0 +1,237 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/durable"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// ErrNoSite says that a command needs a site and the configuration names none.
+var ErrNoSite = errors.New("no [site] in the configuration: this needs the site's id and key")
+
+// turn is one run of one site: its registry entry, its folder, its lock.
+type turn struct {
+	f        *Fetcher
+	v        *catalog.View
+	id       manifest.SiteID
+	customer *manifest.Customer
+	site     *manifest.Site
+	dir      siteDir
+	lock     *flock.Flock
+	unsent   *Unsent // reports that the store did not take
+}
+
+// begin checks who the site is before anything else happens, takes its lock, and
+// brings forward what an earlier run left behind.
+func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*turn, error) {
+	if f.Site == nil || f.Site.Signer == nil {
+		return nil, ErrNoSite
+	}
+	customer, site, err := f.identify(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" && site.Kind != kind {
+		return nil, &WrongKind{Site: f.Site.ID, Kind: site.Kind, Want: kind}
+	}
+	t := &turn{f: f, v: v, id: f.Site.ID, customer: customer, site: site, dir: f.siteDir(f.Site.ID)}
+	if err := durable.MkdirAll(string(t.dir), 0o700); err != nil {
+		return nil, err
+	}
+	t.lock = flock.New(t.dir.lock())
+	got, err := t.lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock of site %s: %w", t.id, err)
+	}
+	if !got {
+		t.lock.Close()
+		return nil, &Busy{t.id}
+	}
+	if err := t.flush(ctx); err != nil {
+		t.end()
+		return nil, err
+	}
+	return t, nil
+}
+
+// end gives the lock back and removes the private folders of this run.
+func (t *turn) end() {
+	os.RemoveAll(t.dir.work())
+	t.lock.Close()
+}
+
+// identify finds the site in the registry and compares the keys.
+func (f *Fetcher) identify(ctx context.Context, v *catalog.View) (*manifest.Customer, *manifest.Site, error) {
+	id := f.Site.ID
+	customer, site, err := v.Site(ctx, id)
+	var noCustomer *catalog.UnknownCustomer
+	var noSite *catalog.UnknownSite
+	if errors.As(err, &noCustomer) || errors.As(err, &noSite) {
+		return nil, nil, &UnknownSite{Site: id, Reason: err.Error()}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if site.Retired {
+		return nil, nil, &UnknownSite{Site: id, Reason: "it is retired in the registry; its reports do not count any more"}
+	}
+	mine, now := f.Site.Signer.Public(), v.Now()
+	wrong := &WrongSiteKey{Site: id, Have: mine.Hint()}
+	for _, k := range site.Keys {
+		if !keyValid(k, now) {
+			continue
+		}
+		public, err := keys.ParsePublic([]byte(k.Public))
+		if err != nil {
+			return nil, nil, fmt.Errorf("registered key of %s: %w", id, err)
+		}
+		if public.Hint() == mine.Hint() && public.PEM() == mine.PEM() {
+			return customer, site, nil
+		}
+		wrong.Want = append(wrong.Want, public.Hint())
+	}
+	return nil, nil, wrong
+}
+
+func keyValid(k manifest.SiteKey, now time.Time) bool {
+	return !now.Before(k.ValidFrom) && (k.ValidTo.IsZero() || now.Before(k.ValidTo))
+}
+
+// flush signs and sends what waits in the spool. A store that does not take a report
+// is no reason to stop: the report goes on waiting, and the end of the run says so.
+func (t *turn) flush(ctx context.Context) error {
+	entries, err := t.dir.spoolEntries()
+	if err != nil {
+		t.f.sink().Note(err.Error())
+	}
+	for _, e := range entries {
+		if err := t.settle(e, false); err != nil {
+			return err
+		}
+		if _, err := t.deliver(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle brings a deployment in the spool into the site's record, once. Where the
+// site does not know what is deployed, only a person's word makes it know.
+func (t *turn) settle(e *spooled, byHand bool) error {
+	r := e.report
+	if r.Type != manifest.ReportDeployment {
+		return nil
+	}
+	rec, err := t.dir.deploy(r.Release.Product)
+	var damaged *Damaged
+	if err != nil && !errors.As(err, &damaged) {
+		return err
+	}
+	if rec == nil {
+		if !byHand || r.Result == manifest.Failed {
+			return nil
+		}
+		rec = newDeployRecord(r.Release.Product)
+	}
+	if a := rec.Attempts[r.Release.Version]; a != nil &&
+		(a.Sequence > r.Sequence || a.Sequence == r.Sequence && a.Verdict != "") {
+		return nil
+	}
+	rec.settle(r)
+	return t.dir.keepDeploy(rec)
+}
+
+// deliver signs an entry, remembers it, and sends it. The text says why it still
+// waits, "" when the store has it; errors are those of this host.
+func (t *turn) deliver(ctx context.Context, e *spooled) (string, error) {
+	if err := e.sign(ctx, t.f.Site.Signer); err != nil {
+		return "", err
+	}
+	if err := t.dir.keepReport(e.report.Release, e.record()); err != nil {
+		return "", err
+	}
+	err := e.send(ctx, t.f.Store)
+	if err == nil {
+		return "", nil
+	}
+	if errors.Is(err, storage.ErrUnsupported) || errors.Is(err, ErrOffline) {
+		t.f.sink().Note(fmt.Sprintf("the report on %s waits on disk: %v", e.report.Release, err))
+		return err.Error(), nil
+	}
+	if t.unsent == nil {
+		t.unsent = &Unsent{}
+	}
+	t.unsent.Keys = append(t.unsent.Keys, e.key)
+	t.unsent.Err = err
+	return err.Error(), nil
+}
+
+// undelivered is the error of a run whose reports wait, nil when none does.
+func (t *turn) undelivered() error {
+	if t.unsent == nil {
+		return nil
+	}
+	return t.unsent
+}
+
+// last is the newest report of this site on a release, from its own records and, when
+// asked, from the store. nil when there is none.
+func (t *turn) last(ctx context.Context, r manifest.Release, ask bool) (*reportRecord, error) {
+	rec, err := t.dir.report(r)
+	if err != nil || rec != nil && !ask {
+		return rec, err
+	}
+	stored, err := t.ownReport(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if stored != nil && (rec == nil || stored.Sequence > rec.Sequence) {
+		return stored, nil
+	}
+	return rec, nil
+}
+
+// ownReport asks the store for this site's latest verified report on a release. A
+// store that cannot list, or may not, knows of none.
+func (t *turn) ownReport(ctx context.Context, r manifest.Release) (*reportRecord, error) {
+	reports, err := t.v.Reports(ctx, catalog.ReportFilter{Release: &r, Site: &t.id})
+	if err != nil {
+		if cannotList(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	latest := reports.Latest(t.id, r)
+	if latest == nil {
+		return nil, nil
+	}
+	return &reportRecord{Manifest: latest.ManifestSHA256, Type: latest.Type, Verdict: latest.Verdict(), Sequence: latest.Sequence,
+		Report: latest.SHA256, Key: latest.Key, Finished: latest.Finished}, nil
+}
+
+func cannotList(err error) bool {
+	return errors.Is(err, storage.ErrUnsupported) || errors.Is(err, storage.ErrForbidden) || errors.Is(err, catalog.ErrOffline)
+}
+
+// workDir makes a private folder for one hook.
+func (t *turn) workDir() (string, error) {
+	if err := durable.MkdirAll(t.dir.work(), 0o700); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(t.dir.work(), "run-*")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
+}
