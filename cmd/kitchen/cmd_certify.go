@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
+	"github.com/urfave/cli/v2"
+)
+
+type certifyOptions struct {
+	keyOptions
+	release manifest.Release
+	request publisher.CertifyRequest
+}
+
+func certifyCommand(k *kitchen) *cli.Command {
+	return &cli.Command{
+		Name: "certify", Category: groupSysadmin, Usage: "sign a release as ready to deploy, on the evidence of the sites", ArgsUsage: "PRODUCT@VERSION --key FILE",
+		Description: "Shows the reports that it rests on, and says no (exit 3) unless the certification policy is met: the vendor's CI passed, and no site's latest report is a failure. " +
+			"Takes effect when enough certifiers have signed; until then it waits as a proposal (exit 8), which the others sign with `kitchen sign`.",
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "show the evidence and what is missing; sign nothing"},
+			&cli.StringFlag{Name: "note", Usage: "`TEXT` kept with the evidence"},
+		}, signingFlags()...),
+		Action: action(k, func(c *cli.Context) (o certifyOptions, err error) {
+			o = certifyOptions{keyOptions: k.readKeyOptions(c), request: publisher.CertifyRequest{DryRun: c.Bool("dry-run"), Note: c.String("note")}}
+			o.release, err = releaseOperand(c)
+			return o, err
+		}, runCertify),
+	}
+}
+
+// certifyDocument is the evidence and what became of the certificate.
+type certifyDocument struct {
+	outcomeDocument
+	DryRun bool            `json:"dry_run"`
+	Sites  []siteVerdict   `json:"sites"`
+	Unmet  []unmetDocument `json:"unmet"`
+	Note   string          `json:"note,omitempty"`
+}
+
+// siteVerdict is what one site says of one release.
+type siteVerdict struct {
+	Site     string `json:"site"`
+	Kind     string `json:"kind"`
+	Verdict  string `json:"verdict"` // "" = no report yet
+	When     string `json:"when,omitempty"`
+	Passed   int    `json:"passed"`
+	Failed   int    `json:"failed"`
+	Reason   string `json:"reason,omitempty"`
+	Deployed bool   `json:"deployed"`
+	Gap      bool   `json:"gap"` // a report of this site is missing
+	Retired  bool   `json:"retired"`
+	Report   string `json:"report,omitempty"`
+	when     time.Time
+}
+
+func siteVerdicts(rows []catalog.SiteStatus) []siteVerdict {
+	sites := []siteVerdict{}
+	for _, s := range rows {
+		d := siteVerdict{
+			Site: s.Site, Kind: s.Kind, Verdict: s.Verdict, When: stamp(s.When), Passed: s.Passed, Failed: s.Failed,
+			Reason: s.Reason, Deployed: s.Deployed, Gap: s.Gap, Retired: s.Retired, when: s.When,
+		}
+		if s.Report != nil {
+			d.Report = s.Report.Key
+		}
+		sites = append(sites, d)
+	}
+	return sites
+}
+
+func siteTable(p *page, sites []siteVerdict) {
+	table := &render.Table{Columns: []render.Column{{Name: "SITE"}, {Name: "KIND"}, {Name: "VERDICT"}, {Name: "TESTS"}, {Name: "WHEN"}, {Name: "", Flex: true}}}
+	for _, s := range sites {
+		tests := "-"
+		if n := s.Passed + s.Failed; n > 0 {
+			tests = fmt.Sprintf("%d/%d", s.Passed, n)
+		}
+		when := "-"
+		if !s.when.IsZero() {
+			when = s.when.UTC().Format("2006-01-02 15:04")
+		}
+		verdict := dash(s.Verdict)
+		if s.Deployed {
+			verdict = "deployed"
+		}
+		table.Add(render.Cell{Text: s.Site}, render.Cell{Text: s.Kind}, toned(verdict), render.Cell{Text: tests}, render.Cell{Text: when}, render.Cell{Text: s.remark()})
+	}
+	p.table(table, "no sites")
+}
+
+func (s siteVerdict) remark() string {
+	switch {
+	case s.Gap:
+		return "a report is missing; " + s.Reason
+	case s.Retired:
+		return "retired site"
+	}
+	return s.Reason
+}
+
+func (d *certifyDocument) human(p *page) {
+	siteTable(p, d.Sites)
+	switch {
+	case len(d.Unmet) > 0:
+		p.verdict(render.Bad, "NOT CERTIFIABLE  "+d.Release)
+		unmetLines(p, d.Unmet)
+	case d.DryRun:
+		p.verdict(render.Good, d.Release+" can be certified (dry run: nothing is signed)")
+	default:
+		d.outcomeDocument.human(p)
+	}
+}
+
+func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
+	role := manifest.RoleReady(o.release.Product)
+	load := k.signers
+	if o.request.DryRun {
+		load = k.optionalSigners
+	}
+	signers, err := load(o.keyOptions, role)
+	if err != nil {
+		return err
+	}
+	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
+		result, err := p.Certify(ctx, o.release, o.request, signers)
+		var no *publisher.NotCertifiable
+		if err != nil && !errors.As(err, &no) {
+			return err
+		}
+		d := &certifyDocument{outcomeDocument: outcomeDocument{Schema: "kitchen.certify/v1", Release: o.release.String(), Summary: []string{}, Roles: []roleDocument{}},
+			DryRun: o.request.DryRun, Sites: []siteVerdict{}, Note: o.request.Note}
+		if result != nil {
+			d.Sites, d.Unmet = siteVerdicts(result.Sites), unmetDocuments(result.Unmet)
+			if result.Outcome != nil {
+				d.outcomeDocument = *newOutcome("certify", o.release.String(), result.Outcome)
+			}
+		}
+		if no != nil {
+			d.Unmet = unmetDocuments(no.Unmet)
+		}
+		if len(d.Unmet) > 0 {
+			d.Status = "refused"
+			return k.no(d)
+		}
+		if err := k.show(d); err != nil {
+			return err
+		}
+		if d.Status == publisher.Pending {
+			return answer(exitNotInEffect)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/enovance/kitchen/internal/durable"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/publisher"
+	"github.com/urfave/cli/v2"
+)
+
+type initOptions struct {
+	vendor, vendorName              string
+	root, targets, registry, policy []string
+	rootThreshold, targetsThreshold int
+	online, writeConfig, writeRoot  string
+}
+
+func initCommand(k *kitchen) *cli.Command {
+	return &cli.Command{
+		Name: "init", Category: groupSetUp, Usage: "make a new catalog in an empty store",
+		ArgsUsage: "--catalog URL --vendor NAME --root-key FILE… --online-key FILE --registry-key FILE…",
+		Description: "Keys are files: a .key can sign now, a .pub names a holder who is not present. Enough root holders for the threshold must be present. " +
+			"The store must honour conditional writes; this is tried first.\n\n" +
+			"--write-root saves the new root, which is what every host pins; --write-config saves a kitchen.toml that uses it.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "vendor", Usage: "the vendor's `NAME` in the registry"},
+			&cli.StringFlag{Name: "vendor-name", Usage: "the vendor's `NAME` as people read it"},
+			&cli.StringSliceFlag{Name: "root-key", Usage: "`FILE` of a root holder's key (.key or .pub); repeat it for each holder"},
+			&cli.IntFlag{Name: "root-threshold", Usage: "`N` root holders must sign (default 2, or 1 for a single holder)"},
+			&cli.StringSliceFlag{Name: "targets-key", Usage: "`FILE` of a key for the role targets (default: the root holders); repeatable"},
+			&cli.IntFlag{Name: "targets-threshold", Usage: "`N` targets holders must sign (default 2, or 1 for a single holder)"},
+			&cli.StringFlag{Name: "online-key", Usage: "`FILE` of the committer's key, for snapshot and timestamp"},
+			&cli.StringSliceFlag{Name: "registry-key", Usage: "`FILE` of a vendor administrator's key; repeatable"},
+			&cli.StringSliceFlag{Name: "policy-key", Usage: "`FILE` of a key for the certification policy (default: the administrators); repeatable"},
+			&cli.StringFlag{Name: "write-config", Usage: "write a configuration for this catalog to `FILE`"},
+			&cli.StringFlag{Name: "write-root", Usage: "write the root to `FILE`"},
+			passwordFlag(),
+		},
+		Action: action(k, func(c *cli.Context) (initOptions, error) {
+			k.readKeyOptions(c)
+			o := initOptions{
+				vendor: c.String("vendor"), vendorName: c.String("vendor-name"),
+				root: c.StringSlice("root-key"), rootThreshold: c.Int("root-threshold"),
+				targets: c.StringSlice("targets-key"), targetsThreshold: c.Int("targets-threshold"),
+				registry: c.StringSlice("registry-key"), policy: c.StringSlice("policy-key"),
+				online: c.String("online-key"), writeConfig: c.String("write-config"), writeRoot: c.String("write-root"),
+			}
+			if err := operands(c); err != nil {
+				return o, err
+			}
+			return o, require(c, "vendor", "root-key", "online-key", "registry-key")
+		}, runInit),
+	}
+}
+
+type initDocument struct {
+	Schema      string   `json:"schema"` // kitchen.init/v1
+	Catalog     string   `json:"catalog"`
+	Fingerprint string   `json:"root_fingerprint"`
+	Resumed     bool     `json:"resumed"`
+	Summary     []string `json:"summary"`
+	Wrote       []string `json:"wrote"`
+}
+
+func (d *initDocument) human(p *page) {
+	p.verdict(toneOf(publisher.Committed), "the catalog is made: "+d.Catalog)
+	if d.Resumed {
+		p.linef("an earlier, interrupted init was completed")
+	}
+	for _, line := range d.Summary {
+		p.para(4, "  ", line)
+	}
+	p.linef("root %s", d.Fingerprint)
+	for _, file := range d.Wrote {
+		p.linef("wrote %s", file)
+	}
+}
+
+func runInit(ctx context.Context, k *kitchen, o initOptions) error {
+	at, err := k.catalogURL()
+	if err != nil {
+		return err
+	}
+	if err := checkNewFiles(o.writeConfig, o.writeRoot); err != nil {
+		return err
+	}
+	in, online, err := k.initKeys(o)
+	if err != nil {
+		return err
+	}
+	store, err := k.openStore(ctx, at, true)
+	if err != nil {
+		return err
+	}
+	result, err := publisher.Initialize(ctx, store, k.now(), in, online)
+	if err != nil {
+		return err
+	}
+	d := &initDocument{Schema: "kitchen.init/v1", Catalog: store.URL(), Fingerprint: result.Fingerprint, Resumed: result.Resumed, Summary: list(result.Summary), Wrote: []string{}}
+	if err := writeInitFiles(o, at, result, d); err != nil {
+		return hinted{fmt.Errorf("the catalog is made, with root %s, but a file is not written: %w", result.Fingerprint, err),
+			"take metadata/1.root.json from the catalog, compare its sha256 with the fingerprint above, and name it, or the fingerprint, in kitchen.toml: root_fingerprint = \"" + result.Fingerprint + "\""}
+	}
+	return k.show(d)
+}
+
+// checkNewFiles refuses to overwrite, before anything else happens.
+func checkNewFiles(paths ...string) error {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return hinted{fmt.Errorf("%s exists", path), "nothing was done; name a file that does not exist yet"}
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeInitFiles(o initOptions, at string, result *publisher.InitResult, d *initDocument) error {
+	if o.writeRoot != "" {
+		if err := durable.CreateExclusive(o.writeRoot, result.RootBytes, 0o644); err != nil {
+			return err
+		}
+		d.Wrote = append(d.Wrote, o.writeRoot)
+	}
+	if o.writeConfig == "" {
+		return nil
+	}
+	c := newConfigFile("kitchen init", o.writeConfig)
+	c.set("catalog", at)
+	if o.writeRoot != "" {
+		c.set("root", c.relative(o.writeRoot))
+	} else {
+		c.set("root_fingerprint", result.Fingerprint)
+	}
+	c.set("state", c.stateName())
+	c.line("")
+	c.line("[keys]")
+	c.list("online", c.relative(o.online))
+	if err := c.write(); err != nil {
+		return err
+	}
+	d.Wrote = append(d.Wrote, o.writeConfig)
+	return nil
+}
+
+// initKeys opens all the keys of a new catalog, the private ones side by side.
+func (k *kitchen) initKeys(o initOptions) (in publisher.Init, online keys.Signer, err error) {
+	in = publisher.Init{Vendor: o.vendor, VendorName: o.vendorName, RootThreshold: o.rootThreshold, TargetsThreshold: o.targetsThreshold}
+	private := []string{o.online}
+	for _, files := range [][]string{o.root, o.targets, o.registry} {
+		for _, f := range files {
+			if !isPublicFile(f) {
+				private = append(private, f)
+			}
+		}
+	}
+	if isPublicFile(o.online) {
+		return in, nil, usagef("--online-key %s: this needs the private key", o.online)
+	}
+	if _, err = k.keys.open(private); err != nil {
+		return in, nil, err
+	}
+	if in.RootKeys, in.RootPublic, err = k.mixedKeys(o.root); err != nil {
+		return in, nil, err
+	}
+	if in.TargetsKeys, in.TargetsPublic, err = k.mixedKeys(o.targets); err != nil {
+		return in, nil, err
+	}
+	if in.Registry, in.RegistryPublic, err = k.mixedKeys(o.registry); err != nil {
+		return in, nil, err
+	}
+	if in.Policy, err = k.publicKeys(o.policy); err != nil {
+		return in, nil, err
+	}
+	online, err = k.keys.signer(o.online)
+	return in, online, err
+}
+
+// mixedKeys separates the holders who are present from those who are not.
+func (k *kitchen) mixedKeys(files []string) (signers []keys.Signer, public []*keys.Public, err error) {
+	for _, f := range files {
+		if isPublicFile(f) {
+			pub, err := keys.LoadPublic(f)
+			if err != nil {
+				return nil, nil, err
+			}
+			public = append(public, pub)
+			continue
+		}
+		s, err := k.keys.signer(f)
+		if err != nil {
+			return nil, nil, err
+		}
+		signers = append(signers, s)
+	}
+	return signers, public, nil
+}
+
+// publicKeys gives the public halves of key files of either kind.
+func (k *kitchen) publicKeys(files []string) ([]*keys.Public, error) {
+	signers, public, err := k.mixedKeys(files)
+	for _, s := range signers {
+		public = append(public, s.Public())
+	}
+	return public, err
+}
+
+func isPublicFile(path string) bool { return strings.HasSuffix(path, ".pub") }

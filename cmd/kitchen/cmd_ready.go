@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/enovance/kitchen/fetcher"
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/urfave/cli/v2"
+)
+
+type readyOptions struct {
+	release    manifest.Release
+	from       string
+	offline    bool
+	maxAge     time.Duration
+	allowStale time.Duration
+	files      string
+}
+
+func readyCommand(k *kitchen) *cli.Command {
+	return &cli.Command{
+		Name: "ready", Category: groupProduction, Usage: "may this release be deployed here?", ArgsUsage: "PRODUCT@VERSION",
+		Description: "Yes (exit 0) only when every required role lists the release with the same digest, it is not recalled, and nothing has expired. No is exit 3 and says what is missing; what cannot be trusted is exit 4.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "from", Usage: "`VERSION` that the host has: the upgrade path must allow it"},
+			&cli.BoolFlag{Name: "offline", Usage: "answer from the state directory alone"},
+			&cli.StringFlag{Name: "max-age", Usage: "`DURATION` (24h, 7d): knowledge that is older is not enough"},
+			&cli.StringFlag{Name: "allow-stale", Usage: "`DURATION`: accept an expired timestamp and snapshot that are at most this old. Recalls made since then are not seen"},
+			&cli.StringFlag{Name: "files", Usage: "`DIR` that must hold the release exactly"},
+		},
+		Action: action(k, readReadyOptions, runReady),
+	}
+}
+
+func readReadyOptions(c *cli.Context) (o readyOptions, err error) {
+	o = readyOptions{from: c.String("from"), offline: c.Bool("offline"), files: c.String("files")}
+	if o.release, err = releaseOperand(c); err != nil {
+		return o, err
+	}
+	if o.from != "" {
+		if err := manifest.CheckVersion(o.from); err != nil {
+			return o, usagef("--from: %v", err)
+		}
+	}
+	if o.maxAge, err = parseAge(c.String("max-age")); err != nil {
+		return o, usagef("--max-age: %v", err)
+	}
+	if o.allowStale, err = parseAge(c.String("allow-stale")); err != nil {
+		return o, usagef("--allow-stale: %v", err)
+	}
+	return o, nil
+}
+
+// readyDocument is the verdict.
+type readyDocument struct {
+	Schema      string          `json:"schema"` // kitchen.ready/v1
+	Release     string          `json:"release"`
+	Ready       bool            `json:"ready"`
+	Unmet       []unmetDocument `json:"unmet"`
+	Required    []string        `json:"required"` // roles that were asked
+	SHA256      string          `json:"sha256,omitempty"`
+	Certificate string          `json:"certificate,omitempty"` // digest of the evidence
+	From        string          `json:"from,omitempty"`
+	Files       string          `json:"files,omitempty"`
+	Issued      string          `json:"issued"`
+	AgeSeconds  int64           `json:"age_seconds"` // of all knowledge, recalls included
+	Offline     bool            `json:"offline"`
+	ClockBehind bool            `json:"clock_behind"`
+	age         time.Duration
+}
+
+type unmetDocument struct {
+	Requirement string `json:"requirement"`
+	Detail      string `json:"detail"`
+}
+
+func unmetDocuments(unmet []catalog.Unmet) []unmetDocument {
+	docs := []unmetDocument{}
+	for _, u := range unmet {
+		docs = append(docs, unmetDocument{u.Requirement, u.Detail})
+	}
+	return docs
+}
+
+func unmetLines(p *page, unmet []unmetDocument) {
+	for _, u := range unmet {
+		p.para(4, "  "+render.Line(u.Requirement)+": ", u.Detail)
+	}
+}
+
+func (d *readyDocument) human(p *page) {
+	if d.Ready {
+		p.verdict(render.Good, "READY  "+d.Release)
+	} else {
+		p.verdict(render.Bad, "NOT READY  "+d.Release)
+		unmetLines(p, d.Unmet)
+	}
+	if d.SHA256 != "" {
+		p.linef("  manifest %s", render.Digest(d.SHA256))
+	}
+	if d.Files != "" && d.Ready {
+		p.linef("  %s holds exactly its files", d.Files)
+	}
+	how := ""
+	if d.Offline {
+		how = ", offline"
+	}
+	p.linef("  known as of %s, %s ago%s (recalls included)", d.Issued, render.Duration(d.age), how)
+	if d.ClockBehind {
+		p.linef("  this host's clock is behind what the catalog has signed")
+	}
+}
+
+func runReady(ctx context.Context, k *kitchen, o readyOptions) (err error) {
+	s, err := k.open(ctx, o.offline)
+	if err != nil {
+		return err
+	}
+	defer s.close(&err)
+	view, err := s.view(ctx, o)
+	if err != nil {
+		return err
+	}
+	f, err := s.fetcher(false)
+	if err != nil {
+		return err
+	}
+	verdict, err := f.Ready(ctx, view, o.release, fetcher.ReadyOptions{From: o.from, MaxAge: o.maxAge, Files: o.files})
+	if err != nil {
+		return err
+	}
+	d := &readyDocument{
+		Schema: "kitchen.ready/v1", Release: verdict.Release.String(), Ready: verdict.Ready, Unmet: unmetDocuments(verdict.Unmet), Required: list(verdict.Required),
+		SHA256: verdict.SHA256, Certificate: verdict.Certificate, From: verdict.From, Files: verdict.Files,
+		Issued: stamp(verdict.Issued), AgeSeconds: int64(verdict.Age / time.Second), Offline: view.Offline(), ClockBehind: verdict.ClockBehind, age: verdict.Age,
+	}
+	if !d.Ready {
+		return k.no(d)
+	}
+	return k.show(d)
+}
+
+// view gives the knowledge that the answer rests on. --allow-stale is the
+// dangerous choice: with it, a store that is away or has gone stale is answered
+// from the state directory, as --offline would.
+func (s *session) view(ctx context.Context, o readyOptions) (*catalog.View, error) {
+	var allow *trust.AllowStale
+	if o.allowStale > 0 {
+		allow = &trust.AllowStale{MaxAge: o.allowStale}
+	}
+	if o.offline {
+		return s.catalog.Offline(allow)
+	}
+	view, err := s.catalog.Refresh(ctx)
+	if err == nil || allow == nil {
+		return view, err
+	}
+	var refused *trust.Error
+	if errors.Is(err, storage.ErrUnavailable) || errors.As(err, &refused) && refused.Kind == trust.Expired {
+		s.k.progress.Note("the catalog could not be refreshed (" + err.Error() + "); answering from the state directory")
+		return s.catalog.Offline(allow)
+	}
+	return nil, err
+}

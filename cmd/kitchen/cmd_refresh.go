@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/render"
+	"github.com/urfave/cli/v2"
+)
+
+func refreshCommand(k *kitchen) *cli.Command {
+	return &cli.Command{
+		Name: "refresh", Category: groupCustomerCI, Usage: "bring the verified view up to date and say what is new",
+		Description: "New is what has become visible to this site, or to this state directory, since the last refresh. When nothing changed it costs two small requests.",
+		Action: action(k, func(c *cli.Context) (struct{}, error) { return struct{}{}, operands(c) },
+			func(ctx context.Context, k *kitchen, _ struct{}) error { return k.withCatalog(ctx, refreshed(ctx)) }),
+	}
+}
+
+// releaseDocument is a release as lists show it.
+type releaseDocument struct {
+	Product  string `json:"product"`
+	Version  string `json:"version"`
+	Release  string `json:"release"` // product@version
+	Stage    string `json:"stage"`   // published | validated | ready-to-deploy
+	Seq      int64  `json:"seq"`
+	SHA256   string `json:"sha256"` // of the manifest
+	Recalled string `json:"recalled,omitempty"`
+	Yanked   string `json:"yanked,omitempty"`
+	Conflict string `json:"conflict,omitempty"` // why its roles contradict each other; it is in no stage
+}
+
+func newReleaseDocument(r catalog.ReleaseInfo) releaseDocument {
+	d := releaseDocument{
+		Product: r.Release.Product, Version: r.Release.Version, Release: r.Release.String(),
+		Stage: r.Stage, Seq: r.Seq, SHA256: r.SHA256, Yanked: r.Yanked,
+	}
+	if r.Recalled != nil {
+		d.Recalled = r.Recalled.Reason
+		if d.Recalled == "" {
+			d.Recalled = "no reason given"
+		}
+	}
+	if r.Conflict != nil {
+		d.Conflict = r.Conflict.Error()
+	}
+	return d
+}
+
+// remark is what is special about the release, in words.
+func (d releaseDocument) remark() string {
+	switch {
+	case d.Conflict != "":
+		return "NOT TRUSTED: " + d.Conflict
+	case d.Recalled != "":
+		return "RECALLED: " + d.Recalled
+	case d.Yanked != "":
+		return "yanked: " + d.Yanked
+	}
+	return ""
+}
+
+func releaseTable(p *page, releases []releaseDocument, empty string) {
+	table := &render.Table{Columns: []render.Column{{Name: "RELEASE"}, {Name: "STAGE"}, {Name: "MANIFEST"}, {Name: "", Flex: true}}}
+	for _, r := range releases {
+		remark := render.Cell{Text: r.remark()}
+		if r.Recalled != "" || r.Conflict != "" {
+			remark.Tone = render.Bad
+		}
+		table.Add(render.Cell{Text: r.Release}, toned(r.Stage), render.Cell{Text: render.Digest(r.SHA256), Tone: render.Dim}, remark)
+	}
+	p.table(table, empty)
+}
+
+// refreshDocument says what is new, and how old the knowledge is.
+type refreshDocument struct {
+	Schema    string            `json:"schema"` // kitchen.refresh/v1
+	New       []releaseDocument `json:"new"`
+	Timestamp int64             `json:"timestamp_version"`
+	Issued    string            `json:"issued"`
+	Expires   string            `json:"expires"`
+	Problems  []string          `json:"problems"` // roles that cannot be used, and why
+	age       string
+}
+
+func (d *refreshDocument) human(p *page) {
+	releaseTable(p, d.New, "nothing new")
+	p.linef("as of %s, %s ago (timestamp %d, valid until %s)", d.Issued, d.age, d.Timestamp, d.Expires)
+	for _, problem := range d.Problems {
+		p.para(2, "cannot be used: ", problem)
+	}
+}
+
+func refreshed(ctx context.Context) func(*session, *catalog.View) error {
+	return func(s *session, v *catalog.View) error {
+		f, err := s.fetcher(false)
+		if err != nil {
+			return err
+		}
+		fresh, err := f.New(ctx, v)
+		if err != nil {
+			return err
+		}
+		d := &refreshDocument{
+			Schema: "kitchen.refresh/v1", New: []releaseDocument{}, Timestamp: v.Timestamp().Version,
+			Issued: stamp(v.Issued()), Expires: stamp(v.Timestamp().Expires), Problems: problems(v), age: render.Duration(v.Age()),
+		}
+		for _, r := range fresh {
+			d.New = append(d.New, newReleaseDocument(r))
+		}
+		return s.k.show(d)
+	}
+}
+
+// problems lists the roles that cannot be used, so that a release that seems
+// to be missing is explained.
+func problems(v *catalog.View) []string {
+	words := []string{}
+	for _, broken := range v.Broken() {
+		words = append(words, broken.Role+": "+broken.Err.Error())
+	}
+	return words
+}

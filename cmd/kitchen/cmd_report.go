@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/enovance/kitchen/fetcher"
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/urfave/cli/v2"
+)
+
+type reportOptions struct {
+	release manifest.Release
+	request fetcher.ReportRequest
+}
+
+func reportCommand(k *kitchen) *cli.Command {
+	return &cli.Command{
+		Name: "report", Category: groupCustomerCI, Usage: "sign and send the result of a test that another CI ran", ArgsUsage: "PRODUCT@VERSION --result RESULT",
+		Description: "For sites that drive their own CI; `kitchen run` reports by itself.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "result", Usage: "`RESULT`: PASSED, WARNED, FAILED, NOT_RUN or ERROR"},
+			&cli.StringSliceFlag{Name: "junit", Usage: "JUnit XML `FILE`, or a directory of them; repeatable"},
+			&cli.StringFlag{Name: "log", Usage: "log `FILE` to send along"},
+			&cli.StringFlag{Name: "note", Usage: "`TEXT` that explains the result"},
+			passwordFlag(),
+		},
+		Action: action(k, func(c *cli.Context) (o reportOptions, err error) {
+			k.readKeyOptions(c)
+			o.request = fetcher.ReportRequest{Result: c.String("result"), JUnit: c.StringSlice("junit"), Log: c.String("log"), Note: c.String("note")}
+			if o.release, err = releaseOperand(c); err != nil {
+				return o, err
+			}
+			if err := require(c, "result"); err != nil {
+				return o, err
+			}
+			return o, checkResult(o.request.Result, manifest.Passed, manifest.Warned, manifest.Failed, manifest.NotRun, manifest.Errored)
+		}, runReport),
+	}
+}
+
+func checkResult(result string, allowed ...string) error {
+	if slices.Contains(allowed, result) {
+		return nil
+	}
+	return usagef("--result %s: it is one of %v", result, allowed)
+}
+
+// entryDocument is the result of commands that make one report.
+type entryDocument struct {
+	Schema string `json:"schema"` // kitchen.report/v1, kitchen.deploy/v1, kitchen.deployed/v1
+	runEntry
+}
+
+func (d *entryDocument) human(p *page) {
+	d.runEntry.human(p)
+	if d.Report != "" && d.Unsent == "" {
+		p.para(4, "  report ", d.Report)
+	}
+}
+
+func runReport(ctx context.Context, k *kitchen, o reportOptions) error {
+	return k.withCatalog(ctx, func(s *session, v *catalog.View) error {
+		f, err := s.fetcher(true)
+		if err != nil {
+			return err
+		}
+		entry, err := f.Report(ctx, v, o.release, o.request)
+		if err != nil {
+			return err
+		}
+		return k.show(&entryDocument{"kitchen.report/v1", newRunEntry(*entry)})
+	})
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/enovance/kitchen/publisher"
+	"github.com/urfave/cli/v2"
+)
+
+type signOptions struct {
+	keyOptions
+	role string
+	yes  bool
+}
+
+func signCommand(k *kitchen) *cli.Command {
+	return &cli.Command{
+		Name: "sign", Category: groupSysadmin, Usage: "add your signature to a waiting change of a role", ArgsUsage: "ROLE --key FILE",
+		Description: "Shows what would change, worked out from the current catalog, and asks. `kitchen pending` lists what waits.",
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
+		}, signingFlags()...),
+		Action: action(k, func(c *cli.Context) (signOptions, error) {
+			return signOptions{keyOptions: k.readKeyOptions(c), role: c.Args().First(), yes: c.Bool("yes")}, operands(c, "ROLE")
+		}, runSign),
+	}
+}
+
+func runSign(ctx context.Context, k *kitchen, o signOptions) error {
+	signers, err := k.signers(o.keyOptions, o.role)
+	if err != nil {
+		return err
+	}
+	confirm := k.confirm
+	if o.yes {
+		confirm = nil
+	}
+	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
+		outcome, err := p.Sign(ctx, o.role, confirm, signers)
+		if err != nil {
+			return err
+		}
+		return k.showOutcome(newOutcome("sign", "", outcome))
+	})
+}
+
+// confirm shows a waiting change on stderr and asks on the terminal.
+func (k *kitchen) confirm(w publisher.PendingProposal) (bool, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false, usageHint("signing asks first, and there is no terminal", "look at it with `kitchen pending`, then give --yes")
+	}
+	defer tty.Close()
+	defer k.progress.pause()()
+	d := newProposal(w)
+	d.human(&page{w: tty, width: 80})
+	fmt.Fprint(tty, "sign this? [y/N] ")
+	line, err := bufio.NewReader(tty).ReadString('\n')
+	if err != nil {
+		return false, err
+	}
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes", nil
+}

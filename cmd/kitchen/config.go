@@ -1,0 +1,196 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/manifest"
+)
+
+// config is kitchen.toml: what a site, a laptop or a vendor's machine always
+// says to kitchen. Unknown keys are errors, relative paths are relative to the
+// file's directory.
+type config struct {
+	Catalog         string              `toml:"catalog"` // a store's URL, or a directory
+	Root            string              `toml:"root"`    // file with the pinned root
+	RootFingerprint string              `toml:"root_fingerprint"`
+	RootVersion     int64               `toml:"root_version"`
+	State           string              `toml:"state"`
+	Site            siteConfig          `toml:"site"`
+	Hooks           hooksConfig         `toml:"hooks"`
+	Keys            map[string][]string `toml:"keys"` // role, or "online", → key files
+	Gate            gateConfig          `toml:"gate"`
+
+	path string // "" when there is no file
+	dir  string // absolute; the working directory when there is no file
+}
+
+type siteConfig struct {
+	ID     siteID `toml:"id"`
+	Key    string `toml:"key"`
+	Follow follow `toml:"follow"`
+	Auto   bool   `toml:"auto"`
+}
+
+// hooksConfig holds each hook's program and arguments.
+type hooksConfig struct {
+	Test   []string `toml:"test"`
+	Deploy []string `toml:"deploy"`
+}
+
+type gateConfig struct {
+	Require []string             `toml:"require"`
+	MaxAge  age                  `toml:"max_age"`
+	Deny    []string             `toml:"deny"`
+	Pins    map[string]pinConfig `toml:"pins"`
+}
+
+type pinConfig struct {
+	Keys      []string `toml:"keys"`
+	Threshold int      `toml:"threshold"`
+}
+
+// siteID is a site's name, checked where it is read so that an error has its line.
+type siteID struct{ manifest.SiteID }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *siteID) UnmarshalText(text []byte) (err error) {
+	s.SiteID, err = manifest.ParseSite(string(text))
+	return err
+}
+
+// follow is the stage a CI follows: "" (validated) or "published".
+type follow string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *follow) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "published":
+		*f = "published"
+	case "", manifest.StageValidated:
+		*f = ""
+	default:
+		return fmt.Errorf("%q is no stage to follow: \"validated\" (the default) or \"published\"", text)
+	}
+	return nil
+}
+
+// age is a duration as people write them: Go's units, and d and w for days and weeks.
+type age time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (a *age) UnmarshalText(text []byte) error {
+	d, err := parseAge(string(text))
+	*a = age(d)
+	return err
+}
+
+// parseAge reads an age. "" is 0, meaning no limit.
+func parseAge(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	text, scale := s, time.Duration(1)
+	switch s[len(s)-1] {
+	case 'd':
+		text, scale = s[:len(s)-1]+"h", 24
+	case 'w':
+		text, scale = s[:len(s)-1]+"h", 7*24
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > 100*365*24*time.Hour/scale {
+		return 0, fmt.Errorf("%q is no duration; write it like 90m, 24h or 7d", s)
+	}
+	return d * scale, nil
+}
+
+const defaultConfig = "kitchen.toml"
+
+// maxConfig bounds a kitchen.toml; a real one has a few lines.
+const maxConfig = 1 << 20
+
+// loadConfig reads path, or kitchen.toml in the working directory if path is
+// empty and there is one.
+func loadConfig(path string) (*config, error) {
+	asked := path != ""
+	if !asked {
+		path = defaultConfig
+	}
+	data, err := readCapped(path, maxConfig)
+	if errors.Is(err, fs.ErrNotExist) && !asked {
+		dir, err := os.Getwd()
+		return &config{dir: dir}, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return parseConfig(path, data)
+}
+
+func parseConfig(path string, data []byte) (*config, error) {
+	c := &config{path: path}
+	if err := manifest.DecodeTOML(path, data, c); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	for name, argv := range map[string][]string{"test": c.Hooks.Test, "deploy": c.Hooks.Deploy} {
+		if argv != nil && (len(argv) == 0 || argv[0] == "") {
+			return nil, &manifest.FileError{Name: path, Reason: fmt.Sprintf("hooks.%s names no program", name)}
+		}
+	}
+	for _, role := range slices.Sorted(maps.Keys(c.Keys)) {
+		if !hasKeys(role) {
+			return nil, &manifest.FileError{Name: path, Reason: fmt.Sprintf("keys: no role is called %q", role)}
+		}
+	}
+	return c, nil
+}
+
+// hasKeys says whether [keys] may name role.
+func hasKeys(role string) bool {
+	switch role {
+	case "online", "root", "targets":
+		return true
+	}
+	kind, _, _ := manifest.SplitRole(role)
+	return kind != ""
+}
+
+// abs makes a path of the configuration absolute; URIs stay as they are.
+func (c *config) abs(path string) string {
+	if path == "" || filepath.IsAbs(path) || strings.Contains(path, "://") {
+		return path
+	}
+	return filepath.Join(c.dir, path)
+}
+
+// keyFiles are the configured key files of a role, ready to open.
+func (c *config) keyFiles(role string) []string {
+	var files []string
+	for _, f := range c.Keys[role] {
+		files = append(files, c.abs(f))
+	}
+	return files
+}
+
+// hooks gives the configured hooks by name.
+func (c *config) hooks() map[string][]string {
+	hooks := map[string][]string{}
+	if c.Hooks.Test != nil {
+		hooks["test"] = c.Hooks.Test
+	}
+	if c.Hooks.Deploy != nil {
+		hooks["deploy"] = c.Hooks.Deploy
+	}
+	return hooks
+}

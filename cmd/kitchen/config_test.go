@@ -1,0 +1,106 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestConfig(t *testing.T) {
+	const text = `catalog = "bucket"
+root = "trust/root.json"
+state = "/var/lib/kitchen"
+[site]
+id = "acme/prod"
+key = "keys/prod.key"
+auto = true
+[hooks]
+deploy = ["./deploy.sh", "--fast"]
+[keys]
+online = ["keys/online.key"]
+"validated.openstack" = ["keys/validator.key", "awskms:///alias/x"]
+[gate]
+max_age = "7d"
+deny = ["openstack@1.0.0"]
+[gate.pins."ready-to-deploy.acme"]
+keys = ["ab"]
+threshold = 1
+`
+	c, err := parseConfig("/etc/kitchen/kitchen.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Site.ID.String() != "acme/prod" || !c.Site.Auto || time.Duration(c.Gate.MaxAge) != 7*24*time.Hour || c.Gate.Pins["ready-to-deploy.acme"].Threshold != 1 {
+		t.Errorf("read as %+v", c)
+	}
+	for in, want := range map[string]string{
+		c.Root: "/etc/kitchen/trust/root.json", c.State: "/var/lib/kitchen", c.Site.Key: "/etc/kitchen/keys/prod.key", "": "", "awskms:///a": "awskms:///a",
+	} {
+		if got := c.abs(in); got != want {
+			t.Errorf("abs(%q) = %q, want %q", in, got, want)
+		}
+	}
+	if got := c.keyFiles("validated.openstack"); len(got) != 2 || got[0] != "/etc/kitchen/keys/validator.key" || got[1] != "awskms:///alias/x" {
+		t.Errorf("keys of validated.openstack: %v", got)
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"unknown key", "catalog = \"x\"\nstat = \"y\"\n", "k.toml:2: "},
+		{"unknown key in a table", "[site]\nid = \"a/b\"\n\nfolow = \"published\"\n", "k.toml:4: "},
+		{"unknown table", "\n[sites]\nid = \"a/b\"\n", "k.toml:"},
+		{"unknown hook", "[hooks]\nsetup = [\"x\"]\n", "k.toml:2: "},
+		{"hook that is a string", "[hooks]\ntest = \"make test\"\n", "k.toml:2: "},
+		{"empty hook", "[hooks]\ntest = []\n", "hooks.test names no program"},
+		{"bad site", "[site]\nid = \"Acme/x\"\n", "k.toml:2: "},
+		{"bad follow", "[site]\nfollow = \"all\"\n", "k.toml:2: "},
+		{"bad age", "[gate]\nmax_age = \"7 days\"\n", "k.toml:2: "},
+		{"unknown role", "[keys]\n\"approved.openstack\" = [\"x\"]\n", "approved.openstack"},
+		{"no TOML", "catalog = \n", "k.toml:1: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := parseConfig("k.toml", []byte(c.text))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAges(t *testing.T) {
+	for in, want := range map[string]time.Duration{"": 0, "90m": 90 * time.Minute, "7d": 168 * time.Hour, "1.5d": 36 * time.Hour, "2w": 336 * time.Hour} {
+		if got, err := parseAge(in); err != nil || got != want {
+			t.Errorf("parseAge(%q) = %v, %v; want %v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"d", "-1h", "0", "7 d", "1y", "999999999d", "99999999999999999999h", "h"} {
+		if got, err := parseAge(in); err == nil {
+			t.Errorf("parseAge(%q) = %v, want an error", in, got)
+		}
+	}
+}
+
+func TestWrittenConfigIsReadBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ci.toml")
+	c := newConfigFile("a test", path)
+	const odd = "s3://b/p?endpoint=https://h:1&region=\"<x>\"\\\x7f\x01"
+	c.set("catalog", odd)
+	c.set("state", c.stateName())
+	c.line("[keys]")
+	c.list("online", c.relative(filepath.Join(filepath.Dir(path), "keys", "o.key")), "b.key")
+	if err := c.write(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Catalog != odd || got.State != "state-ci" || len(got.Keys["online"]) != 2 {
+		t.Errorf("read back as %+v", got)
+	}
+	if err := c.write(); err == nil {
+		t.Error("an existing file was overwritten")
+	}
+}

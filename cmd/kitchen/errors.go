@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/enovance/kitchen/fetcher"
+	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// The exit codes. 3 and 8 are answers, not errors: their document is on stdout.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNo          = 3
+	exitNotTrusted  = 4
+	exitLostRace    = 5
+	exitUnavailable = 6
+	exitNotInEffect = 8
+	exitInterrupted = 130
+)
+
+var exitCodeWords = []struct {
+	code  int
+	words string
+}{
+	{exitDone, "done, in effect, yes"},
+	{exitFailed, "failed"},
+	{exitUsage, "usage: the command line is wrong"},
+	{exitNo, "no: not ready, not OK, not certified"},
+	{exitNotTrusted, "not trusted: signature, digest, rollback, expiry"},
+	{exitLostRace, "lost to concurrent writers after several tries"},
+	{exitUnavailable, "the store is out of reach, or denies access"},
+	{exitNotInEffect, "accepted, not in effect yet: signatures or the committer are outstanding"},
+	{exitInterrupted, "interrupted"},
+}
+
+// usageError is a command line that makes no sense: exit 2.
+type usageError struct {
+	what string
+	hint string
+}
+
+func usagef(format string, args ...any) *usageError {
+	return &usageError{what: fmt.Sprintf(format, args...)}
+}
+
+func (e *usageError) Error() string { return e.what }
+func (e *usageError) Hint() string  { return e.hint }
+
+// hinted adds a hint to an error that has none.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Unwrap() error { return e.error }
+func (e hinted) Hint() string  { return e.hint }
+
+// answer ends a command whose document is already on stdout with that exit code.
+type answer int
+
+func (a answer) Error() string { return fmt.Sprintf("answer %d", int(a)) }
+
+// failure is an error as it is shown: the one mapping from error values to exit
+// code, words, hint and JSON.
+type failure struct {
+	Schema  string `json:"schema"`
+	Code    int    `json:"exit_code"`
+	Kind    string `json:"kind"`
+	Message string `json:"error"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func explain(ctx context.Context, err error) failure {
+	f := failure{Schema: "kitchen.error/v1", Message: err.Error()}
+	f.Code, f.Kind = exitCode(ctx, err)
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		f.Hint = h.Hint()
+	}
+	if f.Code == exitInterrupted {
+		f.Message = "interrupted"
+		f.Hint = "nothing is left half-done; run the same command again to go on"
+	}
+	return f
+}
+
+// exitCode sorts an error. What is not trusted comes before everything that may
+// have been its occasion; an error that nobody classified is a plain failure.
+func exitCode(ctx context.Context, err error) (int, string) {
+	var (
+		usage     *usageError
+		untrusted *trust.Error
+		signature *keys.BadSignature
+		refused   *publisher.NotAuthorized
+		race      *publisher.LostRace
+		refusal   *publisher.Refused
+		files     *fetcher.FilesDiffer
+		bytes     *fetcher.Mismatch
+		siteKey   *fetcher.WrongSiteKey
+		address   *storage.AddressError
+	)
+	switch {
+	case errors.As(err, &usage), errors.As(err, &address):
+		return exitUsage, "usage"
+	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey):
+		return exitNotTrusted, "not trusted"
+	case errors.As(err, &refused), errors.As(err, &refusal):
+		return exitNotTrusted, "not authorized"
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted, "interrupted"
+	case errors.As(err, &race):
+		return exitLostRace, "lost race"
+	case errors.Is(err, storage.ErrForbidden):
+		return exitUnavailable, "access denied"
+	case errors.Is(err, storage.ErrUnavailable):
+		return exitUnavailable, "store unreachable"
+	}
+	return exitFailed, "failed"
+}
+
+// write prints the failure on stderr, as lines or as one JSON document.
+func (f failure) write(w io.Writer, asJSON bool) {
+	if asJSON {
+		if data, err := json.Marshal(f); err == nil {
+			fmt.Fprintf(w, "%s\n", data)
+			return
+		}
+	}
+	fmt.Fprintf(w, "error: %s\n", strings.ReplaceAll(render.Text(f.Message), "\n", "\n  "))
+	if f.Hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(render.Text(f.Hint), "\n", "\n  "))
+	}
+}

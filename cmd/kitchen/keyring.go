@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/enovance/kitchen/keys"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+)
+
+// keyring opens private keys. Each file is opened once a call; opening one
+// costs a deliberate fraction of a second, so several are opened side by side,
+// and keys from kitchen.toml only when something is signed with them.
+type keyring struct {
+	k            *kitchen
+	passwordFile string
+
+	ask     sync.Mutex // one prompt at a time
+	mu      sync.Mutex // guards signers
+	signers map[string]*lazySigner
+}
+
+// signer gives the key of a file, to be opened when it first signs.
+func (r *keyring) signer(path string) (*lazySigner, error) {
+	if strings.Contains(path, "://") {
+		return nil, usagef("key %s: keys are files; key services are not supported", path)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.signers[path]; s != nil {
+		return s, nil
+	}
+	s := &lazySigner{path: path, ring: r}
+	// The .pub beside the key saves opening it only to know which key it is. It
+	// is not believed: signing fails if the opened key is another one.
+	if base, ok := strings.CutSuffix(path, ".key"); ok {
+		if _, err := os.Stat(path); err == nil {
+			s.public, _ = keys.LoadPublic(base + ".pub")
+		}
+	}
+	if s.public == nil {
+		if err := s.open(); err != nil {
+			return nil, err
+		}
+	}
+	if r.signers == nil {
+		r.signers = map[string]*lazySigner{}
+	}
+	r.signers[path] = s
+	return s, nil
+}
+
+// lazy gives the keys of several files without opening them.
+func (r *keyring) lazy(paths []string) ([]keys.Signer, error) {
+	var signers []keys.Signer
+	for _, path := range paths {
+		s, err := r.signer(path)
+		if err != nil {
+			return nil, err
+		}
+		signers = append(signers, s)
+	}
+	return signers, nil
+}
+
+// open gives the keys of several files, all opened: what the user named on the
+// command line fails at once if it cannot be used.
+func (r *keyring) open(paths []string) ([]keys.Signer, error) {
+	lazy := make([]*lazySigner, len(paths))
+	var group errgroup.Group
+	group.SetLimit(4)
+	for i, path := range paths {
+		s, err := r.signer(path)
+		if err != nil {
+			return nil, err
+		}
+		lazy[i] = s
+		group.Go(s.open)
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	signers := make([]keys.Signer, len(lazy))
+	for i, s := range lazy {
+		signers[i] = s
+	}
+	return signers, nil
+}
+
+// lazySigner is a key file that is opened, once, when it first signs.
+type lazySigner struct {
+	path   string
+	ring   *keyring
+	public *keys.Public
+
+	once   sync.Once
+	opened keys.Signer
+	err    error
+}
+
+// Public implements keys.Signer.
+func (s *lazySigner) Public() *keys.Public { return s.public }
+
+// Sign implements keys.Signer.
+func (s *lazySigner) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	return s.opened.Sign(ctx, message)
+}
+
+func (s *lazySigner) open() error {
+	s.once.Do(func() {
+		if s.opened, s.err = keys.LoadSigner(s.path, s.ring.password); s.err != nil {
+			return
+		}
+		own := s.opened.Public()
+		if s.public != nil && own.PEM() != s.public.PEM() {
+			s.err = hinted{fmt.Errorf("%s and the .pub beside it are not one key pair", s.path), "`kitchen key show " + s.path + "` shows the public half of the private key"}
+			return
+		}
+		s.public = own
+	})
+	return s.err
+}
+
+// errNoPassword says how a password can be given.
+var errNoPassword = errors.New("no password")
+
+// password finds the password of one key: --password-file, COSIGN_PASSWORD, or
+// a prompt on the terminal.
+func (r *keyring) password(path string) ([]byte, error) {
+	if pw, given, err := r.givenPassword(); given || err != nil {
+		return pw, err
+	}
+	return r.prompt("password for " + path + ": ")
+}
+
+func (r *keyring) givenPassword() (pw []byte, given bool, err error) {
+	if r.passwordFile != "" {
+		data, err := readCapped(r.passwordFile, 64<<10)
+		if err != nil {
+			return nil, true, fmt.Errorf("password file: %w", err)
+		}
+		first, _, _ := bytes.Cut(data, []byte("\n"))
+		return bytes.TrimSuffix(first, []byte("\r")), true, nil
+	}
+	if pw, ok := r.k.lookupEnv("COSIGN_PASSWORD"); ok {
+		return []byte(pw), true, nil
+	}
+	return nil, false, nil
+}
+
+// newPassword is password for a key that is being made: a typed one is asked twice.
+func (r *keyring) newPassword(path string) ([]byte, error) {
+	if pw, given, err := r.givenPassword(); given || err != nil {
+		return pw, err
+	}
+	first, err := r.prompt("new password for " + path + ": ")
+	if err != nil {
+		return nil, err
+	}
+	second, err := r.prompt("the same again: ")
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare(first, second) != 1 {
+		return nil, errors.New("the two passwords are not the same")
+	}
+	return first, nil
+}
+
+// prompt asks on the terminal itself, so that pipes may carry other things.
+func (r *keyring) prompt(question string) ([]byte, error) {
+	r.ask.Lock()
+	defer r.ask.Unlock()
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil || !term.IsTerminal(int(tty.Fd())) {
+		return nil, hinted{fmt.Errorf("%s%w", question, errNoPassword),
+			"give --password-file FILE, set COSIGN_PASSWORD, or run it on a terminal to be asked"}
+	}
+	defer tty.Close()
+	defer r.k.progress.pause()()
+	fmt.Fprint(tty, question)
+	pw, err := term.ReadPassword(int(tty.Fd()))
+	fmt.Fprintln(tty)
+	return pw, err
+}
+
+// readCapped reads a small local file, and refuses one that is larger than max.
+func readCapped(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err == nil && int64(len(data)) > max {
+		err = fmt.Errorf("%s: larger than %d bytes", path, max)
+	}
+	return data, err
+}

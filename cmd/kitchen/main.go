@@ -1,0 +1,49 @@
+// Command kitchen is the catalog between a vendor and its customers: signed
+// releases in a bucket that every party verifies for itself.
+//
+// This package is the only one that reads the command line, the environment,
+// the clock and the terminal. Everything it does beyond that is a call into
+// publisher (signed writes) or fetcher (what a site does), joined here.
+//
+// Results go to stdout, exactly one document a call; progress, prompts and
+// errors go to stderr. Exit codes: 0 done or yes, 1 failed, 2 usage, 3 no,
+// 4 not trusted, 5 lost to other writers, 6 store unreachable or access denied,
+// 8 accepted but not in effect yet, 130 interrupted.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+// version is what `kitchen --version` prints; the Makefile sets it from git.
+var version = ""
+
+func main() {
+	ctx, stop := interruptible(context.Background())
+	code := newKitchen().main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// interruptible is cancelled by the first SIGINT or SIGTERM. From then on the
+// signals have their default effect, so that a second one kills.
+func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+func versionLine() string {
+	v := version
+	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
+		v = info.Main.Version
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	return "kitchen " + v
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/enovance/kitchen/manifest"
+	"github.com/urfave/cli/v2"
+)
+
+// operands checks that a command got exactly the arguments it names; a name in
+// brackets is optional.
+func operands(c *cli.Context, names ...string) error {
+	words := "kitchen " + strings.TrimSpace(commandPath(c))
+	for i, name := range names {
+		if i >= c.NArg() && !strings.HasPrefix(name, "[") {
+			err := usagef("%s needs %s", words, name)
+			err.hint = "see `" + words + " --help`"
+			return err
+		}
+	}
+	if c.NArg() > len(names) {
+		err := usagef("unexpected argument %q", c.Args().Get(len(names)))
+		err.hint = "see `" + words + " --help`"
+		return err
+	}
+	return nil
+}
+
+// commandPath gives the words of the running command, without the program's name.
+func commandPath(c *cli.Context) string {
+	name := c.Command.FullName()
+	if name == "" {
+		name = c.Command.Name
+	}
+	return strings.TrimPrefix(name, "kitchen ")
+}
+
+// releaseOperand reads the single operand P@V.
+func releaseOperand(c *cli.Context) (manifest.Release, error) {
+	if err := operands(c, "PRODUCT@VERSION"); err != nil {
+		return manifest.Release{}, err
+	}
+	return parseRelease(c.Args().First())
+}
+
+func parseRelease(s string) (manifest.Release, error) {
+	r, err := manifest.ParseRelease(s)
+	if err != nil {
+		return r, usagef("%v", err)
+	}
+	return r, nil
+}
+
+// siteValue reads a site's name, CUSTOMER/SITE.
+func siteValue(s string) (manifest.SiteID, error) {
+	id, err := manifest.ParseSite(s)
+	if err != nil {
+		return id, usagef("%v", err)
+	}
+	return id, nil
+}
+
+// require makes a flag compulsory.
+func require(c *cli.Context, flags ...string) error {
+	for _, name := range flags {
+		if !c.IsSet(name) || c.String(name) == "" && len(c.StringSlice(name)) == 0 {
+			err := usagef("kitchen %s needs --%s", commandPath(c), name)
+			err.hint = "see `kitchen " + commandPath(c) + " --help`"
+			return err
+		}
+	}
+	return nil
+}

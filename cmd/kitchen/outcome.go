@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/enovance/kitchen/publisher"
+)
+
+// outcomeDocument is the result of every command that changes the catalog.
+type outcomeDocument struct {
+	Schema   string         `json:"schema"` // kitchen.<command>/v1
+	Release  string         `json:"release,omitempty"`
+	Status   string         `json:"status"` // committed | pending | unchanged
+	Proposal string         `json:"proposal,omitempty"`
+	Summary  []string       `json:"summary"`
+	Roles    []roleDocument `json:"roles"`
+	WaitsFor string         `json:"waits_for,omitempty"`
+	Wrote    []string       `json:"wrote,omitempty"` // local files
+}
+
+// roleDocument counts the signatures of one role's next version.
+type roleDocument struct {
+	Role    string   `json:"role"`
+	Version int64    `json:"version"`
+	Have    int      `json:"have"`
+	Need    int      `json:"need"`
+	Signers []string `json:"signers"`
+	Missing []string `json:"missing"`
+}
+
+func newOutcome(command, release string, o *publisher.Outcome) *outcomeDocument {
+	return &outcomeDocument{
+		Schema: "kitchen." + command + "/v1", Release: release, Status: o.Status, Proposal: o.Proposal,
+		Summary: list(o.Summary), Roles: roleDocuments(o.Roles), WaitsFor: o.WaitsFor,
+	}
+}
+
+func roleDocuments(roles []publisher.RoleSignatures) []roleDocument {
+	docs := []roleDocument{}
+	for _, r := range roles {
+		docs = append(docs, roleDocument{r.Role, r.Version, r.Have, r.Need, list(r.Signers), list(r.Missing)})
+	}
+	return docs
+}
+
+func (d *outcomeDocument) human(p *page) {
+	heading := map[string]string{
+		publisher.Committed: "done, in effect", publisher.Pending: "accepted, not in effect yet", publisher.Unchanged: "nothing to do: it is so already",
+	}[d.Status]
+	p.verdict(toneOf(d.Status), heading)
+	for _, line := range d.Summary {
+		p.para(4, "  ", line)
+	}
+	if d.Status == publisher.Pending {
+		p.linef("proposal %s", d.Proposal)
+		signatureLines(p, d.Roles)
+		p.para(2, "waits for ", d.WaitsFor)
+	}
+	for _, file := range d.Wrote {
+		p.linef("wrote %s", file)
+	}
+}
+
+func signatureLines(p *page, roles []roleDocument) {
+	for _, r := range roles {
+		text := fmt.Sprintf("%d of %d signatures", r.Have, r.Need)
+		if len(r.Signers) > 0 {
+			text += ", by " + strings.Join(r.Signers, ", ")
+		}
+		if r.Have < r.Need && len(r.Missing) > 0 {
+			text += "; may still sign: " + strings.Join(r.Missing, ", ")
+		}
+		p.para(4, "  "+r.Role+": ", text)
+	}
+}
+
+// showOutcome prints the outcome and gives exit 8 while it is not in effect.
+func (k *kitchen) showOutcome(d *outcomeDocument) error {
+	if err := k.show(d); err != nil {
+		return err
+	}
+	if d.Status == publisher.Pending {
+		return answer(exitNotInEffect)
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/render"
+)
+
+// A document is a command's one result: a versioned JSON value, or its
+// rendering for people.
+type document interface {
+	// human writes it as lines and tables; every foreign text in it is escaped.
+	human(p *page)
+}
+
+// show prints a command's result, in the form the user asked for. It is called
+// exactly once a command, and only when the result is complete.
+func (k *kitchen) show(d document) error {
+	var out bytes.Buffer
+	if k.global.json {
+		encoder := json.NewEncoder(&out)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(d); err != nil {
+			return err
+		}
+	} else {
+		d.human(&page{w: &out, width: k.width, colour: k.colour})
+	}
+	_, err := k.stdout.Write(out.Bytes())
+	return err
+}
+
+// page is where a document writes itself for people.
+type page struct {
+	w      io.Writer
+	width  int
+	colour bool
+}
+
+// linef prints one line. Its %s arguments are foreign text as far as it knows,
+// and are escaped.
+func (p *page) linef(format string, args ...any) {
+	for i, a := range args {
+		switch s := a.(type) {
+		case string:
+			args[i] = render.Line(s)
+		case fmt.Stringer:
+			args[i] = render.Line(s.String())
+		}
+	}
+	fmt.Fprintf(p.w, format+"\n", args...)
+}
+
+// para prints a label and foreign text, wrapped to the page; later lines are
+// indented by indent columns.
+func (p *page) para(indent int, label, text string) {
+	margin := len(label) - len(strings.TrimLeft(label, " "))
+	lines := render.Wrap(label[margin:]+render.Line(text), p.width-max(margin, indent))
+	for i, line := range lines {
+		if i > 0 {
+			margin = indent
+		}
+		fmt.Fprintf(p.w, "%*s%s\n", margin, "", line)
+	}
+}
+
+// verdict prints one line in the colour of what it says.
+func (p *page) verdict(tone render.Tone, text string) {
+	for i, line := range render.Wrap(render.Line(text), p.width) {
+		if i > 0 {
+			line = "  " + line
+		}
+		fmt.Fprintln(p.w, render.Paint(line, tone, p.colour))
+	}
+}
+
+// table prints a table, or the given line when it is empty.
+func (p *page) table(t *render.Table, empty string) {
+	if t.Len() == 0 {
+		p.linef("%s", empty)
+		return
+	}
+	t.Colour = p.colour
+	_ = t.Write(p.w, p.width) // into a buffer: cannot fail
+}
+
+// toneOf colours verdicts, stages and results.
+func toneOf(word string) render.Tone {
+	switch word {
+	case "PASSED", "ready-to-deploy", "deployed", "committed":
+		return render.Good
+	case "WARNED", "NOT_RUN", "pending", "published":
+		return render.Warn
+	case "FAILED", "ERROR", "recalled":
+		return render.Bad
+	case "", "-":
+		return render.Dim
+	}
+	return render.Plain
+}
+
+func toned(word string) render.Cell { return render.Cell{Text: word, Tone: toneOf(word)} }
+
+// dash is how an empty cell is shown.
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// stamp is a time in machine output: RFC 3339, UTC, whole seconds; "" for none.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Truncate(time.Second).Format(time.RFC3339)
+}
+
+// list makes an empty JSON list of a nil slice.
+func list[T any](in []T) []T {
+	if in == nil {
+		return []T{}
+	}
+	return in
+}

@@ -1,0 +1,151 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/text/width"
+)
+
+// Width is the number of terminal columns that s takes.
+func Width(s string) int {
+	n := 0
+	for _, r := range s {
+		n += runeWidth(r)
+	}
+	return n
+}
+
+func runeWidth(r rune) int {
+	if unicode.In(r, unicode.Mn, unicode.Me) {
+		return 0
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
+}
+
+// Shorten cuts s to at most n columns, the last one an ellipsis when something
+// was cut.
+func Shorten(s string, n int) string {
+	if Width(s) <= n {
+		return s
+	}
+	head, _ := split(s, n-1)
+	return head + "…"
+}
+
+// Digest shortens a hexadecimal digest to its first twelve characters, which is
+// what people compare by eye. Machine output carries digests whole.
+func Digest(s string) string {
+	if len(s) > 12 {
+		return s[:12]
+	}
+	return s
+}
+
+// Wrap breaks s at spaces into lines of at most n columns; a word that is
+// longer than a line is broken where the line ends. Line breaks in s stay; a
+// paragraph that fits stays as it is, spaces included.
+func Wrap(s string, n int) []string {
+	if n < 1 {
+		n = 1
+	}
+	var lines []string
+	for _, paragraph := range strings.Split(s, "\n") {
+		lines = append(lines, wrapParagraph(paragraph, n)...)
+	}
+	return lines
+}
+
+func wrapParagraph(s string, n int) []string {
+	if Width(s) <= n {
+		return []string{strings.TrimRight(s, " ")}
+	}
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		for {
+			switch {
+			case line == "" && Width(word) <= n:
+				line, word = word, ""
+			case line == "":
+				var head string
+				head, word = split(word, n)
+				lines = append(lines, head)
+			case Width(line)+1+Width(word) <= n:
+				line, word = line+" "+word, ""
+			default:
+				lines, line = append(lines, line), ""
+			}
+			if word == "" {
+				break
+			}
+		}
+	}
+	if line != "" || len(lines) == 0 {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// split cuts s after at most n columns, but after at least one character.
+func split(s string, n int) (head, tail string) {
+	used := 0
+	for i, r := range s {
+		w := runeWidth(r)
+		if used+w > n && i > 0 {
+			return s[:i], s[i:]
+		}
+		used += w
+	}
+	return s, ""
+}
+
+// Indent wraps s for a place that begins at column prefix, with every line after
+// the first indented by as much. The first line is left to the caller.
+func Indent(s string, prefix, width int) string {
+	return strings.Join(Wrap(s, width-prefix), "\n"+strings.Repeat(" ", prefix))
+}
+
+// Size writes a number of bytes with a decimal unit: "12.0 MB".
+func Size(n int64) string {
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, unit := float64(n)/1000, 0
+	for v >= 999.95 && unit < 4 {
+		v, unit = v/1000, unit+1
+	}
+	return fmt.Sprintf("%.1f %cB", v, "kMGTP"[unit])
+}
+
+// Duration writes d with the one or two units that matter: "45s", "3h20m", "12d".
+func Duration(d time.Duration) string {
+	if d < 0 {
+		d = 0
+	}
+	switch d = d.Truncate(time.Second); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return pair(d, time.Minute, "m", time.Second, "s")
+	case d < 24*time.Hour:
+		return pair(d, time.Hour, "h", time.Minute, "m")
+	case d < 10*24*time.Hour:
+		return pair(d, 24*time.Hour, "d", time.Hour, "h")
+	default:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+}
+
+func pair(d, big time.Duration, bigUnit string, small time.Duration, smallUnit string) string {
+	if rest := d % big / small; rest > 0 {
+		return fmt.Sprintf("%d%s%d%s", d/big, bigUnit, rest, smallUnit)
+	}
+	return fmt.Sprintf("%d%s", d/big, bigUnit)
+}

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Stands for the provisioning of a real product.
+echo "hello-cloud is provisioned"
