@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -122,6 +123,8 @@ func (s *lazySigner) open() error {
 		if s.opened, s.err = keys.LoadSigner(s.path, s.ring.password); s.err != nil {
 			return
 		}
+		// Opening took 64 MiB (scrypt) that nothing needs any more; what comes next may move gigabytes.
+		debug.FreeOSMemory()
 		own := s.opened.Public()
 		if s.public != nil && own.PEM() != s.public.PEM() {
 			s.err = hinted{fmt.Errorf("%s and the .pub beside it are not one key pair", s.path), "`kitchen key show " + s.path + "` shows the public half of the private key"}

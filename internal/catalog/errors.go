@@ -50,6 +50,22 @@ func (e *PinMismatch) Hint() string {
 	return "another catalog's address, root file or state directory looks like this; compare the fingerprints with the vendor. If this host is to follow another catalog, give it a state directory of its own"
 }
 
+// NoCatalog says that a store has no timestamp, or not the pinned root: nothing there is a catalog, or not any more.
+type NoCatalog struct {
+	Store string
+	Err   error // the store's, about the object that is not there
+}
+
+func (e *NoCatalog) Error() string { return fmt.Sprintf("no catalog at %s: %v", e.Store, e.Err) }
+
+// Unwrap gives the store's error.
+func (e *NoCatalog) Unwrap() error { return e.Err }
+
+// Hint names the innocent causes, and the command that makes a catalog.
+func (e *NoCatalog) Hint() string {
+	return "check the catalog's address (catalog in kitchen.toml, --catalog); `kitchen init` makes a new catalog"
+}
+
 // RoleAbsent says that a role is delegated but was never signed (or is not delegated at all): it lists nothing.
 type RoleAbsent struct {
 	Role      string

@@ -119,7 +119,9 @@ func (w *walk) firstRoot(ctx context.Context) error {
 	}
 	if !ok {
 		var err error
-		if data, err = w.source.root(ctx, first.Version); err != nil {
+		if data, err = w.source.root(ctx, first.Version); errors.Is(err, storage.ErrNotFound) {
+			return &NoCatalog{w.c.store.URL(), err}
+		} else if err != nil {
 			return fmt.Errorf("the pinned root: %w", err)
 		}
 		if err := w.c.pins.check(first.Version, data, "the catalog"); err != nil {
@@ -225,6 +227,8 @@ func (w *walk) updateTimestamp(ctx context.Context) error {
 	switch {
 	case errors.Is(err, storage.ErrNotModified) && known != nil:
 		data, newETag = known, etag
+	case errors.Is(err, storage.ErrNotFound) && w.writes:
+		return &NoCatalog{w.c.store.URL(), err}
 	case err != nil:
 		return err
 	}
