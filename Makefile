@@ -7,6 +7,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 CACHE   := $(CURDIR)/.cache
 TOOLS   := $(CACHE)/bin
 FUZZTIME ?= 1m
+BENCH ?= .
 
 # Without a home directory Go has no place for its caches: they go into .cache then.
 ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
@@ -71,8 +72,8 @@ demo: build ## play the whole story in a temporary directory, explained
 	@KITCHEN=bin/kitchen sh testdata/demo/demo.sh
 
 .PHONY: bench
-bench: ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+bench: test-programs ## run the benchmarks; BENCH=NAME runs some of them
+	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 30m ./...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 1m)

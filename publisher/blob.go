@@ -78,7 +78,12 @@ func (u *uploader) store(ctx context.Context, it *item) (sent int64, err error) 
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, spool.Close(), os.Remove(spool.Name())) }()
+	// Without a name from the start: a process that is killed leaves nothing behind.
+	err = os.Remove(spool.Name())
+	defer func() { err = errors.Join(err, spool.Close()) }()
+	if err != nil {
+		return 0, err
+	}
 	if it.artifact.Stored, err = u.compress(ctx, it, spool); err != nil {
 		return 0, err
 	}
@@ -151,20 +156,24 @@ func (u *uploader) send(ctx context.Context, it *item, spool *os.File) error {
 		return err
 	}
 	task := u.sink().Start("uploading "+it.artifact.Path, it.artifact.Stored.Size)
-	body := &countedReaderAt{r: spool, task: task}
+	body := &countedReaderAt{r: spool, sha256: it.artifact.Stored.SHA256, task: task}
 	err = u.Store.Create(ctx, key, body, it.artifact.Stored.Size, kind.ContentType, kind.CacheControl)
 	task.Done(err)
 	return err
 }
 
-// countedReaderAt tells a task how far a body was read. Stores may read it more than once, to compute checksums or
-// to try again; only new ground counts.
+// countedReaderAt tells a task how far a body was read. Stores may read it more than once, to try again; only new
+// ground counts.
 type countedReaderAt struct {
-	r    io.ReaderAt
-	task progress.Task
-	mu   sync.Mutex
-	seen int64
+	r      io.ReaderAt
+	sha256 string
+	task   progress.Task
+	mu     sync.Mutex // guards seen
+	seen   int64
 }
+
+// SHA256 implements storage.Digested.
+func (c *countedReaderAt) SHA256() string { return c.sha256 }
 
 func (c *countedReaderAt) ReadAt(p []byte, off int64) (int, error) {
 	n, err := c.r.ReadAt(p, off)

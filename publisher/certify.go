@@ -97,7 +97,7 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 	role.Targets[manifest.TargetPath(manifest.StageReady, r)] = target
 	dr := newDraft("certify", name, certifySummary(r, evidence)...).set(name, role)
 	dr.objects = []object{{manifest.EvidenceObject(sha), document}}
-	return dr, nil
+	return dr, dr.copyManifest(ctx, d, manifest.StageReady, r)
 }
 
 // gatherEvidence writes down the latest report of every site.

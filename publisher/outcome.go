@@ -43,12 +43,7 @@ func waitsFor(roles []RoleSignatures) string {
 		if r.Complete() {
 			continue
 		}
-		more := r.Need - r.Have
-		plural := "s"
-		if more == 1 {
-			plural = ""
-		}
-		parts = append(parts, fmt.Sprintf("%d more signature%s for %s, by %s", more, plural, r.Role, strings.Join(r.Missing, " or ")))
+		parts = append(parts, fmt.Sprintf("%s for %s, by %s", count(r.Need-r.Have, "more signature"), r.Role, strings.Join(r.Missing, " or ")))
 	}
 	if len(parts) == 0 {
 		return "the committer (kitchen commit)"

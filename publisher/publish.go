@@ -102,8 +102,16 @@ func (b *publication) summary(sha string) []string {
 	}
 	return []string{
 		fmt.Sprintf("publish %s (sha256 %s)", b.source.spec.Release(), sha),
-		fmt.Sprintf("%d artifacts and the marmite, %d bytes, of which %d bytes went up as stored", len(b.source.items)-1, raw, b.sent),
+		fmt.Sprintf("%s and the marmite: %d bytes, uploaded as %d", count(len(b.source.items)-1, "artifact"), raw, b.sent),
 	}
+}
+
+// count writes "1 artifact", "2 artifacts".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // recalls signs an empty list of recalls where there is none, and one that is about to expire again.

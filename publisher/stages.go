@@ -38,7 +38,8 @@ func (p *Publisher) Validate(ctx context.Context, r manifest.Release, signers []
 		if listed, err := list(name, role, r, target); err != nil || listed {
 			return nil, err
 		}
-		return newDraft("validate", name, fmt.Sprintf("validate %s (sha256 %s)", r, info.SHA256)).set(name, role), nil
+		dr := newDraft("validate", name, fmt.Sprintf("validate %s (sha256 %s)", r, info.SHA256)).set(name, role)
+		return dr, dr.copyManifest(ctx, d, manifest.StageValidated, r)
 	}, signers)
 }
 
@@ -70,7 +71,11 @@ func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason strin
 		if listed, err := list(name, role, r, target); err != nil || listed {
 			return nil, err
 		}
-		return newDraft("recall", name, fmt.Sprintf("recall %s (sha256 %s): %s", r, known.SHA256, reason)).set(name, role), nil
+		dr := newDraft("recall", name, fmt.Sprintf("recall %s (sha256 %s): %s", r, known.SHA256, reason)).set(name, role)
+		if err := dr.copyManifest(ctx, d, manifest.StageRecalled, r); storeFailure(err) {
+			return nil, err
+		}
+		return dr, nil // a manifest that cannot be had must not keep anybody from stopping its release
 	}, signers)
 }
 
@@ -87,6 +92,17 @@ func knownTarget(d *desk, r manifest.Release) (*trust.Target, error) {
 		}
 	}
 	return nil, err
+}
+
+// copyManifest adds a release's manifest to the draft, under the name that a stage lists it by: a stock TUF client
+// asks for it there.
+func (d *draft) copyManifest(ctx context.Context, on *desk, stage string, r manifest.Release) error {
+	_, data, err := on.view.Manifest(ctx, r)
+	if err != nil {
+		return err
+	}
+	d.objects = append(d.objects, object{manifest.TargetObject(manifest.TargetPath(stage, r), digest(data)), data})
+	return nil
 }
 
 // list enters a release into a role's content. True when it is there already; *trust.Error when it is there with

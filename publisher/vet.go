@@ -154,7 +154,7 @@ func vetKept(role string, current, next *trust.Targets) string {
 		case !ok && kind == manifest.StageRecalled:
 			return "the recall of " + path + " would be dropped"
 		case !ok && manifest.RoleStage(role) == manifest.StageCatalog:
-			return path + " would be taken out; published releases stay (kitchen recall, kitchen yank)"
+			return path + " would be taken out; published releases stay (kitchen recall stops one)"
 		case ok && (now.SHA256 != before.SHA256 || now.Length != before.Length):
 			return fmt.Sprintf("%s would get other bytes: sha256 %s instead of %s", path, now.SHA256, before.SHA256)
 		case ok && now.Custom[customSeq] != before.Custom[customSeq]:
@@ -201,7 +201,9 @@ func (p *Publisher) vetContent(ctx context.Context, r *roleDraft, current *trust
 		case stage == manifest.StageCatalog:
 			_, err = getManifest(ctx, p.Store, r.name, path, target)
 		case stage != "":
-			err = vetAgreement(r.name, path, target, after)
+			if err = vetAgreement(r.name, path, target, after); err == nil && stage != manifest.StageRecalled {
+				_, err = getManifest(ctx, p.Store, r.name, path, target)
+			}
 		}
 		if err != nil {
 			return refused(r.name, err)

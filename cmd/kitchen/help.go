@@ -69,7 +69,11 @@ func commandHelp(b *strings.Builder, path []*cli.Command) {
 }
 
 func sentence(s string) string {
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	s = strings.ToUpper(s[:1]) + s[1:]
+	if strings.HasSuffix(s, "?") {
+		return s
+	}
+	return s + "."
 }
 
 func helpItem(b *strings.Builder, name, words string) {

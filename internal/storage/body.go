@@ -3,8 +3,11 @@ package storage
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 )
 
@@ -66,6 +69,32 @@ func (r bodyReader) Read(p []byte) (int, error) {
 
 func (r bodyReader) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{r})
+}
+
+// digested holds what is read from src to the SHA-256 that body knows, if it does.
+func digested(src io.Reader, body io.ReaderAt) io.Reader {
+	known, ok := body.(Digested)
+	if !ok {
+		return src
+	}
+	return &digestedReader{src: src, want: known.SHA256(), sum: sha256.New()}
+}
+
+type digestedReader struct {
+	src  io.Reader
+	want string
+	sum  hash.Hash
+}
+
+func (d *digestedReader) Read(p []byte) (int, error) {
+	n, err := d.src.Read(p)
+	d.sum.Write(p[:n])
+	if err == io.EOF {
+		if got := hex.EncodeToString(d.sum.Sum(nil)); got != d.want {
+			return n, fmt.Errorf("the bytes to be stored have sha256 %s, not %s", got, d.want)
+		}
+	}
+	return n, err
 }
 
 // sameBytes compares a stream with the size bytes of want, without holding either.

@@ -198,7 +198,7 @@ func (s *dirStore) Create(ctx context.Context, key string, body io.ReaderAt, siz
 		return s.fail("create", key, err)
 	}
 	defer temp.discard()
-	if err := temp.fill(bodyReader{ctx, io.NewSectionReader(body, 0, size)}, size); err != nil {
+	if err := temp.fill(digested(bodyReader{ctx, io.NewSectionReader(body, 0, size)}, body), size); err != nil {
 		return s.fail("create", key, err)
 	}
 	if err := s.makeParents(key); err != nil {

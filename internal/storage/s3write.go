@@ -192,8 +192,12 @@ func isDigestCode(err error) bool {
 	return r.Code == "XAmzContentSHA256Mismatch" || r.Code == "BadDigest" || r.Code == "IncompleteBody"
 }
 
-// digest reads what will be sent once beforehand: an object under an immutable name must not be stored damaged.
+// digest is signed with the request, so that nothing damaged is stored under an immutable name. Unless the body knows
+// it, it is read once beforehand.
 func digest(ctx context.Context, body io.ReaderAt, size int64) (string, error) {
+	if known, ok := body.(Digested); ok {
+		return known.SHA256(), nil
+	}
 	h := sha256.New()
 	n, err := io.Copy(h, bodyReader{ctx, io.NewSectionReader(body, 0, size)})
 	if err != nil {

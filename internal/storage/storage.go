@@ -62,6 +62,10 @@ type Writer interface {
 	Create(ctx context.Context, key string, body io.ReaderAt, size int64, contentType, cacheControl string) error
 }
 
+// Digested is a body for Create that knows the SHA-256 of its bytes (lower-case hex): a store that has to name it
+// before it sends anything need not read the body twice. A wrong one is refused by the store.
+type Digested interface{ SHA256() string }
+
 // Swapper replaces small mutable objects by compare-and-set.
 type Swapper interface {
 	// Swap replaces the object whose entity tag is oldETag by data and returns the new tag; oldETag "" means

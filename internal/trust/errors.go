@@ -80,7 +80,7 @@ func (e *Error) Hint() string {
 	case SameVersion:
 		return "two writers with the online key, or another catalog under the same URL, look like this; compare with the vendor before you go on"
 	case Expired:
-		return "check this host's clock with `kitchen doctor`, then run `kitchen refresh`; if it stays expired, the vendor has to run `kitchen commit` (timestamp, snapshot) or sign the role again"
+		return "check this host's clock, then run `kitchen refresh`; if it stays expired, the vendor has to run `kitchen commit` (timestamp, snapshot) or sign the role again"
 	case Mismatch:
 		return "a mirror or cache that mixes old and new files looks like this; run `kitchen refresh` again later or against the original catalog"
 	case OutOfScope:

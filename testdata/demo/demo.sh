@@ -55,7 +55,7 @@ run kitchen --config vendor.toml product add hello-cloud --engineer keys/enginee
   --certifier keys/sysadmin-a.pub --certifier keys/sysadmin-b.pub --key keys/root-a.key --key keys/root-b.key
 say '' 'The vendor'"'"'s own CI, and a customer with a CI and a production platform.'
 run kitchen --config vendor.toml site add enovance/ci --kind ci --pub keys/vendor-ci.pub --key keys/admin.key
-run kitchen --config vendor.toml customer add acme --name 'ACME Corporation' --subscribe hello-cloud --key keys/admin.key
+run kitchen --config vendor.toml customer add acme --name ACME --subscribe hello-cloud --key keys/admin.key
 run kitchen --config vendor.toml site add acme/ci --kind ci --pub keys/acme-ci.pub --key keys/admin.key
 run kitchen --config vendor.toml site add acme/prod --kind production --pub keys/acme-prod.pub --key keys/admin.key
 

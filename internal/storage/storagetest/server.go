@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/storage"
@@ -25,6 +26,7 @@ type S3 struct {
 	dir      string
 	port     string
 	cmd      *exec.Cmd
+	talk     sync.Mutex // guards in and out: one command and its answer at a time
 	in       io.WriteCloser
 	out      *bufio.Scanner
 	said     bytes.Buffer // read only once the server is gone
@@ -167,6 +169,8 @@ func (s *S3) Open(t testing.TB, bucket, prefix string, opts storage.Options) sto
 
 func (s *S3) command(t testing.TB, line string) {
 	t.Helper()
+	s.talk.Lock()
+	defer s.talk.Unlock()
 	if _, err := io.WriteString(s.in, line+"\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package storagetest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) (store storage.Store, again func(
 		"create, twenty at once":                 createRace,
 		"create above the multipart limit":       createLarge,
 		"create from a body that ends early":     createShort,
+		"create from a body that knows its sum":  createDigested,
 		"create below or above another":          createNested,
 		"write under bad keys":                   writeBadKeys,
 		"swap":                                   swap,
@@ -140,6 +143,35 @@ func createShort(t *testing.T, store storage.Store, _ func() storage.Store) {
 	}
 	if keys := Keys(t, store, "", ""); len(keys) != 0 {
 		t.Errorf("left behind: %q", keys)
+	}
+}
+
+// summed is a body that claims a SHA-256, right or wrong.
+type summed struct {
+	*bytes.Reader
+	sum string
+}
+
+func (s summed) SHA256() string { return s.sum }
+
+func createDigested(t *testing.T, store storage.Store, _ func() storage.Store) {
+	for _, size := range []int{0, 100, 1 << 20} {
+		data := Pattern(size)
+		sum := sha256.Sum256(data)
+		put := func(key, sum string) error {
+			return store.Create(t.Context(), key, summed{bytes.NewReader(data), sum}, int64(size), "", "")
+		}
+		key := fmt.Sprintf("blobs/%d", size)
+		if err := put(key+"-wrong", strings.Repeat("0", 64)); err == nil {
+			t.Errorf("%d bytes with another sum are stored", size)
+		}
+		if err := put(key, hex.EncodeToString(sum[:])); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		expect(t, store, key, data)
+	}
+	if keys := Keys(t, store, "", ""); len(keys) != 3 {
+		t.Errorf("there are %q", keys)
 	}
 }
 
