@@ -233,6 +233,11 @@ func (t *turn) recollect(ctx context.Context, r manifest.Release) (*deployRecord
 			return unknown("its report %s is not verifiable: %s", rejected.Key, rejected.Reason)
 		}
 	}
+	for _, key := range t.waiting {
+		if _, release, _, _, err := manifest.ParseReportObject(key); err == nil && release.Product == r.Product {
+			return unknown("its report %s has not reached the store yet", key)
+		}
+	}
 	rec := newDeployRecord(r.Product)
 	for i := range reports.All {
 		report := &reports.All[i]

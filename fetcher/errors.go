@@ -37,7 +37,7 @@ func (e *Mismatch) Error() string {
 
 // Hint names innocent causes first.
 func (e *Mismatch) Hint() string {
-	return "an interrupted copy of the catalog, a cache or a proxy in between may cause this; try again, then ask the vendor to run: kitchen check"
+	return "an interrupted copy of the catalog, a cache or a proxy in between may cause this; try again, then tell the vendor which object it is"
 }
 
 // FilesDiffer says how a directory differs from the release it should hold (exit 4).

@@ -208,7 +208,7 @@ func (g *gate) agreement(roles []requiredRole) {
 		case err != nil:
 			g.unmet(role.name, "%v", err)
 		case target == nil:
-			g.unmet(role.name, "%s does not list it", g.presence(role.role))
+			g.unmet(role.name, "%s", g.missing(role.role))
 		case first == nil:
 			first = target
 			g.verdict.SHA256 = target.SHA256
@@ -218,14 +218,14 @@ func (g *gate) agreement(roles []requiredRole) {
 	}
 }
 
-// presence names a role, and says so when nobody has signed it yet.
-func (g *gate) presence(role string) string {
+// missing says why a role does not hold the release: nobody has signed the role yet, or it lists others.
+func (g *gate) missing(role string) string {
 	_, err := g.v.Role(role)
 	var absent *catalog.RoleAbsent
 	if errors.As(err, &absent) {
-		return absent.Error() + "; it"
+		return absent.Error()
 	}
-	return role
+	return role + " does not list it"
 }
 
 // recall: recalled.<p> can be relied on, and does not list the release.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/hook"
@@ -145,9 +144,7 @@ func (o *outcome) judge(r hook.Result, unreadable error) {
 	if unreadable != nil && o.verdict == manifest.Failed {
 		o.reason += "; " + unreadable.Error()
 	}
-	if o.tests.cut > 0 {
-		o.reason = strings.TrimPrefix(o.reason+"; "+countWords(o.tests.cut, "test name")+" did not fit into the report", "; ")
-	}
+	o.reason = o.tests.remark(o.reason)
 }
 
 func countWords(n int, what string) string {
@@ -237,6 +234,9 @@ func (t *turn) newReport(r manifest.Release, sha, kind, verdict, reason string, 
 
 // file puts a finished draft into the spool and takes it from there to the store.
 func (t *turn) file(ctx context.Context, draft string, r *manifest.Report, byHand bool) (*RunEntry, error) {
+	if r.Finished.Before(r.Started) {
+		r.Finished = r.Started // the host's clock was set back meanwhile: no reason to lose the result
+	}
 	s, err := t.dir.spoolFinish(draft, r)
 	if err != nil {
 		os.RemoveAll(draft)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -81,6 +82,14 @@ func (t *tests) lists() (passed, warned, failed []string) {
 	return passed, warned, failed
 }
 
+// remark adds to a reason how many names a report leaves out.
+func (t *tests) remark(reason string) string {
+	if t.cut == 0 {
+		return reason
+	}
+	return strings.TrimPrefix(reason+"; "+countWords(t.cut, "test name")+" did not fit into the report", "; ")
+}
+
 // collectJUnit reads every *.xml file below a directory. Links are not followed, and
 // only regular files count.
 func (t *tests) collectJUnit(dir string) error {
@@ -146,25 +155,45 @@ func (t *tests) readJUnit(name string, src io.Reader) error {
 	return nil
 }
 
+// parseJUnit takes a document. Captured output is full of stray bytes: these become
+// "?", as in every other foreign text.
 func (t *tests) parseJUnit(data []byte) error {
+	data = bytes.ToValidUTF8(data, []byte("?"))
 	if err := checkXML(data); err != nil {
 		return err
 	}
-	suites, err := junit.Ingest(data)
+	// Some write tests right into <testsuites>, where the reader does not look: it is read as a suite without a name.
+	asSuite := outerSuite.ReplaceAll(data, []byte("<${1}testsuite"))
+	suites, err := junit.Ingest(asSuite)
 	if err != nil {
 		return err
 	}
 	for _, suite := range suites {
+		if len(asSuite) != len(data) {
+			suite.Name = ""
+		}
 		t.suite("", suite)
 	}
 	return nil
 }
 
-// checkXML refuses what the reader of JUnit files would descend into without end, and
-// what is not a JUnit document at all.
+var outerSuite = regexp.MustCompile(`<(/?)testsuites\b`)
+
+// belongsInto lists the elements that hold a test or its outcome, and where the reader
+// of JUnit files looks for them ("" is the document). It does not see them elsewhere.
+var belongsInto = map[string][]string{
+	"testsuites": {"", "testsuites"},
+	"testsuite":  {"", "testsuites", "testsuite"},
+	"testcase":   {"testsuites", "testsuite"},
+	"failure":    {"testcase"},
+	"error":      {"testcase"},
+}
+
+// checkXML refuses what the reader of JUnit files would descend into without end, what
+// it would pass over although it tells a test's outcome, and what is not JUnit at all.
 func checkXML(data []byte) error {
 	dec := xml.NewDecoder(bytes.NewReader(data))
-	depth, any := 0, false
+	within, any := []string{""}, false // the open elements
 	for {
 		token, err := dec.Token()
 		if err == io.EOF {
@@ -175,15 +204,20 @@ func checkXML(data []byte) error {
 		}
 		switch element := token.(type) {
 		case xml.StartElement:
-			if !any && element.Name.Local != "testsuite" && element.Name.Local != "testsuites" {
-				return fmt.Errorf("not JUnit: the first element is <%s>", manifest.CleanText(element.Name.Local, 40))
+			name, parent := element.Name.Local, within[len(within)-1]
+			if !any && name != "testsuite" && name != "testsuites" {
+				return fmt.Errorf("not JUnit: the first element is <%s>", manifest.CleanText(name, 40))
 			}
 			any = true
-			if depth++; depth > maxJUnitDepth {
+			if len(within) > maxJUnitDepth {
 				return fmt.Errorf("nested deeper than %d elements", maxJUnitDepth)
 			}
+			if places, ok := belongsInto[name]; ok && !slices.Contains(places, parent) {
+				return fmt.Errorf("a <%s> does not belong into <%s>", name, manifest.CleanText(parent, 40))
+			}
+			within = append(within, name)
 		case xml.EndElement:
-			depth--
+			within = within[:len(within)-1]
 		}
 	}
 	if !any {
@@ -201,6 +235,9 @@ func (t *tests) suite(above string, s junit.Suite) {
 			outcome = testSkipped
 		case junit.StatusFailed, junit.StatusError:
 			outcome = testFailed
+		}
+		if test.Error != nil {
+			outcome = testFailed // also when it says "skipped" after that
 		}
 		class := test.Classname
 		if class == s.Name {

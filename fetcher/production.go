@@ -11,6 +11,11 @@ import (
 
 // runDeployments is Run at a production site.
 func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResult) error {
+	if o.Only != nil {
+		if _, err := t.f.visible(ctx, t.v, *o.Only); err != nil {
+			return err
+		}
+	}
 	if !t.f.Site.Auto {
 		return t.sayManual(ctx, o, result)
 	}
@@ -113,8 +118,7 @@ func (t *turn) offered(ctx context.Context, product string, o RunOptions) ([]cat
 			return []catalog.ReleaseInfo{info}, nil
 		}
 	}
-	_, err = t.f.visible(ctx, t.v, *o.Only)
-	return nil, err
+	return nil, nil
 }
 
 // stuck says why nothing of a product is deployed by itself, nil when nothing stands in the way.

@@ -20,7 +20,7 @@ type ReportRequest struct {
 }
 
 // Report signs and sends a test report of this CI site on a release that it follows.
-// A PASSED with failed tests among the results is refused.
+// A PASSED or WARNED with failed tests among the results is refused.
 func (f *Fetcher) Report(ctx context.Context, v *catalog.View, r manifest.Release, q ReportRequest) (*RunEntry, error) {
 	if err := checkVerdict(q.Result); err != nil {
 		return nil, err
@@ -31,8 +31,8 @@ func (f *Fetcher) Report(ctx context.Context, v *catalog.View, r manifest.Releas
 			return nil, err
 		}
 	}
-	if _, _, failed := results.lists(); len(failed) > 0 && q.Result == manifest.Passed {
-		return nil, fmt.Errorf("%s cannot be PASSED: its results hold %s, the first is %q", r, countWords(len(failed), "failed test"), failed[0])
+	if _, _, failed := results.lists(); len(failed) > 0 && (q.Result == manifest.Passed || q.Result == manifest.Warned) {
+		return nil, fmt.Errorf("%s cannot be %s: its results hold %s, the first is %q", r, q.Result, countWords(len(failed), "failed test"), failed[0])
 	}
 	t, err := f.begin(ctx, v, manifest.SiteCI)
 	if err != nil {
@@ -56,7 +56,7 @@ func (t *turn) reportTest(ctx context.Context, r manifest.Release, q ReportReque
 	if err != nil {
 		return nil, err
 	}
-	report := t.newReport(r, target.SHA256, manifest.ReportTest, q.Result, q.Note, last)
+	report := t.newReport(r, target.SHA256, manifest.ReportTest, q.Result, results.remark(q.Note), last)
 	report.Started, report.Finished = t.clock(), t.clock()
 	report.Passed, report.Warned, report.Failed = results.lists()
 	if q.Log != "" {

@@ -29,7 +29,8 @@ type turn struct {
 	site     *manifest.Site
 	dir      siteDir
 	lock     *flock.Flock
-	unsent   *Unsent // reports that the store did not take
+	waiting  []string // object names of the reports that wait on disk, whatever the reason
+	unsent   *Unsent  // those of them that the store did not take
 }
 
 // begin checks who the site is before anything else happens, takes its lock, and
@@ -165,6 +166,7 @@ func (t *turn) deliver(ctx context.Context, e *spooled) (string, error) {
 	if err == nil {
 		return "", nil
 	}
+	t.waiting = append(t.waiting, e.key)
 	if errors.Is(err, storage.ErrUnsupported) || errors.Is(err, ErrOffline) {
 		t.f.sink().Note(fmt.Sprintf("the report on %s waits on disk: %v", e.report.Release, err))
 		return err.Error(), nil

@@ -104,7 +104,7 @@ func (t *turn) resume(ctx context.Context, info catalog.ReleaseInfo, last *repor
 	if o.OnPassed == nil || last.Verdict != manifest.Passed || !t.f.followsPublished() {
 		return nil
 	}
-	if t.unsent != nil && slices.Contains(t.unsent.Keys, last.Key) {
+	if slices.Contains(t.waiting, last.Key) {
 		return nil
 	}
 	target, err := t.v.StageTarget(manifest.StageValidated, info.Release)

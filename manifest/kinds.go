@@ -26,6 +26,7 @@ const (
 	typeTOML  = "application/toml"
 	typeBytes = "application/octet-stream"
 	typeZstd  = "application/zstd"
+	typeText  = "text/plain"
 )
 
 // Kind is what is known about an object from its key alone.
@@ -44,7 +45,7 @@ func fixed(name, contentType string, max int64) Kind {
 // The table of object kinds: one row each, nowhere else repeated.
 var (
 	kindTimestamp = Kind{Name: "timestamp", ContentType: typeJSON, Mutable: true, MaxSize: 16 * kib, CacheControl: never}
-	kindProbe     = Kind{Name: "probe", ContentType: typeBytes, Mutable: true, MaxSize: 16 * kib, CacheControl: never}
+	kindProbe     = Kind{Name: "probe", ContentType: typeText, Mutable: true, MaxSize: 16 * kib, CacheControl: never}
 	kindRoot      = fixed("root", typeJSON, 512*kib)
 	kindSnapshot  = fixed("snapshot", typeJSON, 4*mib)
 	kindRole      = fixed("role", typeJSON, 16*mib)
@@ -82,7 +83,7 @@ func KindOf(key string) (Kind, error) {
 		case "pending":
 			k, ok = pendingKind(part[1:])
 		case "_kitchen":
-			k, ok = kindProbe, len(part) == 2 && strings.HasPrefix(part[1], "probe-")
+			k, ok = kindProbe, len(part) == 3 && strings.HasPrefix(part[1], "probe-")
 		}
 	}
 	if !ok {

@@ -141,7 +141,7 @@ func TestKindOf(t *testing.T) {
 		ReportObject(s, r, noon, sha): "report", LogObject(s, sha): "log",
 		ProposalObject("registry.2.0123456789abcdef", "proposal.json"):               "proposal",
 		SignatureObject("registry.2.0123456789abcdef", "registry", sha, digest("y")): "signature",
-		"_kitchen/probe-1": "probe",
+		"_kitchen/probe-1/once": "probe",
 	} {
 		k, err := KindOf(key)
 		if err != nil || k.Name != want || k.MaxSize <= 0 || k.ContentType == "" {

@@ -113,7 +113,11 @@ func (k *kitchen) main(ctx context.Context, argv []string) int {
 	app := k.app()
 	line, err := parseLine(app, argv)
 	// Errors of the command line itself already come in the form that was asked for.
-	k.global.json = line.output == "json"
+	format := line.output
+	if format == "" {
+		format, _ = k.lookupEnv("KITCHEN_OUTPUT")
+	}
+	k.global.json = format == "json"
 	switch {
 	case err != nil:
 	case line.version:

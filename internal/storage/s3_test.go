@@ -233,7 +233,7 @@ func TestS3BodyCutShort(t *testing.T) {
 // bodiesCutShort runs against any network store; open gives one whose object "large" holds data.
 func bodiesCutShort(t *testing.T, open func(t *testing.T, data []byte, opts storage.Options) storage.Store) {
 	data := storagetest.Pattern(2<<20 + 3)
-	get := func(t *testing.T, f storagetest.Fault, offset, length int64) ([]byte, error, []string) {
+	get := func(t *testing.T, f storagetest.Fault, offset, length int64) ([]byte, []string, error) {
 		f.Method = http.MethodGet
 		faults := new(storagetest.HTTPFaults).Add(f)
 		opts := storage.Options{RoundTripper: faults.Wrap}
@@ -243,18 +243,18 @@ func bodiesCutShort(t *testing.T, open func(t *testing.T, data []byte, opts stor
 		s := open(t, data, opts)
 		body, _, err := s.Open(t.Context(), "large", offset, length)
 		if err != nil {
-			return nil, err, faults.Requests()
+			return nil, faults.Requests(), err
 		}
 		defer body.Close()
 		got, err := io.ReadAll(body)
-		return got, err, faults.Requests()
+		return got, faults.Requests(), err
 	}
 	for _, r := range []struct{ offset, length, at int64 }{{0, -1, 0}, {0, -1, 1}, {0, -1, 1 << 20}, {100, -1, 5000}, {100, 70000, 60000}} {
 		want := data[r.offset:]
 		if r.length >= 0 {
 			want = want[:r.length]
 		}
-		got, err, requests := get(t, storagetest.Fault{Kind: storagetest.CutBody, At: r.at, Times: 3}, r.offset, r.length)
+		got, requests, err := get(t, storagetest.Fault{Kind: storagetest.CutBody, At: r.at, Times: 3}, r.offset, r.length)
 		if r.at == 0 && errors.Is(err, io.ErrUnexpectedEOF) {
 			continue // three times without a byte is not worth another try
 		}
@@ -265,15 +265,15 @@ func bodiesCutShort(t *testing.T, open func(t *testing.T, data []byte, opts stor
 			t.Errorf("%+v: nothing was cut: %q", r, requests)
 		}
 	}
-	got, err, _ := get(t, storagetest.Fault{Kind: storagetest.CutBody, At: 300, Times: -1}, 0, 1000)
+	got, _, err := get(t, storagetest.Fault{Kind: storagetest.CutBody, At: 300, Times: -1}, 0, 1000)
 	if err != nil || !bytes.Equal(got, data[:1000]) {
 		t.Errorf("300 bytes at a time: %d bytes, %v", len(got), err)
 	}
-	_, err, _ = get(t, storagetest.Fault{Kind: storagetest.CutBody, Times: -1}, 0, -1)
+	_, _, err = get(t, storagetest.Fault{Kind: storagetest.CutBody, Times: -1}, 0, -1)
 	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("never a byte: %v, want io.ErrUnexpectedEOF and ErrUnavailable", err)
 	}
-	_, err, _ = get(t, storagetest.Fault{Kind: storagetest.StallBody, At: 100, Times: -1}, 0, -1)
+	_, _, err = get(t, storagetest.Fault{Kind: storagetest.StallBody, At: 100, Times: -1}, 0, -1)
 	if !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("slow retrieval: a body that stalls: %v, want ErrUnavailable", err)
 	}
