@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -27,7 +28,9 @@ type usedUp struct {
 	version int64
 }
 
-func (e *usedUp) Error() string { return "version number used up" }
+func (e *usedUp) Error() string {
+	return fmt.Sprintf("version %d of %s is used up by an unfinished write; make the change again", e.version, e.role)
+}
 func (e *usedUp) Unwrap() error { return errLost }
 
 // write carries a change through: work it out, sign it, and either put it into effect or leave it as a proposal.
@@ -99,10 +102,8 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	d := &desk{view: view, store: w.Store, now: view.Now()}
-	for _, proposal := range fullestFirst(live) {
-		if proposal.signedByAll(w.signers) {
-			d.waiting = append(d.waiting, proposal)
-		}
+	if d.waiting, err = w.mine(ctx, view, live); err != nil {
+		return nil, err
 	}
 	dr, err := w.change(ctx, d)
 	if err != nil {
@@ -116,6 +117,24 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	return w.carry(ctx, d, dr, live)
+}
+
+// mine are the proposals to build on: signed by all of the signers, and such as may take effect. On top of one that
+// may not, everything else would wait in vain.
+func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting) (list []*waiting, err error) {
+	for _, proposal := range fullestFirst(live) {
+		if !proposal.signedByAll(w.signers) {
+			continue
+		}
+		reason, err := verdict(w.vet(ctx, v, proposal.roles))
+		if err != nil {
+			return nil, err
+		}
+		if reason == "" {
+			list = append(list, proposal)
+		}
+	}
+	return list, nil
 }
 
 // nothingToDo tells "so already" from "waits already".
@@ -153,8 +172,9 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 			}
 			return errAgain
 		}
-		var refused *Refused
-		if !errors.As(err, &refused) {
+		// Whatever is wrong with the proposal must not stop this change, which may be a recall.
+		var used *usedUp
+		if storeFailure(err) || errors.Is(err, errLost) && !errors.As(err, &used) {
 			return err
 		}
 	}
@@ -261,21 +281,32 @@ func (p *Publisher) putRole(ctx context.Context, r *roleDraft) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := manifest.RoleObject(r.name, r.next.Version)
-	err = put(ctx, p.Store, key, file)
+	err = put(ctx, p.Store, manifest.RoleObject(r.name, r.next.Version), file)
 	if !errors.Is(err, storage.ErrExists) {
 		return file, err
 	}
-	there, err := get(ctx, p.Store, key)
-	if err != nil && ignoreAbsent(err) != nil {
+	there, err := p.leftover(ctx, r)
+	if err == nil && there == nil {
+		err = &usedUp{role: r.name, version: r.next.Version}
+	}
+	return there, err
+}
+
+// leftover is the file that an unfinished write left under the role's number, if it is this very change, signed well
+// enough; nil when there is none. For anything else that has the number the error is *usedUp.
+func (p *Publisher) leftover(ctx context.Context, r *roleDraft) ([]byte, error) {
+	there, err := get(ctx, p.Store, manifest.RoleObject(r.name, r.next.Version))
+	switch {
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrForbidden):
+		return nil, nil
+	case err != nil && ignoreAbsent(err) != nil:
 		return nil, err
 	}
 	payload, sigs, err := trust.ParseEnvelope(there)
-	if err == nil && string(payload) == string(r.payload) &&
-		len(trust.ValidSignatures(payload, sigs, r.authority)) >= r.authority.Threshold {
-		return there, nil
+	if err != nil || string(payload) != string(r.payload) || len(trust.ValidSignatures(payload, sigs, r.authority)) < r.authority.Threshold {
+		return nil, &usedUp{role: r.name, version: r.next.Version}
 	}
-	return nil, &usedUp{role: r.name, version: r.next.Version}
+	return there, nil
 }
 
 // putSnapshot signs and creates the next snapshot under the first number that is free.

@@ -75,12 +75,15 @@ func (p *Publisher) show(ctx context.Context, v *catalog.View, live []*waiting) 
 		if err != nil {
 			return nil, err
 		}
-		for _, other := range live {
-			if w.within(v, other) {
-				shown.Within = other.id
+		list = append(list, *shown)
+	}
+	for i, w := range live {
+		for j, other := range live {
+			// One that may not take effect must not hide the good one that it contains.
+			if list[j].Refused == "" && w.within(v, other) {
+				list[i].Within = other.id
 			}
 		}
-		list = append(list, *shown)
 	}
 	return list, nil
 }
@@ -116,7 +119,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if err != nil {
 			return nil, err
 		}
-		if w == nil || w.stale == "" || !w.expires.After(v.Now()) {
+		if w == nil || w.stale == "" || !w.signed() || !w.expires.After(v.Now()) {
 			continue
 		}
 		done, err := p.inEffect(ctx, v, w, past)
@@ -142,42 +145,70 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 // nothing was confirmed, Pending, or Committed when it is complete and the online key is at hand. Errors:
 // *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait.
 func (p *Publisher) Sign(ctx context.Context, role string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
-	view, err := p.refresh(ctx)
-	if err != nil {
-		return nil, err
-	}
-	live, err := p.live(ctx, view)
-	if err != nil {
-		return nil, err
-	}
-	live = slices.DeleteFunc(live, func(w *waiting) bool { return w.role(role) == nil })
-	if err := authorizeSigning(view, role, live, signers); err != nil {
-		return nil, err
-	}
-	shown, err := p.show(ctx, view, live)
-	if err != nil {
-		return nil, err
-	}
-	out := &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + role}}
-	var refusal error
-	for i, w := range live {
-		if shown[i].Refused != "" {
-			refusal = &Refused{Role: role, Reason: shown[i].Refused}
-			continue
-		}
-		if shown[i].Within != "" {
-			continue // its container is offered
-		}
-		signed, err := p.signProposal(ctx, w, shown[i], confirm, signers)
-		if err != nil {
+	s := &signing{Publisher: p, role: role, confirm: confirm, signers: signers, seen: map[string]bool{},
+		out: &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + role}}}
+	for again := true; again; {
+		var err error
+		if again, err = s.round(ctx); err != nil {
 			return nil, err
 		}
-		out = better(out, signed)
 	}
-	if out.Status == Unchanged && len(out.Roles) == 0 && refusal != nil {
-		return nil, refusal
+	if s.out.Status == Unchanged && len(s.out.Roles) == 0 && s.refusal != nil {
+		return nil, s.refusal
 	}
-	return out, nil
+	return s.out, nil
+}
+
+// signing is one Sign on its way through the proposals.
+type signing struct {
+	*Publisher
+	role    string
+	confirm func(PendingProposal) (bool, error)
+	signers []keys.Signer
+	seen    map[string]bool // proposals that were offered, or need not be
+	out     *Outcome
+	refusal error
+}
+
+// round offers what waits. It ends with true once something took effect: others may have gone stale by that.
+func (s *signing) round(ctx context.Context) (again bool, err error) {
+	view, err := s.refresh(ctx)
+	if err != nil {
+		return false, err
+	}
+	live, err := s.live(ctx, view)
+	if err != nil {
+		return false, err
+	}
+	live = slices.DeleteFunc(live, func(w *waiting) bool { return w.role(s.role) == nil })
+	if len(s.seen) == 0 {
+		if err := authorizeSigning(view, s.role, live, s.signers); err != nil {
+			return false, err
+		}
+	}
+	shown, err := s.show(ctx, view, live)
+	if err != nil {
+		return false, err
+	}
+	for i, w := range live {
+		if s.seen[w.id] || shown[i].Within != "" {
+			continue // its container is offered
+		}
+		s.seen[w.id] = true
+		if shown[i].Refused != "" {
+			s.refusal = &Refused{Role: s.role, Reason: shown[i].Refused}
+			continue
+		}
+		signed, err := s.signProposal(ctx, w, shown[i], s.confirm, s.signers)
+		if err != nil {
+			return false, err
+		}
+		s.out = better(s.out, signed)
+		if signed.Status == Committed {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // authorizeSigning wants signers that hold the role, as it is or as a waiting proposal would make it.
@@ -246,7 +277,7 @@ func (p *Publisher) commitOne(ctx context.Context, wanted *waiting) error {
 		}
 		for _, w := range live {
 			if w.id == wanted.id {
-				return p.installProposal(ctx, view, w)
+				return finalUsedUp(p.installProposal(ctx, view, w))
 			}
 		}
 		first := wanted.roles[0]
@@ -256,6 +287,15 @@ func (p *Publisher) commitOne(ctx context.Context, wanted *waiting) error {
 		}
 		return &Refused{Role: first.name, Reason: "what proposal " + wanted.id + " rests on changed meanwhile"}
 	})
+}
+
+// finalUsedUp is for those who cannot try again with another number.
+func finalUsedUp(err error) error {
+	var used *usedUp
+	if errors.As(err, &used) {
+		return &Refused{Role: used.role, Reason: used.Error()}
+	}
+	return err
 }
 
 // verdict splits a refusal from a failure.

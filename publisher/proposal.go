@@ -54,6 +54,11 @@ func (w *waiting) role(name string) *roleDraft {
 	return nil
 }
 
+// signed tells whether anybody who may has signed at all.
+func (w *waiting) signed() bool {
+	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return len(r.sigs) > 0 })
+}
+
 func (w *waiting) complete() bool { return w.stale == "" && complete(w.roles) }
 
 // signedByAll tells whether each of the signers has signed every role of the proposal that it may sign.
@@ -80,7 +85,7 @@ func (w *waiting) signedByAll(signers []keys.Signer) bool {
 	return len(signers) > 0
 }
 
-// within tells whether other changes everything that w changes, and in the same way.
+// within tells whether other changes everything that w changes, in the same way and on the same evidence.
 func (w *waiting) within(v *catalog.View, other *waiting) bool {
 	if w == other {
 		return false
@@ -94,7 +99,7 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 		}
 		mine, theirs := diffTargets(current, r.next), diffTargets(current, o.next)
 		for path, change := range mine {
-			if theirs[path] != change {
+			if theirs[path] != change || r.next.Targets[path].Custom[customEvidence] != o.next.Targets[path].Custom[customEvidence] {
 				return false
 			}
 		}
@@ -192,7 +197,7 @@ func (p *Publisher) listPending(ctx context.Context) ([]*pendingFiles, error) {
 func (f *pendingFiles) addSignature(role, keyID, key string) {
 	byKey := f.sigs[role]
 	if byKey == nil {
-		if len(f.sigs) >= maxRoles {
+		if len(f.sigs) >= maxListed {
 			return
 		}
 		byKey = map[string][]string{}
@@ -203,7 +208,8 @@ func (f *pendingFiles) addSignature(role, keyID, key string) {
 	}
 }
 
-// live reads the proposals that could still take effect: on top of what is in effect now, and not lapsed.
+// live reads the proposals that could still take effect: on top of what is in effect now, not lapsed, and signed by
+// somebody who may.
 func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, error) {
 	files, err := p.listPending(ctx)
 	if err != nil {
@@ -218,7 +224,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 		if err != nil {
 			return nil, err
 		}
-		if w != nil && w.stale == "" && len(list) < maxLiveProposals {
+		if w != nil && w.stale == "" && w.signed() && len(list) < maxLiveProposals {
 			list = append(list, w)
 		}
 	}

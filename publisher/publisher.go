@@ -11,7 +11,7 @@
 //
 // It is a set of role payloads that take effect together, and one file per signature, under pending/<id>/:
 //
-//	proposal.json            {"schema": "kitchen.proposal/v1", "kind", "summary", "roles", "by"}: the proposer's words, unsigned
+//	proposal.json            {"schema": "kitchen.proposal/v1", "kind", "summary", "roles"}: the proposer's words, unsigned
 //	<role>.payload.json      the signed part of the role's next version
 //	sig/<role>/<key id>-<sha256 of the file>.json
 //
@@ -19,9 +19,9 @@
 // the role file it replaces and the moment the proposal lapses (14 days after it was made), so that a signature
 // means "this change, on top of exactly that, until then". A proposal on top of anything but the current catalog
 // is stale and never takes effect. What a change does is always worked out again from the current catalog and the
-// payload; the proposer's words are shown as such and believed by nobody. Signatures that do not verify are ignored.
-// At most 64 signature files per
-// key and role and 500 live proposals are looked at.
+// payload; the proposer's words are shown as such and believed by nobody. Signatures that do not verify are ignored,
+// and so is a proposal without one that does: anybody who may write below pending/ can make those. At most 4,096
+// signature files per key and role and 500 live proposals are looked at.
 //
 // # A commit
 //
@@ -53,9 +53,9 @@ const (
 	lifeProposal     = 14 * day
 	maxTries         = 60 // of one write against concurrent writers
 	maxOrphans       = 4096
-	maxSignatures    = 64     // signature files of one key, for one role of one proposal, that are looked at
+	maxSignatures    = 4096   // signature files of one key, for one role of one proposal, that are looked at
 	maxLiveProposals = 500    // proposals that are looked at
-	maxListed        = 20_000 // proposals that a listing is grouped into, signing keys of one role
+	maxListed        = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
 	maxRoles         = 16     // of one proposal
 	maxSummary       = 100    // lines of a proposer's summary
 	maxStale         = 100    // stale proposals that are shown

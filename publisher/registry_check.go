@@ -77,10 +77,27 @@ func checkCandidateKeys(ctx context.Context, r storage.Reader, after *candidate)
 	if err != nil {
 		return err
 	}
+	if err := checkVendor(customers); err != nil {
+		return err
+	}
 	if err := checkSites(customers); err != nil {
 		return err
 	}
 	return checkKeys(customers, holders)
+}
+
+// checkVendor: nothing can be certified where the registry names no vendor, or two.
+func checkVendor(customers []*manifest.Customer) error {
+	var vendors []string
+	for _, c := range customers {
+		if c.Vendor {
+			vendors = append(vendors, c.Customer)
+		}
+	}
+	if len(vendors) != 1 {
+		return &Invalid{What: "registry", Reason: "it has to name one vendor, and names " + listOr(vendors, "none")}
+	}
+	return nil
 }
 
 // checkKeys: a key belongs to one site and to no role.

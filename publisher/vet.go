@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,25 +19,28 @@ import (
 const clockSlack = 2 * day
 
 // vet holds a set of role changes to the rules that no number of signatures lifts. Signers ask it before they
-// sign and committers before they commit. The error is *Refused, or the store's.
+// sign and committers before they commit. The error is *Refused, *usedUp, or the store's.
 //
 //   - A version number follows on the current one, but for numbers that are used up.
-//   - A role lists only what was delegated to it; delegations have Kitchen's form and are never dropped.
+//   - A role lists only what was delegated to it; delegations have Kitchen's form and are never dropped, and a role
+//     in effect stays signed by the keys that are delegated to.
+//   - A role fits what readers take.
 //   - A release keeps its digest, in every stage; published releases and recalls are never taken out.
-//   - validated, ready-to-deploy and recalled list what product lists, digest for digest.
+//   - validated, ready-to-deploy and recalled list what product lists, digest for digest; the first two do not newly
+//     list what is recalled.
 //   - What a role newly lists is in the store, and is what it should be.
-//   - A site's key belongs to that site alone and to no role.
+//   - A site's key belongs to that site alone and to no role; the registry names one vendor.
 func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
 	after := &candidate{view: v, roles: roles}
 	for _, r := range roles {
 		current, err := currentRole(v, r.name)
 		if err != nil {
-			return err
+			return refused(r.name, err)
 		}
 		if err := p.vetVersion(ctx, v, r); err != nil {
 			return err
 		}
-		if reason := vetForm(v.Now(), r, current, after); reason != "" {
+		if reason := cmp.Or(vetSize(r), vetForm(v.Now(), r, current, after)); reason != "" {
 			return &Refused{Role: r.name, Reason: reason}
 		}
 		if err := p.vetContent(ctx, r, current, after); err != nil {
@@ -74,7 +78,7 @@ func (c *candidate) delegation(name string) (trust.Delegation, bool) {
 	return targets.Delegation(name)
 }
 
-// vetVersion refuses jumps beyond numbers that are used up.
+// vetVersion refuses jumps beyond numbers that are used up, and a number that somebody else used up (*usedUp).
 func (p *Publisher) vetVersion(ctx context.Context, v *catalog.View, r *roleDraft) error {
 	current := currentVersion(v, r.name)
 	if r.next.Version <= current || r.next.Version > current+maxOrphans {
@@ -92,7 +96,21 @@ func (p *Publisher) vetVersion(ctx context.Context, v *catalog.View, r *roleDraf
 			return &Refused{Role: r.name, Reason: fmt.Sprintf("version %d jumps over %d, which is free", r.next.Version, n)}
 		}
 	}
-	return nil
+	_, err := p.leftover(ctx, r)
+	return err
+}
+
+// vetSize leaves room for the signatures of all who may sign.
+func vetSize(r *roleDraft) string {
+	const each = 512 // bytes, at most, of one signature in the file
+	kind, err := manifest.KindOf(manifest.RoleObject(r.name, r.next.Version))
+	if err != nil {
+		return err.Error()
+	}
+	if size := int64(len(r.payload) + each*(1+len(r.authority.Keys))); size > kind.MaxSize {
+		return fmt.Sprintf("it would take %d bytes, more than the %d that readers take", size, kind.MaxSize)
+	}
+	return ""
 }
 
 // vetForm is what can be said without the store.
@@ -108,7 +126,10 @@ func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candida
 		return "the proposal would never lapse"
 	}
 	if r.name == trust.RoleTargets {
-		return vetDelegations(current, r.next)
+		if reason := vetDelegations(current, r.next); reason != "" {
+			return reason
+		}
+		return vetStillSigned(r.next, after)
 	}
 	delegation, ok := after.delegation(r.name)
 	if !ok {
@@ -137,6 +158,23 @@ func vetDelegations(current, next *trust.Targets) string {
 	for _, d := range current.Delegations {
 		if _, ok := next.Delegation(d.Name); !ok {
 			return "role " + d.Name + " would be dropped"
+		}
+	}
+	return ""
+}
+
+// vetStillSigned: who gives a role other keys has it signed by them in the same proposal. Else readers would refuse
+// the role, and with it, perhaps, every recall.
+func vetStillSigned(next *trust.Targets, after *candidate) string {
+	for _, name := range after.view.Roles() {
+		file := after.view.RawRole(name)
+		if file == nil || after.changes(name) {
+			continue
+		}
+		delegation, _ := next.Delegation(name)
+		payload, sigs, err := trust.ParseEnvelope(file)
+		if err != nil || len(trust.ValidSignatures(payload, sigs, delegation.Authority)) < delegation.Threshold {
+			return fmt.Sprintf("%s, as it is in effect, is not signed by the keys that it would get", name)
 		}
 	}
 	return ""
@@ -191,7 +229,7 @@ func (p *Publisher) vetContent(ctx context.Context, r *roleDraft, current *trust
 	stage := manifest.RoleStage(r.name)
 	for _, path := range slices.Sorted(maps.Keys(r.next.Targets)) {
 		target := r.next.Targets[path]
-		if before, ok := current.Targets[path]; ok && before.SHA256 == target.SHA256 {
+		if before, ok := current.Targets[path]; ok && before.SHA256 == target.SHA256 && before.Length == target.Length {
 			continue
 		}
 		var err error
@@ -212,8 +250,8 @@ func (p *Publisher) vetContent(ctx context.Context, r *roleDraft, current *trust
 	return nil
 }
 
-// vetAgreement: a later stage lists what product lists. Only a recall may name what product does not show, so that
-// a damaged product role never keeps anybody from stopping a release.
+// vetAgreement: a later stage lists what product lists, and is not entered by what is recalled. Only a recall may
+// name what product does not show, so that a damaged product role never keeps anybody from stopping a release.
 func vetAgreement(role, path string, target trust.Target, after *candidate) error {
 	kind, product, _ := manifest.SplitRole(role)
 	_, rel, err := manifest.ParseTargetPath(path)
@@ -228,6 +266,15 @@ func vetAgreement(role, path string, target trust.Target, after *candidate) erro
 		return err
 	}
 	listed, ok := published.Targets[manifest.TargetPath(manifest.StageCatalog, rel)]
+	if kind != manifest.StageRecalled {
+		recalled, err := after.role(manifest.RoleRecalled(product))
+		if err != nil {
+			return err
+		}
+		if recall, is := recalled.Targets[manifest.TargetPath(manifest.StageRecalled, rel)]; is {
+			return fmt.Errorf("%s is recalled: %s", rel, recall.Custom[customReason])
+		}
+	}
 	switch {
 	case !ok && kind == manifest.StageRecalled:
 		return nil
