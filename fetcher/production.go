@@ -27,7 +27,9 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 		if o.Only != nil && product != o.Only.Product {
 			continue
 		}
-		if err := t.deployProduct(ctx, product, o, result); err != nil {
+		err := t.deployProduct(ctx, product, o, result)
+		t.sayRecalled(product, result)
+		if err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
@@ -88,6 +90,18 @@ func (t *turn) deployProduct(ctx context.Context, product string, o RunOptions, 
 		}
 	}
 	return nil
+}
+
+// sayRecalled tells the people of a host that what runs there was recalled.
+func (t *turn) sayRecalled(product string, result *RunResult) {
+	rec, err := t.dir.deploy(product)
+	if err != nil || rec == nil || rec.Current == "" {
+		return
+	}
+	r := manifest.Release{Product: product, Version: rec.Current}
+	if recall, err := t.v.Recall(r); err == nil && recall != nil {
+		result.wait(r, "it is deployed here, and was RECALLED: "+recall.Reason+"; deploy a release that replaces it, or take it out of service", true)
+	}
 }
 
 func (r *RunResult) wait(release manifest.Release, reason string, person bool) {

@@ -63,6 +63,10 @@ func (t *turn) test(ctx context.Context, info catalog.ReleaseInfo, o RunOptions,
 		return err
 	}
 	if last != nil && !again {
+		if o.Only != nil && last.Verdict != manifest.Passed {
+			result.wait(info.Release, fmt.Sprintf("it was tested here before (%s on %s): kitchen run %s --again tests it again",
+				last.Verdict, whenWords(last.Finished), info.Release), true)
+		}
 		return t.resume(ctx, info, last, o, result)
 	}
 	if reason, err := t.waitsFor(ctx, info); err != nil || reason != "" {

@@ -56,6 +56,9 @@ func (e *CannotSign) Error() string {
 
 // Hint names the next command.
 func (e *CannotSign) Hint() string {
+	if base, ok := strings.CutSuffix(e.Path, ".pub"); ok {
+		return "name its private half, perhaps " + base + ".key"
+	}
 	return "make a key that signs with: kitchen key generate NAME"
 }
 

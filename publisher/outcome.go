@@ -10,7 +10,7 @@ import (
 // outcome tells what became of a set of roles.
 func outcome(status, id string, summary []string, roles []*roleDraft) *Outcome {
 	out := &Outcome{Status: status, Summary: append([]string(nil), summary...), Roles: countSignatures(roles)}
-	if status == Pending {
+	if status == Pending || status == Declined {
 		out.Proposal = id
 		out.WaitsFor = waitsFor(out.Roles)
 	}

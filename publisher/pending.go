@@ -225,7 +225,8 @@ func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []k
 
 // better keeps the outcome of what was signed rather than of what was not.
 func better(a, b *Outcome) *Outcome {
-	if b.Status == Unchanged && a.Status != Unchanged {
+	signed := func(o *Outcome) bool { return o.Status == Pending || o.Status == Committed }
+	if signed(a) && !signed(b) {
 		return a
 	}
 	return b
@@ -240,8 +241,7 @@ func (p *Publisher) signProposal(ctx context.Context, w *waiting, shown PendingP
 				return nil, err
 			}
 			if !yes {
-				out := outcome(Unchanged, w.id, append([]string{"not signed: " + w.id}, shown.Change...), w.roles)
-				return out, nil
+				return outcome(Declined, w.id, shown.Change, w.roles), nil
 			}
 		}
 		for _, r := range w.roles {

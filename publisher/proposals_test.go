@@ -163,7 +163,7 @@ func TestSignShowsTheChangeAndTakesNoForAnAnswer(t *testing.T) {
 			return yes, err
 		}
 	}
-	must(t, publisher.Unchanged)(w.publisher(t, w.online).Sign(ctx, role, answer(false, nil), signers(w.certB)))
+	must(t, publisher.Declined)(w.publisher(t, w.online).Sign(ctx, role, answer(false, nil), signers(w.certB)))
 	gone := errors.New("the terminal is gone")
 	if _, err := w.publisher(t, w.online).Sign(ctx, role, answer(true, gone), signers(w.certB)); !errors.Is(err, gone) {
 		t.Errorf("got %v", err)

@@ -84,11 +84,12 @@ const (
 	Committed = "committed" // in effect
 	Pending   = "pending"   // accepted, not in effect: signatures or the committer are outstanding
 	Unchanged = "unchanged" // everything was so already
+	Declined  = "declined"  // the signer looked at the change and said no
 )
 
 // Outcome tells what became of a change.
 type Outcome struct {
-	Status   string           // Committed | Pending | Unchanged
+	Status   string           // Committed | Pending | Unchanged | Declined
 	Proposal string           // the proposal's id, with Pending
 	Summary  []string         // the change in words, a line each
 	Roles    []RoleSignatures // the roles that changed or wait

@@ -74,7 +74,7 @@ func runDeploy(ctx context.Context, k *kitchen, o deployOptions) error {
 		if entry.Verdict != manifest.Passed && entry.Verdict != manifest.Warned {
 			return k.no(d)
 		}
-		return k.show(d)
+		return k.showEntry(d)
 	})
 }
 
@@ -143,6 +143,6 @@ func runDeployed(ctx context.Context, k *kitchen, o deployedOptions) error {
 		if err != nil {
 			return err
 		}
-		return k.show(&entryDocument{schema, newRunEntry(*entry)})
+		return k.showEntry(&entryDocument{schema, newRunEntry(*entry)})
 	})
 }

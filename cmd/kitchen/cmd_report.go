@@ -60,6 +60,14 @@ func (d *entryDocument) human(p *page) {
 	}
 }
 
+// showEntry prints the entry, and gives exit 8 while its report waits on disk.
+func (k *kitchen) showEntry(d *entryDocument) error {
+	if err := k.show(d); err != nil || d.Unsent == "" {
+		return err
+	}
+	return answer(exitNotInEffect)
+}
+
 func runReport(ctx context.Context, k *kitchen, o reportOptions) error {
 	return k.withCatalog(ctx, func(s *session, v *catalog.View) error {
 		f, err := s.fetcher(true)
@@ -70,6 +78,6 @@ func runReport(ctx context.Context, k *kitchen, o reportOptions) error {
 		if err != nil {
 			return err
 		}
-		return k.show(&entryDocument{"kitchen.report/v1", newRunEntry(*entry)})
+		return k.showEntry(&entryDocument{"kitchen.report/v1", newRunEntry(*entry)})
 	})
 }

@@ -174,7 +174,15 @@ func runRun(ctx context.Context, k *kitchen, o runOptions) error {
 		if result.Negative() {
 			return k.no(d)
 		}
-		return k.show(d)
+		if err := k.show(d); err != nil {
+			return err
+		}
+		for _, e := range d.Runs {
+			if e.Unsent != "" {
+				return answer(exitNotInEffect)
+			}
+		}
+		return nil
 	})
 }
 

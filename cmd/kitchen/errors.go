@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/enovance/kitchen/fetcher"
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
@@ -109,6 +110,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		bytes     *fetcher.Mismatch
 		siteKey   *fetcher.WrongSiteKey
 		address   *storage.AddressError
+		gone      *catalog.NoCatalog
 	)
 	switch {
 	case errors.As(err, &usage), errors.As(err, &address):
@@ -119,6 +121,8 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		return exitNotTrusted, "not authorized"
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted, "interrupted"
+	case errors.As(err, &gone) && gone.Known:
+		return exitUnavailable, "store unreachable"
 	case errors.As(err, &race):
 		return exitLostRace, "lost race"
 	case errors.Is(err, storage.ErrForbidden):

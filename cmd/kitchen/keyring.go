@@ -178,6 +178,9 @@ func (r *keyring) newPassword(path string) ([]byte, error) {
 	if subtle.ConstantTimeCompare(first, second) != 1 {
 		return nil, errors.New("the two passwords are not the same")
 	}
+	if len(first) == 0 {
+		r.k.progress.Note("the password is empty: whoever can read " + path + " can sign with it")
+	}
 	return first, nil
 }
 
@@ -193,9 +196,31 @@ func (r *keyring) prompt(question string) ([]byte, error) {
 	defer tty.Close()
 	defer r.k.progress.pause()()
 	fmt.Fprint(tty, question)
-	pw, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(tty)
-	return pw, err
+	defer fmt.Fprintln(tty)
+	return readPassword(r.k.ctx, int(tty.Fd()))
+}
+
+// readPassword reads a line without echo. An interrupt ends it, and gives the terminal its echo back.
+func readPassword(ctx context.Context, tty int) ([]byte, error) {
+	before, err := term.GetState(tty)
+	if err != nil {
+		return nil, err
+	}
+	type typed struct {
+		password []byte
+		err      error
+	}
+	line := make(chan typed, 1) // nobody may be there to take it any more
+	go func() {
+		password, err := term.ReadPassword(tty)
+		line <- typed{password, err}
+	}()
+	select {
+	case t := <-line:
+		return t.password, t.err
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), term.Restore(tty, before))
+	}
 }
 
 // readCapped reads a small local file, and refuses one that is larger than max.

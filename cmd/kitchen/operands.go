@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/manifest"
@@ -28,11 +29,14 @@ func operands(c *cli.Context, names ...string) error {
 
 // commandPath gives the words of the running command, without the program's name.
 func commandPath(c *cli.Context) string {
-	name := c.Command.FullName()
-	if name == "" {
-		name = c.Command.Name
+	var words []string
+	for _, within := range c.Lineage() {
+		if command := within.Command; command != nil && command.Name != "" && command.Name != c.App.Name {
+			words = append(words, command.Name)
+		}
 	}
-	return strings.TrimPrefix(name, "kitchen ")
+	slices.Reverse(words)
+	return strings.Join(words, " ")
 }
 
 // releaseOperand reads the single operand P@V.

@@ -11,7 +11,7 @@ import (
 type outcomeDocument struct {
 	Schema   string         `json:"schema"` // kitchen.<command>/v1
 	Release  string         `json:"release,omitempty"`
-	Status   string         `json:"status"` // committed | pending | unchanged
+	Status   string         `json:"status"` // committed | pending | unchanged | declined
 	Proposal string         `json:"proposal,omitempty"`
 	Summary  []string       `json:"summary"`
 	Roles    []roleDocument `json:"roles"`
@@ -47,12 +47,13 @@ func roleDocuments(roles []publisher.RoleSignatures) []roleDocument {
 func (d *outcomeDocument) human(p *page) {
 	heading := map[string]string{
 		publisher.Committed: "done, in effect", publisher.Pending: "accepted, not in effect yet", publisher.Unchanged: "nothing to do: it is so already",
+		publisher.Declined: "not signed, as you said; it still waits",
 	}[d.Status]
 	p.verdict(toneOf(d.Status), heading)
 	for _, line := range d.Summary {
 		p.para(4, "  ", line)
 	}
-	if d.Status == publisher.Pending {
+	if d.Status == publisher.Pending || d.Status == publisher.Declined {
 		p.linef("proposal %s", d.Proposal)
 		signatureLines(p, d.Roles)
 		p.para(2, "waits for ", d.WaitsFor)
@@ -80,8 +81,11 @@ func (k *kitchen) showOutcome(d *outcomeDocument) error {
 	if err := k.show(d); err != nil {
 		return err
 	}
-	if d.Status == publisher.Pending {
+	switch d.Status {
+	case publisher.Pending:
 		return answer(exitNotInEffect)
+	case publisher.Declined:
+		return answer(exitNo)
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ func (e *PinMismatch) Hint() string {
 // NoCatalog says that a store has no timestamp, or not the pinned root: nothing there is a catalog, or not any more.
 type NoCatalog struct {
 	Store string
+	Known bool  // this host has verified a catalog there before
 	Err   error // the store's, about the object that is not there
 }
 
@@ -63,6 +64,9 @@ func (e *NoCatalog) Unwrap() error { return e.Err }
 
 // Hint names the innocent causes, and the command that makes a catalog.
 func (e *NoCatalog) Hint() string {
+	if e.Known {
+		return "the catalog that this host knows is not there any more: check that the disk is mounted and the bucket is the right one; `kitchen ready … --offline` answers from what was verified"
+	}
 	return "check the catalog's address (catalog in kitchen.toml, --catalog); `kitchen init` makes a new catalog"
 }
 

@@ -120,7 +120,7 @@ func (w *walk) firstRoot(ctx context.Context) error {
 	if !ok {
 		var err error
 		if data, err = w.source.root(ctx, first.Version); errors.Is(err, storage.ErrNotFound) {
-			return &NoCatalog{w.c.store.URL(), err}
+			return &NoCatalog{Store: w.c.store.URL(), Known: w.memory.Root > 0, Err: err}
 		} else if err != nil {
 			return fmt.Errorf("the pinned root: %w", err)
 		}
@@ -228,7 +228,7 @@ func (w *walk) updateTimestamp(ctx context.Context) error {
 	case errors.Is(err, storage.ErrNotModified) && known != nil:
 		data, newETag = known, etag
 	case errors.Is(err, storage.ErrNotFound) && w.writes:
-		return &NoCatalog{w.c.store.URL(), err}
+		return &NoCatalog{Store: w.c.store.URL(), Known: w.memory.Root > 0, Err: err}
 	case err != nil:
 		return err
 	}
