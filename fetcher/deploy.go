@@ -58,7 +58,7 @@ func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) 
 	if !verdict.Ready {
 		return nil, &NotReady{verdict}
 	}
-	return t.startDeployment(ctx, r, rec, from)
+	return t.startDeployment(ctx, r, rec, from, o.Again || o.Fresh)
 }
 
 // recordFor is what the site knows, or what the person's --fresh makes it know.
@@ -127,11 +127,16 @@ func (t *turn) readyFrom(ctx context.Context, r manifest.Release, from string) (
 	return verdict, nil
 }
 
-// startDeployment fetches, notes that the hook starts, runs it, and reports.
-func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *deployRecord, from string) (*RunEntry, error) {
+// startDeployment fetches, notes that the hook starts, runs it, and reports. Unless a person insists, it does nothing
+// when the site's own reports know of a deployment that the record does not: then the record is an old one.
+func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *deployRecord, from string, insist bool) (*RunEntry, error) {
 	last, err := t.last(ctx, r, true)
 	if err != nil {
 		return nil, err
+	}
+	if a := rec.Attempts[r.Version]; !insist && last != nil && last.Type == manifest.ReportDeployment && (a == nil || a.Sequence < last.Sequence) {
+		return nil, &Undetermined{Site: t.id, Release: r, Interrupted: true, Reason: fmt.Sprintf(
+			"its report %s says that it was deployed here (%s), and the record on this host does not know: it is older", last.Key, last.Verdict)}
 	}
 	j, err := t.newJob(ctx, HookDeploy, r)
 	if err != nil {

@@ -69,7 +69,16 @@ func (f *Fetcher) Fetch(ctx context.Context, v *catalog.View, r manifest.Release
 		}
 		return result, err
 	}
-	if result.Moved, err = f.materialize(ctx, m, target, true); err != nil {
+	result.Moved, err = f.materialize(ctx, m, target, true)
+	if errors.Is(err, errTaken) {
+		// Another fetch of the same release was quicker, or somebody put something there: never replaced.
+		if state, again := f.occupancy(ctx, m, target); again == nil && state == holdsRelease {
+			result.Unchanged, err = true, nil
+		} else if again != nil {
+			err = again
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return result, f.hold(r, result.SHA256)

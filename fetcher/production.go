@@ -161,7 +161,12 @@ func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deplo
 		result.wait(r, unmetWords(verdict.Unmet), false)
 		return false, nil
 	}
-	entry, err := t.startDeployment(ctx, r, rec, rec.Current)
+	entry, err := t.startDeployment(ctx, r, rec, rec.Current, false)
+	var undetermined *Undetermined
+	if errors.As(err, &undetermined) {
+		result.wait(r, undetermined.Reason+"; "+undetermined.Hint(), true)
+		return true, nil
+	}
 	if entry != nil {
 		result.Runs = append(result.Runs, *entry)
 	}

@@ -116,6 +116,24 @@ type deployRecord struct {
 	Attempts map[string]*attempt `json:"attempts"` // by version, the last of each
 }
 
+// check refuses what this program never writes.
+func (d *deployRecord) check(product string) error {
+	if d.Product != product {
+		return fmt.Errorf("it is about product %q", d.Product)
+	}
+	for version, a := range d.Attempts {
+		if a == nil || manifest.CheckVersion(version) != nil {
+			return fmt.Errorf("its attempt of %q says nothing", version)
+		}
+	}
+	for _, version := range []string{d.Current, d.Last} {
+		if version != "" && d.Attempts[version] == nil {
+			return fmt.Errorf("it names version %q, of which it has no attempt", version)
+		}
+	}
+	return nil
+}
+
 func newDeployRecord(product string) *deployRecord {
 	return &deployRecord{Product: product, Attempts: map[string]*attempt{}}
 }
@@ -201,6 +219,9 @@ func (d siteDir) deploy(product string) (*deployRecord, error) {
 	}
 	if rec.Attempts == nil {
 		rec.Attempts = map[string]*attempt{}
+	}
+	if err := rec.check(product); err != nil {
+		return nil, &Damaged{d.deployPath(product), err}
 	}
 	return &rec, nil
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/enovance/kitchen/internal/durable"
 )
 
+// errTaken says that something else got the final name meanwhile.
+var errTaken = errors.New("the name was taken meanwhile")
+
 // staging is the directory in which a release is put together: a hidden sibling of
 // the final name, locked while its maker lives, so that the next fetch can tell a
 // crashed one from one under way.
@@ -188,12 +191,18 @@ func (s *staging) publish(durably bool) error {
 			return err
 		}
 	}
-	// An empty directory under the final name gives way; anything else is kept by rmdir.
-	if err := os.Remove(s.target); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("replace the empty directory %s: %w", s.target, err)
-	}
-	if err := os.Rename(s.dir, s.target); err != nil {
-		return err
+	// An empty directory under the final name gives way; rmdir keeps anything else.
+	err := syscall.Rmdir(s.target)
+	switch removed := err == nil; {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s: %w", errTaken, s.target, err)
+	default:
+		if err := os.Rename(s.dir, s.target); err != nil {
+			if removed {
+				err = errors.Join(err, os.Mkdir(s.target, 0o755))
+			}
+			return err
+		}
 	}
 	s.dir, s.made = "", nil
 	s.release()

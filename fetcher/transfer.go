@@ -39,7 +39,7 @@ func (f *Fetcher) openArtifact(ctx context.Context, r manifest.Release, a *manif
 		return nil, fmt.Errorf("%s of %s: %w", a.Path, r, err)
 	}
 	t := &artifactReader{release: r, a: a, body: body}
-	if info.Size != a.Stored.Size {
+	if info.Size >= 0 && info.Size != a.Stored.Size { // a web server may not tell
 		body.Close()
 		return nil, t.mismatch("stored size", bytesWords(a.Stored.Size), bytesWords(info.Size))
 	}

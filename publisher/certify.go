@@ -77,7 +77,8 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 		return nil, err
 	}
 	target := trust.Target{Length: info.Length, SHA256: info.SHA256}
-	if listed, err := list(name, role, r, target); err != nil || listed {
+	listed, err := list(name, role, r, target)
+	if err != nil || listed && !req.DryRun {
 		return nil, err
 	}
 	if result.Unmet, err = d.view.CertificationUnmet(ctx, r, reports); err != nil {
@@ -85,6 +86,9 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 	}
 	if len(result.Unmet) > 0 {
 		return nil, &NotCertifiable{Release: r, Unmet: result.Unmet}
+	}
+	if listed {
+		return nil, nil
 	}
 	evidence := gatherEvidence(d, info, result.Sites, req.Note)
 	document, err := evidence.Encode()

@@ -111,6 +111,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		siteKey   *fetcher.WrongSiteKey
 		address   *storage.AddressError
 		gone      *catalog.NoCatalog
+		stored    *storage.Error
 	)
 	switch {
 	case errors.As(err, &usage), errors.As(err, &address):
@@ -121,6 +122,8 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		return exitNotTrusted, "not authorized"
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted, "interrupted"
+	case errors.Is(err, storage.ErrTooLarge) && errors.As(err, &stored) && stored.Op == "read":
+		return exitNotTrusted, "not trusted"
 	case errors.As(err, &gone) && gone.Known:
 		return exitUnavailable, "store unreachable"
 	case errors.As(err, &race):

@@ -127,10 +127,11 @@ func (r *Result) classify(ctx context.Context, s Spec, err error) {
 }
 
 // hidden are variables that a kitchen command started by a hook would take for its
-// own flags, and passwords of keys that a hook has no business with.
+// own flags, and secrets that a hook has no business with: it runs what a release brings.
 var hidden = map[string]bool{
 	"KITCHEN_CONFIG": true, "KITCHEN_CATALOG": true, "KITCHEN_STATE": true, "KITCHEN_OUTPUT": true,
-	"COSIGN_PASSWORD": true,
+	"COSIGN_PASSWORD": true, "AWS_ACCESS_KEY_ID": true, "AWS_SECRET_ACCESS_KEY": true, "AWS_SESSION_TOKEN": true,
+	"AWS_WEB_IDENTITY_TOKEN_FILE": true, "AWS_CONTAINER_AUTHORIZATION_TOKEN": true,
 }
 
 // Environment is the parent's environment without what is hidden from hooks, and

@@ -33,10 +33,10 @@ type dirStore struct {
 
 func openDir(u *url.URL) (Store, error) {
 	if u.Host != "" && u.Host != "localhost" || u.Opaque != "" || !filepath.IsAbs(u.Path) {
-		return nil, &AddressError{URL: u.Redacted(), Reason: "a directory is written file:///absolute/path"}
+		return nil, &AddressError{URL: shown(u), Reason: "a directory is written file:///absolute/path"}
 	}
 	if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return nil, &AddressError{URL: u.Redacted(), Reason: "a directory takes no parameters"}
+		return nil, &AddressError{URL: shown(u), Reason: "a directory takes no parameters"}
 	}
 	root := filepath.Clean(u.Path)
 	return &dirStore{root: root, url: "file://" + root}, nil

@@ -213,3 +213,16 @@ func (f forgetful) Swap(ctx context.Context, key, etag string, data []byte, cont
 	}
 	return f.Store.Swap(ctx, key, etag, data, contentType, cacheControl)
 }
+
+// TestAddressErrorsKeepSecrets: what looks like a password in an address that cannot be used is not shown.
+func TestAddressErrorsKeepSecrets(t *testing.T) {
+	for _, address := range []string{
+		"s3://b/p?endpoint=http://AKIA:SECRET@127.0.0.1:1&region=x", "s3://b/p?secret=SECRET", "s3://u:SECRET@b/p",
+		"https://h/p?X-Amz-Signature=SECRET", "https://u:SECRET@h:99x99/p", "ftp://u:SECRET@h/p", "file:///p?x=SECRET",
+	} {
+		_, err := storage.Open(t.Context(), address, storage.Options{})
+		if err == nil || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}

@@ -22,7 +22,7 @@ type httpStore struct {
 
 func openHTTP(u *url.URL, opts Options) (Store, error) {
 	if u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
-		return nil, &AddressError{URL: u.Redacted(), Reason: "a web store is written https://host/path, without parameters"}
+		return nil, &AddressError{URL: shown(u), Reason: "a web store is written https://host/path, without parameters"}
 	}
 	transport, err := newTransport(opts)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 )
 
 // Open gives the store at rawURL. It fails on an address that cannot be understood; that the store answers is
@@ -11,7 +12,8 @@ import (
 func Open(ctx context.Context, rawURL string, opts Options) (Store, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, &AddressError{URL: rawURL, Reason: "not a URL"}
+		scheme, _, _ := strings.Cut(rawURL, "://")
+		return nil, &AddressError{URL: scheme + "://…", Reason: "not a URL"} // the rest may hold a password
 	}
 	switch u.Scheme {
 	case "file":
@@ -21,7 +23,12 @@ func Open(ctx context.Context, rawURL string, opts Options) (Store, error) {
 	case "s3":
 		return openS3(ctx, u, opts)
 	}
-	return nil, &AddressError{URL: u.Redacted(), Reason: "unknown kind of store"}
+	return nil, &AddressError{URL: shown(u), Reason: "unknown kind of store"}
+}
+
+// shown is an address without what may be a secret: user, password and parameters.
+func shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // AddressError is a store address that cannot be used.

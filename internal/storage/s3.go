@@ -46,11 +46,11 @@ func openS3(ctx context.Context, u *url.URL, opts Options) (Store, error) {
 	once.MaxRetries = 1
 	reads, err := minio.NewCore(a.host, &base)
 	if err != nil {
-		return nil, &AddressError{URL: u.Redacted(), Reason: err.Error()}
+		return nil, &AddressError{URL: shown(u), Reason: err.Error()}
 	}
 	writes, err := minio.NewCore(a.host, &once)
 	if err != nil {
-		return nil, &AddressError{URL: u.Redacted(), Reason: err.Error()}
+		return nil, &AddressError{URL: shown(u), Reason: err.Error()}
 	}
 	s := &s3Store{
 		reads: reads, writes: writes, plain: reads.Client, opts: opts,
@@ -71,7 +71,7 @@ type s3Address struct {
 
 func parseS3(u *url.URL, opts Options) (s3Address, error) {
 	bad := func(format string, args ...any) (s3Address, error) {
-		return s3Address{}, &AddressError{URL: u.Redacted(), Reason: fmt.Sprintf(format, args...)}
+		return s3Address{}, &AddressError{URL: shown(u), Reason: fmt.Sprintf(format, args...)}
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -100,7 +100,7 @@ func parseS3(u *url.URL, opts Options) (s3Address, error) {
 		"https://s3."+a.region+".amazonaws.com")
 	e, err := url.Parse(endpoint)
 	if err != nil || e.Scheme != "http" && e.Scheme != "https" || e.Host == "" || strings.Trim(e.Path, "/") != "" || e.RawQuery != "" || e.User != nil {
-		return bad("the endpoint is written https://host or https://host:port, not %q", endpoint)
+		return bad("the endpoint is written https://host or https://host:port, without path, user or parameters")
 	}
 	a.host, a.secure = e.Host, e.Scheme == "https"
 	return a, nil

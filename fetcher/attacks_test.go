@@ -1,0 +1,102 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/enovance/kitchen/manifest"
+)
+
+// TestAnOlderDeployRecordDeploysNothingTwice: a state directory out of a backup does not know of the deployment, but
+// the site's own report does.
+func TestAnOlderDeployRecordDeploysNothingTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	threeReleases(w)
+	f := at(t, w, "acme/prod", deployed)
+	if _, err := f.deploy(t, r1, DeployOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dir := f.siteDir(f.Site.ID)
+	if err := dir.keepDeploy(newDeployRecord("openstack")); err != nil {
+		t.Fatal(err)
+	}
+	result, err := f.Run(context.Background(), f.view(t), RunOptions{})
+	if err != nil || len(result.Runs) != 0 || !result.Negative() {
+		t.Errorf("run: %+v, %v", result, err)
+	}
+	var unknown *Undetermined
+	if _, err := f.deploy(t, r1, DeployOptions{}); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "it is older") {
+		t.Errorf("deploy: %v", err)
+	}
+	f.assertRan(t, "1.0.0<")
+	f.deployed(t, r1, manifest.Passed)
+	if e, err := f.deploy(t, r1, DeployOptions{}); err != nil || !e.Earlier {
+		t.Errorf("after a person's word: %+v, %v", e, err)
+	}
+}
+
+func TestForgedDeployRecordsAreDamaged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	threeReleases(w)
+	for name, body := range map[string]map[string]any{
+		"of another product":  {"product": "other"},
+		"of a path":           {"product": "../../x"},
+		"with an empty entry": {"product": "openstack", "attempts": map[string]any{"1.0.0": nil}},
+		"without its current": {"product": "openstack", "current": "1.0.0"},
+		"without its last":    {"product": "openstack", "last": "1.0.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := at(t, w, "acme/prod", deployed)
+			if err := writeRecord(f.siteDir(f.Site.ID).deployPath("openstack"), body); err != nil {
+				t.Fatal(err)
+			}
+			var unknown *Undetermined
+			if _, err := f.deploy(t, r1, DeployOptions{}); !errors.As(err, &unknown) {
+				t.Errorf("got %v", err)
+			}
+			f.assertRan(t)
+		})
+	}
+}
+
+// TestFetchKeepsWhatAppearsUnderItsName: what somebody puts under the final name while a fetch is under way stays.
+func TestFetchKeepsWhatAppearsUnderItsName(t *testing.T) {
+	t.Parallel()
+	for name, put := range map[string]func(path string) error{
+		"a file":      func(path string) error { return os.WriteFile(path, []byte("precious"), 0o600) },
+		"a link":      func(path string) error { return os.Symlink("elsewhere", path) },
+		"a directory": func(path string) error { return os.MkdirAll(filepath.Join(path, "precious"), 0o755) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			parent := t.TempDir()
+			target := filepath.Join(parent, "target")
+			s, err := newStaging(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := put(target); err != nil {
+				t.Fatal(err)
+			}
+			before, err := os.Lstat(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.publish(true); !errors.Is(err, errTaken) {
+				t.Errorf("got %v", err)
+			}
+			s.discard()
+			if after, err := os.Lstat(target); err != nil || !os.SameFile(before, after) {
+				t.Errorf("it is gone: %v", err)
+			}
+			if left, err := os.ReadDir(parent); err != nil || len(left) != 1 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		})
+	}
+}
