@@ -100,3 +100,33 @@ func TestFetchKeepsWhatAppearsUnderItsName(t *testing.T) {
 		})
 	}
 }
+
+// TestTheFilesOfALivingHookStay: kitchen was killed, its hook lives on, and another run comes and goes.
+func TestTheFilesOfALivingHookStay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	threeReleases(w)
+	f := at(t, w, "acme/staging", "true")
+	first, err := f.begin(context.Background(), f.view(t), manifest.SiteCI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	living, err := first.newWorkspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.lock.Close() // as the system does when kitchen is killed; the hook has its own copy of living.held
+	if _, err := f.Run(context.Background(), f.view(t), RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(living.dir); err != nil {
+		t.Errorf("taken away under the hook: %v", err)
+	}
+	living.held.Close()
+	if _, err := f.Run(context.Background(), f.view(t), RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(living.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it stays after the hook: %v", err)
+	}
+}

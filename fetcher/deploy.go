@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -142,7 +141,7 @@ func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *dep
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(j.work)
+	defer j.workspace.remove()
 	j.from = from
 	j.start = func(at time.Time) error {
 		sequence := int64(1)

@@ -35,13 +35,13 @@ func (s *Site) hookCommand(name string) ([]string, error) {
 
 // job is one hook with the release it is started on.
 type job struct {
-	hook  string
-	m     *manifest.Manifest
-	raw   []byte // manifest.toml
-	sha   string // its digest
-	from  string // KITCHEN_FROM
-	work  string // private folder: files/ results/ scratch/ manifest.toml log
-	start func(time.Time) error
+	hook       string
+	m          *manifest.Manifest
+	raw        []byte // manifest.toml
+	sha        string // its digest
+	from       string // KITCHEN_FROM
+	start      func(time.Time) error
+	*workspace // files/ results/ scratch/ manifest.toml log
 }
 
 // outcome is what a hook's run amounts to.
@@ -56,17 +56,17 @@ type outcome struct {
 // prepare fetches the release into the job's private folder.
 func (t *turn) prepare(ctx context.Context, j *job) error {
 	for _, dir := range []string{"results", "scratch"} {
-		if err := os.Mkdir(filepath.Join(j.work, dir), 0o755); err != nil {
+		if err := os.Mkdir(filepath.Join(j.dir, dir), 0o755); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(j.work, "manifest.toml"), j.raw, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(j.dir, "manifest.toml"), j.raw, 0o644); err != nil {
 		return err
 	}
 	if t.f.Store == nil {
 		return ErrOffline
 	}
-	if _, err := t.f.materialize(ctx, j.m, filepath.Join(j.work, "files"), false); err != nil {
+	if _, err := t.f.materialize(ctx, j.m, filepath.Join(j.dir, "files"), false); err != nil {
 		return err
 	}
 	return t.f.hold(j.m.Release(), j.sha)
@@ -79,10 +79,10 @@ func (t *turn) environment(j *job) []string {
 		"KITCHEN_VERSION=" + j.m.Version,
 		"KITCHEN_KIND=" + j.m.Kind,
 		"KITCHEN_FROM=" + j.from,
-		"KITCHEN_DIR=" + filepath.Join(j.work, "files"),
-		"KITCHEN_MANIFEST=" + filepath.Join(j.work, "manifest.toml"),
-		"KITCHEN_RESULTS=" + filepath.Join(j.work, "results"),
-		"KITCHEN_WORK=" + filepath.Join(j.work, "scratch"),
+		"KITCHEN_DIR=" + filepath.Join(j.dir, "files"),
+		"KITCHEN_MANIFEST=" + filepath.Join(j.dir, "manifest.toml"),
+		"KITCHEN_RESULTS=" + filepath.Join(j.dir, "results"),
+		"KITCHEN_WORK=" + filepath.Join(j.dir, "scratch"),
 		"KITCHEN_SITE=" + t.id.String(),
 	})
 }
@@ -94,7 +94,7 @@ func (t *turn) run(ctx context.Context, j *job) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := newHookLog(filepath.Join(j.work, "log"), logHalf)
+	log, err := newHookLog(filepath.Join(j.dir, "log"), logHalf)
 	if err != nil {
 		return nil, err
 	}
@@ -108,14 +108,14 @@ func (t *turn) run(ctx context.Context, j *job) (*outcome, error) {
 	t.f.sink().Note(fmt.Sprintf("running the %s hook on %s", j.hook, j.m.Release()))
 	result := hook.Run(ctx, hook.Spec{
 		Argv: argv, Dir: t.f.Site.Dir, Env: t.environment(j), Output: &teeOutput{log, t.f.stderr()},
-		Timeout: t.f.Site.HookTimeout, Grace: t.f.Site.HookGrace, Now: t.clock,
+		Holds: j.held, Timeout: t.f.Site.HookTimeout, Grace: t.f.Site.HookGrace, Now: t.clock,
 	})
 	o := &outcome{tests: newTests(), log: log, started: result.Started, finished: result.Finished}
 	if result.Leftovers {
 		log.Printf("processes that the hook left behind were ended")
 	}
 	o.interrupted = result.Ending == hook.Interrupted
-	o.judge(result, o.tests.collectJUnit(filepath.Join(j.work, "results")))
+	o.judge(result, o.tests.collectJUnit(filepath.Join(j.dir, "results")))
 	if o.reason != "" {
 		log.Printf("%s: %s", o.verdict, o.reason)
 	}
@@ -182,12 +182,12 @@ func (t *turn) newJob(ctx context.Context, hookName string, r manifest.Release) 
 	if err != nil {
 		return nil, err
 	}
-	work, err := t.workDir()
+	w, err := t.newWorkspace()
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(raw)
-	return &job{hook: hookName, m: m, raw: raw, sha: hex.EncodeToString(sum[:]), work: work}, nil
+	return &job{hook: hookName, m: m, raw: raw, sha: hex.EncodeToString(sum[:]), workspace: w}, nil
 }
 
 // execute fetches and runs.

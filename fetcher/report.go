@@ -78,12 +78,12 @@ func (t *turn) takeLog(draft, path string) (*manifest.LogRef, error) {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errors.Join(err, fmt.Errorf("log %s is not a regular file", path))
 	}
-	work, err := t.workDir()
+	work, err := t.newWorkspace()
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(work)
-	log, err := newHookLog(filepath.Join(work, "log"), logHalf)
+	defer work.remove()
+	log, err := newHookLog(filepath.Join(work.dir, "log"), logHalf)
 	if err != nil {
 		return nil, err
 	}

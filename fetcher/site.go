@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -66,9 +67,9 @@ func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*tur
 	return t, nil
 }
 
-// end gives the lock back and removes the private folders of this run.
+// end gives the lock back and removes private folders that nobody uses any more.
 func (t *turn) end() {
-	os.RemoveAll(t.dir.work())
+	sweepStaging(t.dir.work(), workPrefix)
 	t.lock.Close()
 }
 
@@ -226,14 +227,42 @@ func cannotList(err error) bool {
 	return errors.Is(err, storage.ErrUnsupported) || errors.Is(err, storage.ErrForbidden) || errors.Is(err, catalog.ErrOffline)
 }
 
-// workDir makes a private folder for one hook.
-func (t *turn) workDir() (string, error) {
+// workPrefix begins the names of private folders.
+const workPrefix = "run-"
+
+// workspace is a private folder for one hook. Its lock is passed on to the hook: when kitchen is killed and the hook
+// lives on, the next run leaves the folder alone.
+type workspace struct {
+	dir  string
+	held *os.File
+}
+
+func (t *turn) newWorkspace() (*workspace, error) {
 	if err := durable.MkdirAll(t.dir.work(), 0o700); err != nil {
-		return "", err
+		return nil, err
 	}
-	dir, err := os.MkdirTemp(t.dir.work(), "run-*")
+	dir, err := os.MkdirTemp(t.dir.work(), workPrefix+"*")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return filepath.Abs(dir)
+	w := &workspace{dir: dir}
+	if w.dir, err = filepath.Abs(dir); err == nil {
+		w.held, err = os.Open(dir)
+	}
+	if err == nil {
+		err = syscall.Flock(int(w.held.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		w.remove()
+		return nil, err
+	}
+	return w, nil
+}
+
+// remove takes the folder away, the hook having ended.
+func (w *workspace) remove() {
+	os.RemoveAll(w.dir)
+	if w.held != nil {
+		w.held.Close()
+	}
 }

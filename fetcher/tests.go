@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -79,7 +78,7 @@ func (t *turn) test(ctx context.Context, info catalog.ReleaseInfo, o RunOptions,
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(j.work)
+	defer j.workspace.remove()
 	if j.from, err = t.fromCandidates(j.m); err != nil {
 		return err
 	}

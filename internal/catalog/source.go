@@ -31,6 +31,8 @@ func (s storeSource) timestamp(ctx context.Context, etag string) ([]byte, string
 	if err != nil {
 		return nil, "", err
 	}
+	ctx, cancel := storage.Small(ctx)
+	defer cancel()
 	body, info, err := s.OpenIfChanged(ctx, manifest.TimestampObject, etag)
 	if err != nil {
 		return nil, "", err

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type Spec struct {
 	Dir     string   // where it starts
 	Env     []string // its whole environment, see Environment
 	Output  io.Writer
+	Holds   *os.File      // passed on open, so that a lock on it lives as long as the hook; may be nil
 	Timeout time.Duration // 0 = no limit
 	Grace   time.Duration // 0 = DefaultGrace
 	Now     func() time.Time
@@ -88,6 +90,9 @@ func start(ctx context.Context, s Spec, r *Result) error {
 		cmd.Env = []string{}
 	}
 	cmd.Stdout, cmd.Stderr = s.Output, s.Output
+	if s.Holds != nil {
+		cmd.ExtraFiles = []*os.File{s.Holds}
+	}
 	cmd.WaitDelay = s.Grace
 	ownGroup(cmd)
 	cmd.Cancel = func() error { return terminateGroup(cmd.Process.Pid) }

@@ -143,3 +143,17 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// TestAHookHoldsWhatItWasGiven: a lock of the starter's lives as long as the hook, even if the starter is killed.
+func TestAHookHoldsWhatItWasGiven(t *testing.T) {
+	held, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	r := Run(t.Context(), Spec{Argv: []string{"sh", "-c", "test -d /dev/fd/3"}, Holds: held,
+		Output: io.Discard, Env: os.Environ(), Now: time.Now})
+	if r.Ending != Exited || r.ExitCode != 0 {
+		t.Errorf("%+v", r)
+	}
+}

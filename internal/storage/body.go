@@ -140,6 +140,8 @@ func holds(ctx context.Context, r Reader, key string, body io.ReaderAt, size int
 // ReadAll reads a whole object of at most max bytes; a larger one is ErrTooLarge, before or right after the
 // first byte too many. On an error the bytes are nil.
 func ReadAll(ctx context.Context, r Reader, key string, max int64) ([]byte, Info, error) {
+	ctx, cancel := Small(ctx)
+	defer cancel()
 	body, info, err := r.Open(ctx, key, 0, -1)
 	if err != nil {
 		return nil, info, err

@@ -6,10 +6,27 @@ import (
 	"time"
 )
 
-// silence is the cause of a call that was given up because nothing came for too long.
-type silence struct{ after time.Duration }
+// silence is the cause of a call that was given up because nothing came for too long, or not the whole.
+type silence struct {
+	after time.Duration
+	whole bool
+}
 
-func (s silence) Error() string { return fmt.Sprintf("nothing heard for %s", s.after) }
+func (s silence) Error() string {
+	if s.whole {
+		return fmt.Sprintf("not all of it came within %s", s.after)
+	}
+	return fmt.Sprintf("nothing heard for %s", s.after)
+}
+
+// Small gives a context for reading one small object, of which ReadAll is one way: a server that sends a byte now and
+// then must not hold anybody for days.
+func Small(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, smallDeadline, silence{smallDeadline, true})
+}
+
+// smallDeadline is how long the reading of one small object may take, of at most 16 MiB: 140 kB a second.
+const smallDeadline = 2 * time.Minute
 
 // watch ends a context when the other side has been silent for too long. Time in which nobody waits for the other
 // side (a slow reader, between two pieces) does not count, so a long transfer lives as long as it moves.
@@ -23,7 +40,7 @@ type watch struct {
 func watched(ctx context.Context, limit time.Duration) (context.Context, *watch) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watch{limit: limit, cancel: cancel}
-	w.timer = time.AfterFunc(limit, func() { cancel(silence{limit}) })
+	w.timer = time.AfterFunc(limit, func() { cancel(silence{after: limit}) })
 	return ctx, w
 }
 
