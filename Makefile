@@ -57,7 +57,7 @@ HASTILY := -ldflags='-s -w' $(foreach m,$(HASTY),-gcflags='$(m)/...=-N -l -dwarf
 $(TEST_PROGRAMS) &: $(wildcard $(TESTSERVER)/*.go $(TESTSERVER)/s3server/*.go) $(TESTSERVER)/go.mod $(TESTSERVER)/go.sum
 	@echo "building the S3 test server and cosign, once; this takes minutes"
 	@mkdir -p $(TOOLS)
-	go -C $(TESTSERVER) build -o $(TOOLS)/ $(HASTILY) ./s3server github.com/sigstore/cosign/v2/cmd/cosign
+	@go -C $(TESTSERVER) build -o $(TOOLS)/ $(HASTILY) ./s3server github.com/sigstore/cosign/v2/cmd/cosign
 	@touch $(TEST_PROGRAMS)
 
 .PHONY: race

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	junit "github.com/joshdk/go-junit"
@@ -194,6 +195,7 @@ var belongsInto = map[string][]string{
 func checkXML(data []byte) error {
 	dec := xml.NewDecoder(bytes.NewReader(data))
 	within, any := []string{""}, false // the open elements
+	claimed, named := 0, false         // failures in suites' own totals; whether any is named
 	for {
 		token, err := dec.Token()
 		if err == io.EOF {
@@ -216,6 +218,12 @@ func checkXML(data []byte) error {
 				return fmt.Errorf("a <%s> does not belong into <%s>", name, manifest.CleanText(parent, 40))
 			}
 			within = append(within, name)
+			switch name {
+			case "testsuites", "testsuite":
+				claimed += failuresOf(element)
+			case "failure", "error":
+				named = true
+			}
 		case xml.EndElement:
 			within = within[:len(within)-1]
 		}
@@ -223,7 +231,22 @@ func checkXML(data []byte) error {
 	if !any {
 		return errors.New("not JUnit: no elements")
 	}
+	if claimed > 0 && !named {
+		return errors.New("its totals say that tests failed, and no test in it did")
+	}
 	return nil
+}
+
+// failuresOf is what a suite says of itself: failures and errors together.
+func failuresOf(suite xml.StartElement) (n int) {
+	for _, attr := range suite.Attr {
+		if attr.Name.Local == "failures" || attr.Name.Local == "errors" {
+			if count, err := strconv.Atoi(strings.TrimSpace(attr.Value)); err == nil && count > 0 {
+				n += count
+			}
+		}
+	}
+	return n
 }
 
 func (t *tests) suite(above string, s junit.Suite) {

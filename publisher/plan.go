@@ -70,9 +70,11 @@ func (p *Publisher) Plan(ctx context.Context, dir string, signers ...keys.Signer
 		return nil, err
 	}
 	plan := &PublishPlan{Release: s.spec.Release()}
-	if plan.Unchanged, err = p.compare(ctx, d, role, s); err != nil {
+	published, err := p.compare(ctx, d, role, s)
+	if err != nil {
 		return nil, err
 	}
+	plan.Unchanged = published != nil
 	if err := p.planArtifacts(ctx, view, s, plan); err != nil {
 		return nil, err
 	}

@@ -71,9 +71,12 @@ func (b *publication) change(ctx context.Context, d *desk) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	same, err := b.compare(ctx, d, role)
-	if err != nil || same {
+	published, err := b.compare(ctx, d, role, b.source)
+	if err != nil {
 		return nil, err
+	}
+	if published != nil {
+		return nil, b.restore(ctx, published)
 	}
 	if b.document == nil {
 		if b.sent, err = b.upload(ctx, b.source, b.known); err != nil {
@@ -93,6 +96,32 @@ func (b *publication) change(ctx context.Context, d *desk) (*draft, error) {
 	dr := newDraft("publish", name, b.summary(sha)...).set(name, role)
 	dr.objects = []object{{manifest.TargetObject(path, sha), b.document}}
 	return dr, b.recalls(d, dr)
+}
+
+// restore uploads again what the store has lost of a release that is published with this very content.
+func (b *publication) restore(ctx context.Context, published *manifest.Manifest) error {
+	named := storedBlobs{}
+	named.add(published)
+	u := &uploader{Publisher: b.Publisher, source: b.source, buffer: make([]byte, copyBuffer)}
+	for _, it := range b.source.items {
+		want := named[it.artifact.SHA256]
+		there, err := b.has(ctx, want)
+		if err != nil {
+			return err
+		}
+		if there {
+			continue
+		}
+		if _, err := u.store(ctx, it); err != nil {
+			return err
+		}
+		if it.artifact.Stored != want {
+			return &Source{Path: it.artifact.Path, Reason: fmt.Sprintf("is lost in the store, and cannot be restored from here: the release names %s, this version of kitchen stores it as %s",
+				manifest.BlobObject(want.SHA256), it.artifact.Stored.SHA256)}
+		}
+		b.sink().Note("restored " + it.artifact.Path + ", which the store had lost")
+	}
+	return nil
 }
 
 func (b *publication) summary(sha string) []string {
@@ -136,38 +165,34 @@ func recallsDue(role *trust.Targets, now time.Time) bool {
 	return role.Version == 0 || role.Expires.Sub(now) < renewRecalls
 }
 
-// compare holds the source against what is published, or waits with the same signers' signature: true when it is
-// the same, *Immutable when it is not.
-func (p *Publisher) compare(ctx context.Context, d *desk, role *trust.Targets, s *source) (bool, error) {
+// compare holds the source against what is published, or waits with the same signers' signature: its manifest when it
+// is the same, nil when there is none, *Immutable when it is another.
+func (p *Publisher) compare(ctx context.Context, d *desk, role *trust.Targets, s *source) (*manifest.Manifest, error) {
 	release := s.spec.Release()
 	name, path := manifest.RoleProduct(release.Product), manifest.TargetPath(manifest.StageCatalog, release)
 	for other := range role.Targets {
 		if other != path && manifest.FoldPath(other) == manifest.FoldPath(path) {
-			return false, &Invalid{What: "release " + release.String(), Reason: "differs by case alone from " + other + ", which is published"}
+			return nil, &Invalid{What: "release " + release.String(), Reason: "differs by case alone from " + other + ", which is published"}
 		}
 	}
 	target, ok := role.Targets[path]
 	if !ok {
-		return false, nil
+		return nil, nil
 	}
 	published, err := getManifest(ctx, p.Store, name, path, target)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	mine := s.manifest()
 	if published.SameContent(mine) {
-		return true, nil
+		return published, nil
 	}
 	refusal := &Immutable{Release: release, Differs: manifestDifferences(published, mine)}
 	current, err := currentRole(d.view, name)
 	if _, inEffect := current.Targets[path]; err == nil && !inEffect && d.base != nil {
 		refusal.Proposal = d.base.id
 	}
-	return false, refusal
-}
-
-func (b *publication) compare(ctx context.Context, d *desk, role *trust.Targets) (bool, error) {
-	return b.Publisher.compare(ctx, d, role, b.source)
+	return nil, refusal
 }
 
 // knownBlobs are the stored objects of the product's releases, newest first. A manifest that cannot be read only

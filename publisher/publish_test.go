@@ -235,6 +235,17 @@ func TestPublishSendsABlobAgainThatTheStoreLost(t *testing.T) {
 	w.wantBlobs(t, m)
 }
 
+func TestPublishingAgainRestoresWhatTheStoreLost(t *testing.T) {
+	w := newWorld(t)
+	dir := source(t, "openstack@1.0.0", sample)
+	mustCommit(t)(w.publisher(t, w.online).Publish(ctx, dir, signers(w.engineer)))
+	check(t, os.RemoveAll(filepath.Join(w.dir, "blobs")))
+	must(t, publisher.Unchanged)(w.publisher(t, w.online).Publish(ctx, dir, signers(w.engineer)))
+	m, _, err := w.view(t).Manifest(ctx, release("openstack@1.0.0"))
+	check(t, err)
+	w.wantBlobs(t, m)
+}
+
 func TestPlanSaysWhatPublishWouldDoAndWritesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
