@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -70,14 +71,11 @@ func (t *turn) reportTest(ctx context.Context, r manifest.Release, q ReportReque
 
 // takeLog copies a log file into a draft, bounded as a hook's own log is.
 func (t *turn) takeLog(draft, path string) (*manifest.LogRef, error) {
-	file, err := os.Open(path)
+	file, err := durable.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("log: %w", err)
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("log %s is not a regular file", path))
-	}
 	work, err := t.newWorkspace()
 	if err != nil {
 		return nil, err

@@ -120,7 +120,7 @@ func readSpooled(dir string) (*spooled, error) {
 }
 
 func readCapped(path string, max int64) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := durable.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -307,12 +307,20 @@ func (w *walk) updateSnapshot(ctx context.Context) error {
 	}
 	data, err := w.source.snapshot(ctx, meta)
 	if err != nil {
-		return fmt.Errorf("the snapshot that the timestamp names: %w", err)
+		return w.announced(trust.RoleSnapshot, meta, err)
 	}
 	if err := w.session.UpdateSnapshot(data, false); err != nil {
 		return err
 	}
 	return w.save(snapshotFile, data)
+}
+
+// announced says what it means that a file which a verified one names is not there.
+func (w *walk) announced(role string, m trust.Meta, err error) error {
+	if w.writes && errors.Is(err, storage.ErrNotFound) {
+		return &trust.Error{Kind: trust.Missing, Role: role, Want: fmt.Sprintf("version %d, which is announced", m.Version), Err: err}
+	}
+	return fmt.Errorf("role %s: %w", role, err)
 }
 
 // save persists a file that was verified just now.

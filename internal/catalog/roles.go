@@ -38,7 +38,7 @@ func (w *walk) updateTargets(ctx context.Context) error {
 	}
 	data, err := w.source.role(ctx, trust.RoleTargets, meta)
 	if err != nil {
-		return fmt.Errorf("the role targets that the snapshot lists: %w", err)
+		return w.announced(trust.RoleTargets, meta, err)
 	}
 	if err := w.session.UpdateRole(trust.RoleTargets, data); err != nil {
 		return err

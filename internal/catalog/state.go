@@ -55,7 +55,7 @@ func (s stateDir) path(name string) string { return filepath.Join(s.dir, name) }
 
 // read gives the bytes of a file; anything but a readable file of at most max bytes counts as absent.
 func (s stateDir) read(name string, max int64) ([]byte, bool) {
-	f, err := os.Open(s.path(name))
+	f, err := durable.Open(s.path(name))
 	if err != nil {
 		return nil, false
 	}

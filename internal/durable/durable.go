@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // TempPrefix begins the name of every unfinished file.
@@ -46,6 +47,23 @@ func CreateExclusive(path string, data []byte, perm os.FileMode) error {
 		return pathError(err, "create", path)
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// Open opens a regular file for reading; anything else is an error. It never waits for the other end of a pipe.
+func Open(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // SyncDir makes the names in a directory durable: what was created, renamed or removed in it stays so.

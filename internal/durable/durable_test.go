@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -228,4 +229,26 @@ func TestTemporaryNames(t *testing.T) {
 	if info, err := f.Stat(); err != nil || info.Mode() != 0o600 || !strings.HasPrefix(info.Name(), TempPrefix) {
 		t.Errorf("%s, %v", f.Name(), err)
 	}
+}
+
+func TestOpenTakesRegularFilesOnly(t *testing.T) {
+	dir := t.TempDir()
+	pipe, file := filepath.Join(dir, "pipe"), filepath.Join(dir, "file")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skipf("NOT tested against a pipe: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, dir, filepath.Join(dir, "absent")} {
+		if f, err := Open(path); err == nil {
+			f.Close()
+			t.Errorf("%s was opened", path)
+		}
+	}
+	f, err := Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
 }
