@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/enovance/kitchen/manifest"
 )
@@ -128,5 +129,26 @@ func TestTheFilesOfALivingHookStay(t *testing.T) {
 	}
 	if _, err := os.Stat(living.dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it stays after the hook: %v", err)
+	}
+}
+
+// TestAnOlderReleaseIsNoLongerDeployed: what was replaced since is not "deployed before; nothing to do".
+func TestAnOlderReleaseIsNoLongerDeployed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	threeReleases(w)
+	f := at(t, w, "acme/prod", deployed)
+	for _, r := range []string{r1, r2} {
+		if _, err := f.deploy(t, r, DeployOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		w.Now = w.Now.Add(time.Minute)
+	}
+	var no *Attempted
+	if e, err := f.deploy(t, r1, DeployOptions{}); !errors.As(err, &no) {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	if e, err := f.deploy(t, r1, DeployOptions{Again: true}); !isA[*NotReady](err) {
+		t.Errorf("again, against its path: %+v, %v", e, err)
 	}
 }
