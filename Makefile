@@ -37,12 +37,8 @@ build: ## build bin/kitchen
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kitchen ./cmd/kitchen
 
 .PHONY: test
-test: vet test-programs ## run all tests, a real S3 server and the real cosign included
-	go test -timeout 15m $(TESTFLAGS) ./...
-
-.PHONY: vet
-vet:
-	go vet ./...
+test: test-programs ## run all tests, a real S3 server and the real cosign included
+	go test -ldflags='-s -w' -timeout 15m $(TESTFLAGS) ./...
 
 .PHONY: test-programs
 test-programs: $(TEST_PROGRAMS) # the S3 server and cosign, built once into .cache/bin
