@@ -117,6 +117,7 @@ func (c *certified) fails(reason, program string, args ...string) {
 
 // TestStockTUFClientReadsTheCatalog: go-tuf's own client, over HTTP, in an empty directory, with nothing but the root.
 func TestStockTUFClientReadsTheCatalog(t *testing.T) {
+	t.Parallel()
 	c := newCertified(t)
 	server := httptest.NewServer(http.FileServer(http.Dir(c.path("bucket"))))
 	defer server.Close()
@@ -161,6 +162,7 @@ const testResultType = "https://in-toto.io/attestation/test-result/v0.1"
 // TestCosignVerifiesReports: the real cosign accepts a site's report for the very manifest, without network, and
 // nothing else.
 func TestCosignVerifiesReports(t *testing.T) {
+	t.Parallel()
 	cosign := cosign(t)
 	c := newCertified(t)
 	report := c.glob("bucket/reports/acme/staging/openstack/1.0.0/*.json")
@@ -182,6 +184,7 @@ func TestCosignVerifiesReports(t *testing.T) {
 
 // TestReportsThatCosignSigns: the same statement, signed by cosign with the site's key file, is a report to Kitchen.
 func TestReportsThatCosignSigns(t *testing.T) {
+	t.Parallel()
 	cosign := cosign(t)
 	c := newCertified(t)
 	name := c.glob("bucket/reports/acme/staging/openstack/1.0.0/*.json")
@@ -231,6 +234,7 @@ func sameJSON(t *testing.T, a, b []byte) bool {
 // TestCosignKeyPairsBothWays: cosign signs and verifies with a pair that Kitchen made, and Kitchen signs with a pair
 // that cosign made.
 func TestCosignKeyPairsBothWays(t *testing.T) {
+	t.Parallel()
 	cosign := cosign(t)
 	c := &certified{t, t.TempDir()}
 	c.write("blob", "some bytes\n")

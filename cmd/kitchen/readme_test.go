@@ -18,6 +18,7 @@ var exitRemark = regexp.MustCompile(`(?m)^(kitchen .*?)\s+# exit (\d+).*$`)
 
 // TestReadmeQuickStart types the README's quick start, as it stands, into one shell in one empty directory.
 func TestReadmeQuickStart(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 // TestLeastRights plays the parties with the bucket rights that README gives each of them, and no more; what goes
 // beyond these is exit 6 and names the right that is missing.
 func TestLeastRights(t *testing.T) {
+	t.Parallel()
 	server := storagetest.StartS3(t)
 	bucket := server.Bucket(t)
 	store := server.URL(bucket, "cat")

@@ -15,13 +15,18 @@ const wholeStory = "testdata/whole-story.sh"
 // TestWholeStory plays the contract of the command line, verbatim, on a
 // directory and on a real S3 server over TLS.
 func TestWholeStory(t *testing.T) {
+	t.Parallel()
 	for _, program := range []string{"bash", "python3"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("the whole story is NOT tested: it needs %s, which is not installed", program)
 		}
 	}
-	t.Run("directory", func(t *testing.T) { playStory(t) })
+	t.Run("directory", func(t *testing.T) {
+		t.Parallel()
+		playStory(t)
+	})
 	t.Run("s3", func(t *testing.T) {
+		t.Parallel()
 		server := storagetest.StartS3(t)
 		playStory(t, append(server.Env(), "STORE="+server.URL(server.Bucket(t), "story"))...)
 	})
@@ -61,6 +66,7 @@ func TestWholeStoryIsTheSharedOne(t *testing.T) {
 
 // TestDemo plays `make demo` and looks at how it ends.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	kitchen, err := exec.LookPath("kitchen")
 	if err != nil {
 		t.Fatal(err)
