@@ -39,31 +39,21 @@ type PlannedRole struct {
 // Plan works out what Publish would do, down to what is stored already. Nothing is written. Signers may be none;
 // one that is not an engineer of the product is *NotAuthorized. Other errors are those of Publish.
 func (p *Publisher) Plan(ctx context.Context, dir string, signers ...keys.Signer) (*PublishPlan, error) {
-	s, err := openSource(dir)
+	s, view, err := p.readSource(ctx, dir, func(v *catalog.View, role string) error {
+		authority, ok := v.Authority(role)
+		switch {
+		case !ok:
+			return unknownRole(v, role)
+		case len(signers) == 0:
+			return nil
+		}
+		return authorize(role, authority, signers)
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	view, err := p.refresh(ctx)
-	if err != nil {
-		return nil, err
-	}
 	name := manifest.RoleProduct(s.spec.Product)
-	authority, ok := view.Authority(name)
-	if !ok {
-		return nil, unknownRole(view, name)
-	}
-	if len(signers) > 0 {
-		if err := authorize(name, authority, signers); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.scan(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.read(ctx, p.sink()); err != nil {
-		return nil, err
-	}
 	d := &desk{view: view, store: p.Store, now: view.Now()}
 	role, err := d.role(name)
 	if err != nil {

@@ -25,31 +25,38 @@ const renewRecalls = lifeShort / 3
 // and nothing sent before it is clear that the release is new. Errors: *manifest.FileError for product.toml,
 // *Source, *manifest.PathError, *catalog.UnknownProduct, *NotAuthorized, *Immutable, *LostRace, those of the store.
 func (p *Publisher) Publish(ctx context.Context, dir string, signers []keys.Signer) (*Outcome, error) {
-	s, err := openSource(dir)
+	s, view, err := p.readSource(ctx, dir, func(v *catalog.View, role string) error { return authorizeRole(v, role, signers) })
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	view, err := p.refresh(ctx)
-	if err != nil {
-		return nil, err
-	}
-	name := manifest.RoleProduct(s.spec.Product)
-	if err := authorizeRole(view, name, signers); err != nil {
-		return nil, err
-	}
-	if err := s.scan(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.read(ctx, p.sink()); err != nil {
-		return nil, err
-	}
 	known, err := p.knownBlobs(ctx, view, s)
 	if err != nil {
 		return nil, err
 	}
 	publication := &publication{Publisher: p, source: s, known: known, signers: signers}
 	return p.write(ctx, publication.change, signers)
+}
+
+// readSource reads a release's directory once authorized has nothing against it. The caller closes it.
+func (p *Publisher) readSource(ctx context.Context, dir string, authorized func(v *catalog.View, role string) error) (s *source, view *catalog.View, err error) {
+	if s, err = openSource(dir); err != nil {
+		return nil, nil, err
+	}
+	if view, err = p.refresh(ctx); err == nil {
+		err = authorized(view, manifest.RoleProduct(s.spec.Product))
+	}
+	if err == nil {
+		err = s.scan(ctx)
+	}
+	if err == nil {
+		err = s.read(ctx, p.sink())
+	}
+	if err != nil {
+		s.Close()
+		return nil, nil, err
+	}
+	return s, view, nil
 }
 
 // publication is one Publish on its way. Its blobs go up at most once.

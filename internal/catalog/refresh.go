@@ -21,7 +21,15 @@ const maxRoots = 1024
 //
 // Errors are *trust.Error (refused), *storage.Error (out of reach), those of the disk, or the context's. What
 // was verified before an error is kept. Errors of single delegated roles do not end a refresh: see View.Role.
-func (c *Catalog) Refresh(ctx context.Context) (*View, error) {
+func (c *Catalog) Refresh(ctx context.Context) (*View, error) { return c.refresh(ctx, nil) }
+
+// RefreshStale is Refresh with a dangerous choice, see trust.AllowStale: an expired timestamp and snapshot serve.
+// It is for the committer alone, who has to sign them again; nobody may decide anything else on such a view.
+func (c *Catalog) RefreshStale(ctx context.Context, allow trust.AllowStale) (*View, error) {
+	return c.refresh(ctx, &allow)
+}
+
+func (c *Catalog) refresh(ctx context.Context, allow *trust.AllowStale) (*View, error) {
 	if c.store == nil {
 		return nil, &NotCached{What: "the newest timestamp"}
 	}
@@ -30,7 +38,7 @@ func (c *Catalog) Refresh(ctx context.Context) (*View, error) {
 		return nil, err
 	}
 	defer unlock()
-	w := &walk{c: c, source: storeSource{c.store}, writes: true, memory: c.state.readMemory()}
+	w := &walk{c: c, source: storeSource{c.store}, writes: true, stale: allow, memory: c.state.readMemory()}
 	if w.memory == nil {
 		w.memory = newMemory()
 	}
@@ -64,7 +72,7 @@ type walk struct {
 	c      *Catalog
 	source source
 	writes bool              // persist what was verified
-	stale  *trust.AllowStale // offline only
+	stale  *trust.AllowStale // nil is strict
 	memory *memory           // as read; replaced by a changed copy at the end
 
 	session *trust.Session

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNeverLongSilent: whatever goes on, something is shown before five seconds have passed, off a terminal and with
+// -o json too; only --no-progress is silent.
+func TestNeverLongSilent(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		set    func(*display)
+		work   func(*display)
+		want   string
+		silent bool
+	}{
+		{name: "nothing announced", want: "still working (4s)"},
+		{name: "after a note", work: func(d *display) { d.Note("asking the store") }, want: "still asking the store (4s)"},
+		{name: "a transfer", work: func(d *display) { d.Start("uploading x", 4_000_000).Add(1_000_000) }, want: "uploading x: 25% of 4.0 MB"},
+		{name: "for machines", set: func(d *display) { d.terse = true }, work: func(d *display) { d.Start("uploading x", 4_000_000) }, want: "uploading x"},
+		{name: "not wanted", set: func(d *display) { d.silent = true }, work: func(d *display) { d.Start("uploading x", 4_000_000) }, silent: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			now := time.Unix(0, 0)
+			d := &display{out: &out, now: func() time.Time { return now }, start: now, shown: now}
+			if c.set != nil {
+				c.set(d)
+			}
+			if c.work != nil {
+				c.work(d)
+			}
+			out.Reset()
+			now = now.Add(longestSilence)
+			d.signOfLife()
+			if got := out.String(); c.silent && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("after %s: %q, want %q", longestSilence, got, c.want)
+			}
+		})
+	}
+}
