@@ -5,15 +5,56 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/storage/storagetest"
+	"github.com/enovance/kitchen/manifest"
 )
 
-// TestLeastRights plays the parties with the bucket rights that README gives each of them, and no more; what goes
-// beyond these is exit 6 and names the right that is missing.
-func TestLeastRights(t *testing.T) {
+// parties are the users of the story, and the rows of the matrix that each of them gets.
+var parties = []struct{ user, persona, site string }{
+	{"founder", "founder", ""}, {"committer", "committer", ""}, {"root", "root holder", ""}, {"admin", "administrator", ""},
+	{"engineer", "release engineer", ""}, {"vendor-ci", "vendor's CI", "enovance/ci"}, {"sysadmin", "sysadmin", ""},
+	{"operator", "operator", ""}, {"staging", "customer's site", "acme/staging"}, {"prod", "production host", "acme/prod"}, {"reader", "reader", ""},
+}
+
+// access is the row of a party.
+func access(t *testing.T, persona, site string) manifest.Access {
+	t.Helper()
+	i := slices.IndexFunc(manifest.Accesses, func(a manifest.Access) bool { return a.Persona == persona })
+	if i < 0 {
+		t.Fatalf("no persona %q", persona)
+	}
+	customer, name, _ := strings.Cut(site, "/")
+	return manifest.Accesses[i].For(manifest.SiteID{Customer: customer, Site: name})
+}
+
+// grant gives every user its row and nothing else. The test server knows no conditions: who lists, lists all.
+func grant(t *testing.T, server *storagetest.S3, bucket string) {
+	t.Helper()
+	var list []storagetest.Allow
+	for _, p := range parties {
+		server.User(t, p.user)
+		a := access(t, p.persona, p.site)
+		for _, prefix := range a.Reads {
+			list = append(list, storagetest.Allow{User: p.user, Actions: []string{"s3:GetObject"}, Prefix: "cat/" + prefix})
+		}
+		for _, prefix := range slices.Concat(a.Creates, a.Swaps) {
+			list = append(list, storagetest.Allow{User: p.user, Actions: []string{"s3:PutObject"}, Prefix: "cat/" + prefix})
+		}
+		if len(a.Lists) > 0 {
+			list = append(list, storagetest.Allow{User: p.user, Actions: []string{"s3:ListBucket"}})
+		}
+	}
+	server.SetPolicy(t, bucket, list...)
+}
+
+// TestEveryPartyManagesWithItsRights plays the whole story with the rights of docs/ACCESS.md, each party with its row
+// alone: what it needs works; everything else is refused by the store, as exit 6 that names the missing right.
+func TestEveryPartyManagesWithItsRights(t *testing.T) {
 	t.Parallel()
 	server := storagetest.StartS3(t)
 	bucket := server.Bucket(t)
@@ -27,35 +68,32 @@ func TestLeastRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &certified{t, dir}
+	grant(t, server, bucket)
 	config := func(name, more string) {
 		c.write(name+".toml", "catalog = \""+store+"\"\nroot = \"s3root.json\"\nstate = \"state-"+name+"\"\n"+more)
 	}
-	config("reader", "")
-	config("engineer", "")
-	config("staging", "[site]\nid = \"acme/staging\"\nkey = \"keys/acme-staging.key\"\n[hooks]\ntest = [\"true\"]\n")
+	site := func(id, key, hook string) string {
+		return "[site]\nid = \"" + id + "\"\nkey = \"keys/" + key + ".key\"\n[hooks]\n" + hook + " = [\"true\"]\n"
+	}
+	for _, p := range parties {
+		config(p.user, "")
+	}
+	config("committer", "[keys]\nonline = [\"keys/online.key\"]\n")
+	config("vendor-ci", "[keys]\n\"validated.openstack\" = [\"keys/validator.key\"]\n"+strings.Replace(site("enovance/ci", "vendor-ci", "test"), "key =", "follow = \"published\"\nkey =", 1))
+	config("staging", site("acme/staging", "acme-staging", "test"))
+	config("prod", site("acme/prod", "acme-prod", "deploy"))
 	c.write("release/product.toml", "product = \"openstack\"\nversion = \"1.0.0\"\nkind = \"initial\"\n[marmite]\npath = \"m\"\n[[artifact]]\npath = \"i\"\nkind = \"image\"\n")
 	c.write("release/m", "m\n")
 	c.write("release/i", "i\n")
 
-	server.User(t, "reader")
-	server.User(t, "engineer")
-	server.User(t, "staging")
-	read := []string{"s3:GetObject"}
-	server.SetPolicy(t, bucket,
-		storagetest.Allow{User: "reader", Actions: read},
-		storagetest.Allow{User: "staging", Actions: read},
-		storagetest.Allow{User: "staging", Actions: []string{"s3:PutObject"}, Prefix: "cat/reports/acme/staging/"},
-		storagetest.Allow{User: "engineer", Actions: []string{"s3:GetObject", "s3:ListBucket"}},
-		storagetest.Allow{User: "engineer", Actions: []string{"s3:PutObject"}, Prefix: "cat/pending/"},
-		storagetest.Allow{User: "engineer", Actions: []string{"s3:PutObject"}, Prefix: "cat/blobs/"},
-		storagetest.Allow{User: "engineer", Actions: []string{"s3:PutObject"}, Prefix: "cat/targets/"})
 	as := func(user string, code int, want string, line string) {
 		t.Helper()
-		cmd := exec.Command("kitchen", strings.Fields(line)...)
-		cmd.Dir, cmd.Env = dir, append(append(os.Environ(), server.Env()...), "COSIGN_PASSWORD=script", "HOME="+dir)
-		if user != "" {
-			cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID="+user, "AWS_SECRET_ACCESS_KEY="+user+"-secret")
+		if user != "founder" && user != "stranger" {
+			line = "--config " + user + ".toml " + line
 		}
+		cmd := exec.Command("kitchen", strings.Fields(line)...)
+		cmd.Dir, cmd.Env = dir, append(append(os.Environ(), server.Env()...), "COSIGN_PASSWORD=script", "HOME="+dir,
+			"AWS_ACCESS_KEY_ID="+user, "AWS_SECRET_ACCESS_KEY="+user+"-secret")
 		out, err := cmd.CombinedOutput()
 		got := 0
 		var exit *exec.ExitError
@@ -68,24 +106,102 @@ func TestLeastRights(t *testing.T) {
 			t.Fatalf("kitchen %s as %q: exit %d, want %d and %q in\n%s", line, user, got, code, want, out)
 		}
 	}
+	const initLine = "init --catalog STORE --vendor enovance --root-key keys/root-a.key --online-key keys/online.key --registry-key keys/admin.key --write-root s3root.json --write-config written.toml"
+	as("reader", 6, "s3:PutObject", strings.Replace(initLine, "STORE", store, 1))
+	as("founder", 0, "", strings.Replace(initLine, "STORE", store, 1))
 
-	as("reader", 6, "s3:PutObject", "init --catalog "+store+" --vendor v --root-key keys/root-a.key --online-key keys/online.key --registry-key keys/admin.key")
-	as("", 0, "", "init --catalog "+store+" --vendor enovance --root-key keys/root-a.key --online-key keys/online.key --registry-key keys/admin.key --write-root s3root.json --write-config committer.toml")
-	as("", 0, "", "--config committer.toml product add openstack --engineer keys/eng.pub --validator keys/validator.pub --certifier keys/ops-a.pub --key keys/root-a.key")
-	as("", 0, "", "--config committer.toml customer add acme --subscribe openstack --key keys/admin.key")
-	as("", 0, "", "--config committer.toml site add acme/staging --kind ci --pub keys/acme-staging.pub --key keys/admin.key")
-
-	as("reader", 6, "s3:PutObject", "--config reader.toml publish release --key keys/eng.key")
-	as("engineer", 8, "openstack@1.0.0", "--config engineer.toml publish release --key keys/eng.key")
-	as("engineer", 6, "s3:PutObject", "--config engineer.toml --online-key keys/online.key commit")
-	as("reader", 0, "no releases", "--config reader.toml list")
-	as("", 0, "openstack@1.0.0", "--config committer.toml commit")
-	as("", 0, "", "--config committer.toml validate openstack@1.0.0 --key keys/validator.key")
-
-	as("reader", 0, "openstack@1.0.0", "--config reader.toml list")
-	as("reader", 6, "s3:ListBucket", "--config reader.toml status")
-	as("staging", 0, "PASSED", "--config staging.toml run")
-	as("staging", 0, "nothing to do", "--config staging.toml run")
-	as("", 0, "PASSED", "--config committer.toml status")
+	as("root", 8, "", "product add openstack --engineer keys/eng.pub --validator keys/validator.pub --certifier keys/ops-a.pub --certifier keys/ops-b.pub --key keys/root-a.key")
+	as("root", 6, "s3:PutObject", "commit --online-key keys/online.key")
+	as("committer", 0, "", "commit")
+	as("admin", 8, "", "customer add acme --subscribe openstack --key keys/admin.key")
+	as("committer", 0, "", "commit")
+	for _, add := range []string{"enovance/ci --kind ci --pub keys/vendor-ci.pub", "acme/staging --kind ci --pub keys/acme-staging.pub", "acme/prod --kind production --pub keys/acme-prod.pub"} {
+		as("admin", 8, "", "site add "+add+" --key keys/admin.key")
+		as("committer", 0, "", "commit")
+	}
+	as("reader", 6, "s3:", "publish release --key keys/eng.key")
+	as("engineer", 8, "openstack@1.0.0", "publish release --key keys/eng.key")
+	as("engineer", 6, "s3:PutObject", "--online-key keys/online.key commit")
+	as("reader", 0, "no releases", "list")
+	as("committer", 0, "openstack@1.0.0", "commit")
+	as("vendor-ci", 0, "waits for the committer", "run")
+	as("committer", 0, "openstack@1.0.0", "commit")
+	as("staging", 0, "PASSED", "run")
+	as("staging", 0, "nothing to do", "run")
+	as("prod", 3, "ready-to-deploy", "ready openstack@1.0.0")
+	as("sysadmin", 8, "", "certify openstack@1.0.0 --key keys/ops-a.key")
+	as("sysadmin", 8, "", "sign ready-to-deploy.openstack --yes --key keys/ops-b.key")
+	as("committer", 0, "openstack@1.0.0", "commit")
+	as("prod", 0, "", "ready openstack@1.0.0")
+	as("prod", 0, "", "deploy openstack@1.0.0")
+	as("operator", 0, "PASSED", "status")
+	as("operator", 0, "", "log openstack@1.0.0 --site acme/staging")
+	as("reader", 0, "openstack@1.0.0", "list")
+	as("reader", 0, "", "fetch openstack@1.0.0 --into fetched")
+	as("reader", 6, "s3:ListBucket", "status")
+	as("engineer", 8, "", "recall openstack@1.0.0 --reason broken --key keys/eng.key")
+	as("committer", 0, "openstack@1.0.0", "commit")
+	as("prod", 3, "broken", "ready openstack@1.0.0")
 	as("stranger", 6, "403", "--config reader.toml refresh")
+
+	nothingBeyond(t, server, bucket)
+}
+
+// nothingBeyond tries every right that the matrix does not give, on one object of every kind that the story left.
+func nothingBeyond(t *testing.T, server *storagetest.S3, bucket string) {
+	t.Helper()
+	sample := map[string]string{}
+	for _, key := range storagetest.Keys(t, server.Open(t, bucket, "cat", storage.Options{}), "", "") {
+		kind, err := manifest.KindOf(key)
+		if err != nil {
+			t.Errorf("the story left %s: %v", key, err)
+			continue
+		}
+		top, _, _ := strings.Cut(strings.TrimPrefix(key, "targets/"), "/")
+		if kind.Name == "report" || kind.Name == "log" {
+			top = strings.Join(strings.Split(key, "/")[:3], "/")
+		}
+		sample[kind.Name+" "+top] = key
+	}
+	if len(sample) < 18 {
+		t.Errorf("only %d kinds of objects: %v", len(sample), sample)
+	}
+	allowed := func(prefixes []string, key string) bool {
+		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
+	}
+	for _, p := range parties {
+		a := access(t, p.persona, p.site)
+		env := func(name string) string {
+			switch name {
+			case "AWS_ACCESS_KEY_ID":
+				return p.user
+			case "AWS_SECRET_ACCESS_KEY":
+				return p.user + "-secret"
+			}
+			return server.Getenv(name)
+		}
+		store := server.Open(t, bucket, "cat", storage.Options{Getenv: env})
+		for _, key := range sample {
+			_, err := store.Stat(t.Context(), key)
+			checkRight(t, p.user, "read "+key, err, allowed(a.Reads, key))
+			probe := key + ".rights"
+			err = store.Create(t.Context(), probe, strings.NewReader(p.user), int64(len(p.user)), "text/plain", "")
+			if errors.Is(err, storage.ErrExists) {
+				err = nil // another party's probe: the right was there
+			}
+			checkRight(t, p.user, "create "+probe, err, allowed(a.Creates, probe) || allowed(a.Swaps, probe))
+		}
+		_, err := store.Swap(t.Context(), manifest.TimestampObject, "\"no-such-etag\"", []byte("x"), "application/json", "")
+		if errors.Is(err, storage.ErrConflict) {
+			err = nil // the right is there, the condition does not hold
+		}
+		checkRight(t, p.user, "swap the timestamp", err, allowed(a.Swaps, manifest.TimestampObject))
+	}
+}
+
+func checkRight(t *testing.T, user, what string, err error, may bool) {
+	t.Helper()
+	if forbidden := errors.Is(err, storage.ErrForbidden); may && err != nil || !may && !forbidden {
+		t.Errorf("%s tries to %s: %v, allowed: %v", user, what, err, may)
+	}
 }

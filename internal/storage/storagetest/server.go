@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -134,18 +136,23 @@ type Allow struct {
 	Prefix  string   // of the objects meant; "" is all
 }
 
-// SetPolicy replaces a bucket's policy.
+// SetPolicy replaces a bucket's policy. The server keeps it in 4 KiB: who may do the same stands in one statement.
 func (s *S3) SetPolicy(t testing.TB, bucket string, allow ...Allow) {
 	t.Helper()
-	var statements []map[string]any
+	users := map[string][]string{} // action and resource → users
 	for _, a := range allow {
 		for _, action := range a.Actions {
 			resource := "arn:aws:s3:::" + bucket + "/" + a.Prefix + "*"
 			if strings.HasPrefix(action, "s3:List") || strings.HasSuffix(action, "Bucket") {
 				resource = "arn:aws:s3:::" + bucket
 			}
-			statements = append(statements, map[string]any{"Effect": "Allow", "Principal": a.User, "Action": action, "Resource": resource})
+			users[action+" "+resource] = append(users[action+" "+resource], a.User)
 		}
+	}
+	var statements []map[string]any
+	for _, what := range slices.Sorted(maps.Keys(users)) {
+		action, resource, _ := strings.Cut(what, " ")
+		statements = append(statements, map[string]any{"Effect": "Allow", "Principal": users[what], "Action": action, "Resource": resource})
 	}
 	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
 	if err != nil {
