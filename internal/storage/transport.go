@@ -1,12 +1,16 @@
 package storage
 
 import (
+	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 )
 
@@ -17,7 +21,7 @@ func newTransport(opts Options) (http.RoundTripper, error) {
 		return nil, err
 	}
 	dial := &net.Dialer{Timeout: min(10*time.Second, opts.timeout()), KeepAlive: 30 * time.Second}
-	return opts.wrap(&http.Transport{
+	return answers{most: opts.timeout() / 4, next: opts.wrap(&http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         dial.DialContext,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
@@ -27,7 +31,48 @@ func newTransport(opts Options) (http.RoundTripper, error) {
 		IdleConnTimeout:     time.Minute,
 		DisableCompression:  true, // bytes are verified as they are stored
 		ForceAttemptHTTP2:   true,
-	}), nil
+	})}, nil
+}
+
+// maxErrorBody is how much of an error answer's explanation is kept, in bytes.
+const maxErrorBody = 1 << 20
+
+// answers makes failures fit to be tried again by whoever is above, the client library included. A server that asks
+// to be left alone for some seconds (Retry-After) is, for as long as a call may take. An error answer that breaks off
+// is no answer.
+type answers struct {
+	next http.RoundTripper
+	most time.Duration // that one Retry-After is followed
+}
+
+func (a answers) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := a.next.RoundTrip(req)
+	if err != nil || resp.StatusCode < http.StatusBadRequest {
+		return resp, err
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	resp.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("answer %d broke off: %w", resp.StatusCode, err)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(data))
+	return resp, a.rest(req.Context(), resp)
+}
+
+// rest waits as a server that is overloaded asks (RFC 9110 section 10.2.3; the form with a date is not followed).
+func (a answers) rest(ctx context.Context, resp *http.Response) error {
+	seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
+	if err != nil || seconds == 0 || !(statusError{code: resp.StatusCode}).transient() {
+		return nil
+	}
+	timer := time.NewTimer(min(a.most, time.Duration(seconds)*time.Second))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // authorities is the system's certificate authorities and those of SSL_CERT_FILE and AWS_CA_BUNDLE; nil (the

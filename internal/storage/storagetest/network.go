@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Kind is what happens to one HTTP request.
@@ -23,6 +25,8 @@ const (
 	StallBody       // nothing comes after At bytes of the body
 	Stall           // no answer ever comes, and the request is not carried out
 	Answer          // the request is not sent; Status comes back
+	Delay           // the request is carried out after Wait
+	EchoLate        // the request is carried out, and once more after Wait, when the client has its answer and went on
 )
 
 // Fault is what happens to requests, from the first that matches on.
@@ -34,15 +38,44 @@ type Fault struct {
 	Times  int    // how many then suffer; 0 is one, negative is all
 	At     int64
 	Status int
-	Header http.Header // of an Answer
+	Header http.Header   // of an Answer
+	Wait   time.Duration // of Delay and EchoLate
+}
+
+// Chance is a fault that one in OneIn of the requests suffers, of those that match its Method and Key.
+type Chance struct {
+	Fault
+	OneIn int
 }
 
 // HTTPFaults is a network that breaks where a test says so. Use Wrap as storage.Options.RoundTripper.
 type HTTPFaults struct {
-	mu       sync.Mutex // guards what follows
+	late     sync.WaitGroup // echoes on their way
+	mu       sync.Mutex     // guards what follows
 	faults   []*Fault
 	requests []string
+	chances  []Chance
+	dice     *rand.Rand
+	suffered int
 }
+
+// AtRandom lets faults happen at random, with the dice of a seed: the same requests in the same order suffer the same.
+func (h *HTTPFaults) AtRandom(seed uint64, chances ...Chance) *HTTPFaults {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.chances, h.dice = chances, rand.New(rand.NewPCG(seed, seed))
+	return h
+}
+
+// Suffered gives the number of requests so far that met a fault.
+func (h *HTTPFaults) Suffered() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.suffered
+}
+
+// Settle waits for the echoes that are still on their way.
+func (h *HTTPFaults) Settle() { h.late.Wait() }
 
 // Add lets another fault happen.
 func (h *HTTPFaults) Add(f Fault) *HTTPFaults {
@@ -59,7 +92,7 @@ func (h *HTTPFaults) Add(f Fault) *HTTPFaults {
 func (h *HTTPFaults) Clear() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.faults, h.requests = nil, nil
+	h.faults, h.requests, h.chances, h.suffered = nil, nil, nil, 0
 }
 
 // Requests gives "METHOD /path" of every request so far, faulty ones included.
@@ -79,7 +112,7 @@ func (h *HTTPFaults) match(req *http.Request) Fault {
 	defer h.mu.Unlock()
 	h.requests = append(h.requests, req.Method+" "+req.URL.Path)
 	for _, f := range h.faults {
-		if f.Times == 0 || f.Method != "" && f.Method != req.Method || !strings.Contains(req.URL.Path, f.Key) {
+		if f.Times == 0 || !f.meant(req) {
 			continue
 		}
 		if f.Skip > 0 {
@@ -87,9 +120,20 @@ func (h *HTTPFaults) match(req *http.Request) Fault {
 			continue
 		}
 		f.Times--
+		h.suffered++
 		return *f
 	}
+	for _, c := range h.chances {
+		if c.meant(req) && h.dice.IntN(c.OneIn) == 0 {
+			h.suffered++
+			return c.Fault
+		}
+	}
 	return Fault{}
+}
+
+func (f *Fault) meant(req *http.Request) bool {
+	return (f.Method == "" || f.Method == req.Method) && strings.Contains(req.URL.Path, f.Key)
 }
 
 type faultyTransport struct {
@@ -116,6 +160,12 @@ func (t faultyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}, nil
 	case Echo:
 		return t.twice(req)
+	case EchoLate:
+		return t.late(req, f.Wait)
+	case Delay:
+		if err := sleep(req.Context(), f.Wait); err != nil {
+			return nil, err
+		}
 	}
 	resp, err := t.next.RoundTrip(req)
 	if err != nil {
@@ -132,7 +182,8 @@ func (t faultyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (t faultyTransport) twice(req *http.Request) (*http.Response, error) {
+// again makes a request that can be sent any number of times.
+func (t faultyTransport) again(req *http.Request) (func(context.Context) (*http.Response, error), error) {
 	var body []byte
 	if req.Body != nil {
 		var err error
@@ -140,20 +191,55 @@ func (t faultyTransport) twice(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	once := func() (*http.Response, error) {
-		again := req.Clone(req.Context())
+	return func(ctx context.Context) (*http.Response, error) {
+		again := req.Clone(ctx)
 		if body != nil {
 			again.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		return t.next.RoundTrip(again)
+	}, nil
+}
+
+func (t faultyTransport) twice(req *http.Request) (*http.Response, error) {
+	send, err := t.again(req)
+	if err != nil {
+		return nil, err
 	}
-	first, err := once()
+	first, err := send(req.Context())
 	if err != nil {
 		return nil, err
 	}
 	io.Copy(io.Discard, first.Body)
 	first.Body.Close()
-	return once()
+	return send(req.Context())
+}
+
+func (t faultyTransport) late(req *http.Request, wait time.Duration) (*http.Response, error) {
+	send, err := t.again(req)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := send(req.Context())
+	t.faults.late.Go(func() {
+		ctx := context.WithoutCancel(req.Context())
+		sleep(ctx, wait)
+		if again, err := send(ctx); err == nil {
+			io.Copy(io.Discard, again.Body)
+			again.Body.Close()
+		}
+	})
+	return resp, err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // faultyBody breaks, or falls silent, after some bytes.
