@@ -60,12 +60,30 @@ $(TEST_PROGRAMS) &: $(wildcard $(TESTSERVER)/*.go $(TESTSERVER)/s3server/*.go) $
 race: test-programs ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) $(RACE)
 
+.PHONY: crash
+crash: test-programs ## kill kitchen on both sides of every storage call, not only where the disk changed
+	KITCHEN_TEST_EVERY_PLACE=1 go test -ldflags='-s -w' -timeout 30m -run 'Killed|Interrupted|Two|During|FullDisk' ./cmd/kitchen
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@echo "gofmt -l ."; out=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go -C internal/tools build -o $(TOOLS)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(TOOLS)/staticcheck ./...
+
+.PHONY: advisories
+advisories: ## hold the required versions to the known minimums (works offline)
+	go -C internal/tools test ./advisories
+	go -C internal/tools build -o $(TOOLS)/advisories ./advisories
+	$(TOOLS)/advisories -table internal/tools/advisories/advisories.txt . internal/testserver internal/tools
+
+.PHONY: vulncheck
+vulncheck: ## ask the Go vulnerability database (needs network) about what is called
+	go -C internal/tools build -o $(TOOLS)/govulncheck golang.org/x/vuln/cmd/govulncheck
+	@echo "$(TOOLS)/govulncheck ./..."; $(TOOLS)/govulncheck ./... || { code=$$?; \
+	  if [ $$code -eq 3 ]; then echo "vulncheck: what is listed above is called; raise the minimum in internal/tools/advisories/advisories.txt too" >&2; \
+	  else echo "vulncheck: the vulnerability database was NOT asked (is there a network? GOVULNDB names a copy): nothing is known; 'make advisories' works offline" >&2; fi; \
+	  exit $$code; }
 
 .PHONY: demo
 demo: build ## play the whole story in a temporary directory, explained
@@ -77,11 +95,13 @@ bench: test-programs ## run the benchmarks; BENCH=NAME runs some of them
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 1m)
-	@set -e; for package in $$(go list ./...); do \
-	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-	    echo "fuzzing $$package $$target for $(FUZZTIME)"; \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
-	  done; done
+	@set -eu; packages=$$(grep -rl --include='*_test.go' '^func Fuzz' cmd fetcher internal keys manifest publisher | xargs -n1 dirname | sort -u); \
+	n=0; for package in $$packages; do \
+	  listed=$$(go test -list '^Fuzz' ./$$package); \
+	  for target in $$(echo "$$listed" | grep '^Fuzz'); do \
+	    echo "fuzzing $$package $$target for $(FUZZTIME)"; n=$$((n+1)); \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$package; \
+	  done; done; echo "$$n targets, nothing found"
 
 .PHONY: clean
 clean: ## remove what was built

@@ -20,7 +20,7 @@ type DeployOptions struct {
 }
 
 // Deploy runs the deploy hook for one ready release. A release that is deployed
-// already is no error: the entry then has Earlier set and no hook runs.
+// already is no error, unless it is recalled: the entry then has Earlier set and no hook runs.
 //
 // Errors: *NotReady; *Undetermined and *Attempted when a person has to say more;
 // *MissingHook, *WrongKind and the others of Run. Whenever the hook ran, the entry
@@ -43,7 +43,7 @@ func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) 
 	if err != nil {
 		return nil, err
 	}
-	if entry, err := t.mayStart(rec, r, o); entry != nil || err != nil {
+	if entry, err := t.mayStart(rec, r, o); err != nil || entry != nil && t.f.recalled(t.v, r) == nil {
 		return entry, err
 	}
 	from := rec.Current
@@ -181,6 +181,9 @@ func (t *turn) deployed(ctx context.Context, r manifest.Release, result, note st
 	}
 	last, err := t.last(ctx, r, true)
 	if err != nil {
+		return nil, err
+	}
+	if err := t.f.hold(r, info.SHA256); err != nil {
 		return nil, err
 	}
 	report := t.newReport(r, info.SHA256, manifest.ReportDeployment, result, note, last)

@@ -11,6 +11,7 @@ import (
 type NotVisible struct {
 	Release manifest.Release
 	Reason  string // in words: "not validated yet", "recalled: …"
+	Next    string // what to do about it; "" = look for another release
 }
 
 func (e *NotVisible) Error() string {
@@ -19,6 +20,9 @@ func (e *NotVisible) Error() string {
 
 // Hint names the command that shows what is available.
 func (e *NotVisible) Hint() string {
+	if e.Next != "" {
+		return e.Next
+	}
 	return "kitchen list shows what this catalog holds and at which stage"
 }
 

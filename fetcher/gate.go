@@ -45,8 +45,9 @@ type Verdict struct {
 	SHA256      string // of the manifest, as the product role lists it; "" when it does not
 	Ready       bool
 	Unmet       []catalog.Unmet
-	Required    []string // role names that were asked
-	Certificate string   // digest of the evidence document, when certified
+	Required    []string        // role names that were asked
+	Certificate string          // digest of the evidence document, when certified
+	Lifted      *catalog.Recall // a recall that the required certificates take back; nil = none
 	From        string
 	Files       string // the directory that was compared, when it was
 	Issued      time.Time
@@ -65,6 +66,7 @@ func unmetWords(list []catalog.Unmet) string {
 // Names of requirements beyond those of Gate.Require.
 const (
 	reqRecall  = "not recalled"
+	reqYank    = "not yanked, or kept here"
 	reqRecalls = "recalls not older than the certificate's"
 	reqDeny    = "not denied by this host"
 	reqAge     = "knowledge not older than allowed"
@@ -82,9 +84,10 @@ type GateError struct{ Setting, Reason string }
 func (e *GateError) Error() string { return fmt.Sprintf("[gate] %s: %s", e.Setting, e.Reason) }
 
 // Ready answers whether r may be deployed here: every required role lists it with the
-// same length and digest, recalls are known and do not name it, certificates rest on
-// recalls no newer than those seen, and the host's own limits are kept. What is not so
-// is in Unmet, in words. With Files, a directory of a ready release is compared too.
+// same length and digest, recalls are known and do not name it (or the required
+// certificates name the recall, and lift it), certificates rest on recalls no newer than
+// those seen, a yanked release is kept here, and the host's own limits are kept. What is
+// not so is in Unmet, in words. With Files, a directory of a ready release is compared too.
 //
 // A role that is absent, expired or not signed well enough is an unmet requirement. An
 // error is what nobody should act on: *GateError, *FilesDiffer, and a *trust.Error when
@@ -99,7 +102,8 @@ func (f *Fetcher) Ready(ctx context.Context, v *catalog.View, r manifest.Release
 		return nil, err
 	}
 	g.agreement(roles)
-	g.recall()
+	g.recall(roles)
+	g.yank()
 	for _, role := range roles {
 		g.certificate(role)
 		g.pin(role)
@@ -218,25 +222,50 @@ func (g *gate) agreement(roles []requiredRole) {
 	}
 }
 
-// missing says why a role does not hold the release: nobody has signed the role yet, or it lists others.
+// missing says why a role does not hold the release: nobody has signed the role yet, it lists others, or it does not
+// list it any more.
 func (g *gate) missing(role string) string {
 	_, err := g.v.Role(role)
 	var absent *catalog.RoleAbsent
 	if errors.As(err, &absent) {
 		return absent.Error()
 	}
+	if g.v.WasListed(role, g.r) {
+		return fmt.Sprintf("%s does not list it any more: it was decertified; its certifiers can certify it again: kitchen certify %s", role, g.r)
+	}
 	return role + " does not list it"
 }
 
-// recall: recalled.<p> can be relied on, and does not list the release.
-func (g *gate) recall() {
-	recall, err := g.v.Recall(g.r)
+// certificateRoles are those of the required roles whose entries are certificates.
+func certificateRoles(required []requiredRole) (names []string) {
+	for _, r := range required {
+		if kind, _, _ := manifest.SplitRole(r.role); kind == manifest.StageReady {
+			names = append(names, r.role)
+		}
+	}
+	return names
+}
+
+// recall: recalled.<p> can be relied on, and does not list the release, unless every certificate that is required
+// names that very recall.
+func (g *gate) recall(required []requiredRole) {
+	standing, lifted, err := g.v.RecallFor(g.r, certificateRoles(required)...)
+	g.verdict.Lifted = lifted
 	switch {
-	case recall != nil:
-		g.unmet(reqRecall, "recalled: %s", recall.Reason)
+	case standing != nil:
+		g.unmet(reqRecall, "%s; %s", standing, recalledNext(g.r))
 	case err != nil:
 		g.unmet(reqRecall, "whether it is recalled cannot be known: %v", err)
 	}
+}
+
+// yank: what is hidden from new use is ready only where it is kept.
+func (g *gate) yank() {
+	info, err := g.v.Release(g.r)
+	if err != nil || info.Yanked == "" || g.f.keeps(g.r, info.SHA256) {
+		return // agreement has said what is wrong with the roles
+	}
+	g.unmet(reqYank, "%s; %s", yankedReason(info), yankedNext(g.r))
 }
 
 // certificate: a ready-to-deploy role rests on no newer recalls than those seen here.

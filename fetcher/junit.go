@@ -8,25 +8,25 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-
-	junit "github.com/joshdk/go-junit"
+	"unicode/utf8"
 
 	"github.com/enovance/kitchen/manifest"
 )
 
 // Limits of JUnit results.
 const (
-	maxJUnitFile  = 16 << 20 // bytes of one file
-	maxJUnitFiles = 1000     // files of one run
-	maxJUnitDepth = 32       // nested elements
-	maxNames      = 1 << 20  // bytes of all test names in one report, as JSON
+	maxJUnitFile  = 16 << 20  // bytes of one file
+	maxJUnitFiles = 1000      // files of one run
+	maxJUnitTotal = 256 << 20 // bytes of all files of one run
+	maxJUnitDepth = 32        // nested elements
+	maxNames      = 1 << 20   // bytes of all test names in one report, as JSON
 )
 
 // tests are the names of a run's tests by outcome. A name that occurs more than once
@@ -34,7 +34,8 @@ const (
 type tests struct {
 	worst map[string]int // 0 passed, 1 skipped, 2 failed
 	size  int
-	cut   int // names that did not fit
+	cut   int   // names that did not fit
+	read  int64 // bytes of files
 }
 
 const (
@@ -150,38 +151,31 @@ func (t *tests) readJUnit(name string, src io.Reader) error {
 	if len(data) > maxJUnitFile {
 		return fmt.Errorf("test results: %s is larger than %d bytes", name, maxJUnitFile)
 	}
+	if t.read += int64(len(data)); t.read > maxJUnitTotal {
+		return fmt.Errorf("test results: up to %s they have more than %d bytes", name, maxJUnitTotal)
+	}
 	if err := t.parseJUnit(data); err != nil {
 		return fmt.Errorf("test results: %s: %w", name, err)
 	}
 	return nil
 }
 
-// parseJUnit takes a document. Captured output is full of stray bytes: these become
-// "?", as in every other foreign text.
+// parseJUnit takes a document: nothing of it when anything is wrong with it. Captured output is full of stray bytes:
+// these become "?", as in every other foreign text.
 func (t *tests) parseJUnit(data []byte) error {
-	data = bytes.ToValidUTF8(data, []byte("?"))
-	if err := checkXML(data); err != nil {
+	file := newTests()
+	if err := walkJUnit(bytes.ToValidUTF8(data, []byte("?")), file.add); err != nil {
 		return err
 	}
-	// Some write tests right into <testsuites>, where the reader does not look: it is read as a suite without a name.
-	asSuite := outerSuite.ReplaceAll(data, []byte("<${1}testsuite"))
-	suites, err := junit.Ingest(asSuite)
-	if err != nil {
-		return err
+	for _, name := range slices.Sorted(maps.Keys(file.worst)) {
+		t.add(name, file.worst[name])
 	}
-	for _, suite := range suites {
-		if len(asSuite) != len(data) {
-			suite.Name = ""
-		}
-		t.suite("", suite)
-	}
+	t.cut += file.cut
 	return nil
 }
 
-var outerSuite = regexp.MustCompile(`<(/?)testsuites\b`)
-
-// belongsInto lists the elements that hold a test or its outcome, and where the reader
-// of JUnit files looks for them ("" is the document). It does not see them elsewhere.
+// belongsInto lists the elements that hold a test or its outcome, and where they belong ("" is the document).
+// Elsewhere they are refused: what they mean there, nobody can tell.
 var belongsInto = map[string][]string{
 	"testsuites": {"", "testsuites"},
 	"testsuite":  {"", "testsuites", "testsuite"},
@@ -190,51 +184,113 @@ var belongsInto = map[string][]string{
 	"error":      {"testcase"},
 }
 
-// checkXML refuses what the reader of JUnit files would descend into without end, what
-// it would pass over although it tells a test's outcome, and what is not JUnit at all.
-func checkXML(data []byte) error {
+// walkJUnit gives every test of a document with its outcome. It holds one token and the open elements, never the
+// document's tree, and refuses what is no JUnit and what contradicts itself.
+func walkJUnit(data []byte, found func(name string, outcome int)) error {
 	dec := xml.NewDecoder(bytes.NewReader(data))
-	within, any := []string{""}, false // the open elements
-	claimed, named := 0, false         // failures in suites' own totals; whether any is named
+	w := &junitWalk{open: []junitElement{{}}, found: found}
 	for {
 		token, err := dec.Token()
 		if err == io.EOF {
-			break
+			return w.end()
 		}
 		if err != nil {
 			return err
 		}
 		switch element := token.(type) {
 		case xml.StartElement:
-			name, parent := element.Name.Local, within[len(within)-1]
-			if !any && name != "testsuite" && name != "testsuites" {
-				return fmt.Errorf("not JUnit: the first element is <%s>", manifest.CleanText(name, 40))
-			}
-			any = true
-			if len(within) > maxJUnitDepth {
-				return fmt.Errorf("nested deeper than %d elements", maxJUnitDepth)
-			}
-			if places, ok := belongsInto[name]; ok && !slices.Contains(places, parent) {
-				return fmt.Errorf("a <%s> does not belong into <%s>", name, manifest.CleanText(parent, 40))
-			}
-			within = append(within, name)
-			switch name {
-			case "testsuites", "testsuite":
-				claimed += failuresOf(element)
-			case "failure", "error":
-				named = true
+			if err := w.start(element); err != nil {
+				return err
 			}
 		case xml.EndElement:
-			within = within[:len(within)-1]
+			w.close()
 		}
 	}
-	if !any {
+}
+
+type junitWalk struct {
+	open    []junitElement // the first is the document
+	found   func(name string, outcome int)
+	claimed int  // failures in suites' own totals
+	named   bool // whether any failure is
+	any     bool
+}
+
+// junitElement is an open element. Suites carry their full name, tests what is known of them.
+type junitElement struct {
+	kind    string
+	name    string // as the document has it
+	full    string // of a suite, with those above it
+	class   string
+	outcome int
+}
+
+func (w *junitWalk) start(element xml.StartElement) error {
+	above := &w.open[len(w.open)-1]
+	e := junitElement{kind: element.Name.Local}
+	if !w.any && e.kind != "testsuite" && e.kind != "testsuites" {
+		return fmt.Errorf("not JUnit: the first element is <%s>", manifest.CleanText(e.kind, 40))
+	}
+	w.any = true
+	if len(w.open) > maxJUnitDepth {
+		return fmt.Errorf("nested deeper than %d elements", maxJUnitDepth)
+	}
+	if places, ok := belongsInto[e.kind]; ok && !slices.Contains(places, above.kind) {
+		return fmt.Errorf("a <%s> does not belong into <%s>", e.kind, manifest.CleanText(above.kind, 40))
+	}
+	switch e.kind {
+	case "testsuites", "testsuite":
+		w.claimed += failuresOf(element)
+		if e.kind == "testsuite" {
+			e.name = attribute(element, "name")
+		}
+		e.full = manifest.CleanText(joinName(above.full, e.name), manifest.MaxTestName+utf8.UTFMax)
+	case "testcase":
+		e.name, e.class = attribute(element, "name"), attribute(element, "classname")
+	case "failure", "error":
+		w.named, above.outcome = true, testFailed // also when it says "skipped" beside it
+	case "skipped":
+		above.outcome = max(above.outcome, testSkipped)
+	}
+	w.open = append(w.open, e)
+	return nil
+}
+
+func (w *junitWalk) close() {
+	last := len(w.open) - 1
+	e, above := w.open[last], w.open[last-1]
+	w.open = w.open[:last]
+	if e.kind != "testcase" {
+		return
+	}
+	if e.class == above.name {
+		e.class = ""
+	}
+	name := manifest.CleanText(joinName(joinName(above.full, e.class), e.name), manifest.MaxTestName)
+	if strings.TrimSpace(name) == "" {
+		name = "unnamed"
+	}
+	w.found(name, e.outcome)
+}
+
+func (w *junitWalk) end() error {
+	if !w.any {
 		return errors.New("not JUnit: no elements")
 	}
-	if claimed > 0 && !named {
+	if w.claimed > 0 && !w.named {
 		return errors.New("its totals say that tests failed, and no test in it did")
 	}
 	return nil
+}
+
+// attribute is the last one of that name, "" without one, and no longer than a name in a report can become.
+func attribute(element xml.StartElement, name string) (value string) {
+	for _, attr := range element.Attr {
+		if attr.Name.Local == name {
+			value = attr.Value
+		}
+	}
+	return manifest.CleanText(value, manifest.MaxTestName+utf8.UTFMax)
 }
 
 // failuresOf is what a suite says of itself: failures and errors together.
@@ -247,34 +303,6 @@ func failuresOf(suite xml.StartElement) (n int) {
 		}
 	}
 	return n
-}
-
-func (t *tests) suite(above string, s junit.Suite) {
-	name := joinName(above, s.Name)
-	for _, test := range s.Tests {
-		outcome := testPassed
-		switch test.Status {
-		case junit.StatusSkipped:
-			outcome = testSkipped
-		case junit.StatusFailed, junit.StatusError:
-			outcome = testFailed
-		}
-		if test.Error != nil {
-			outcome = testFailed // also when it says "skipped" after that
-		}
-		class := test.Classname
-		if class == s.Name {
-			class = ""
-		}
-		full := manifest.CleanText(joinName(joinName(name, class), test.Name), manifest.MaxTestName)
-		if strings.TrimSpace(full) == "" {
-			full = "unnamed"
-		}
-		t.add(full, outcome)
-	}
-	for _, inner := range s.Suites {
-		t.suite(name, inner)
-	}
 }
 
 // joinName puts suite, class and test together: "acme/boot".

@@ -28,7 +28,7 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 			continue
 		}
 		err := t.deployProduct(ctx, product, o, result)
-		t.sayRecalled(product, result)
+		t.sayWithdrawn(product, result)
 		if err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -41,17 +41,30 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 
 // sayManual names what a site without auto leaves to people.
 func (t *turn) sayManual(ctx context.Context, o RunOptions, result *RunResult) error {
-	list, err := t.f.followed(ctx, t.v)
+	list, err := t.choice(ctx, o)
 	for _, info := range list {
 		rec, damaged := t.dir.deploy(info.Release.Product)
 		done := damaged == nil && rec != nil && rec.Attempts[info.Release.Version] != nil
-		if done || o.Only != nil && *o.Only != info.Release {
+		if done {
 			continue
 		}
 		result.Waiting = append(result.Waiting, Waiting{Release: info.Release,
 			Reason: fmt.Sprintf("%s does not deploy by itself (auto is not set): kitchen deploy %s", t.id, info.Release)})
 	}
 	return err
+}
+
+// choice is what a run looks at: all that the site follows, or what a person named, which runDeployments found
+// visible.
+func (t *turn) choice(ctx context.Context, o RunOptions) ([]catalog.ReleaseInfo, error) {
+	if o.Only == nil {
+		return t.f.followed(ctx, t.v)
+	}
+	info, err := t.v.Release(*o.Only)
+	if err != nil {
+		return nil, err
+	}
+	return []catalog.ReleaseInfo{*info}, nil
 }
 
 // deployProduct deploys the newest release of one product that is ready and whose
@@ -92,15 +105,23 @@ func (t *turn) deployProduct(ctx context.Context, product string, o RunOptions, 
 	return nil
 }
 
-// sayRecalled tells the people of a host that what runs there was recalled.
-func (t *turn) sayRecalled(product string, result *RunResult) {
+// sayWithdrawn tells the people of a host that what runs there was recalled, or is certified no more. A yank is no
+// concern of a host that has the release.
+func (t *turn) sayWithdrawn(product string, result *RunResult) {
 	rec, err := t.dir.deploy(product)
 	if err != nil || rec == nil || rec.Current == "" {
 		return
 	}
 	r := manifest.Release{Product: product, Version: rec.Current}
-	if recall, err := t.v.Recall(r); err == nil && recall != nil {
-		result.wait(r, "it is deployed here, and was RECALLED: "+recall.Reason+"; deploy a release that replaces it, or take it out of service", true)
+	if recall := t.f.recalled(t.v, r); recall != nil {
+		result.wait(r, fmt.Sprintf("it is deployed here, and was RECALLED: %s (%s); deploy a release that replaces it, or take it out of service", recall.Reason, recall.Role), true)
+		return
+	}
+	roles, _ := t.f.Gate.roles(product)
+	for _, role := range certificateRoles(roles) {
+		if target, err := t.v.RoleTarget(role, r); err == nil && target == nil && t.v.WasListed(role, r) {
+			result.wait(r, fmt.Sprintf("it is deployed here, and was decertified since: %s does not list it any more", role), false)
+		}
 	}
 }
 
@@ -121,18 +142,12 @@ func (t *turn) order(product, version string) int64 {
 	return info.Seq
 }
 
-// offered are the visible releases of a product, oldest first.
+// offered are the releases of a product that a run may choose from, oldest first.
 func (t *turn) offered(ctx context.Context, product string, o RunOptions) ([]catalog.ReleaseInfo, error) {
-	list, err := t.f.followedOf(ctx, t.v, product)
-	if err != nil || o.Only == nil {
-		return list, err
+	if o.Only != nil {
+		return t.choice(ctx, o)
 	}
-	for _, info := range list {
-		if info.Release == *o.Only {
-			return []catalog.ReleaseInfo{info}, nil
-		}
-	}
-	return nil, nil
+	return t.f.followedOf(ctx, t.v, product)
 }
 
 // stuck says why nothing of a product is deployed by itself, nil when nothing stands in the way.

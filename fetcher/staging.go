@@ -31,9 +31,22 @@ type staging struct {
 
 func stagingPrefix(target string) string { return "." + filepath.Base(target) + ".kitchen-" }
 
+// stagingTries bounds how often a new staging directory may be swept away by another fetch before it is locked.
+const stagingTries = 100
+
 // newStaging makes a staging directory beside target and removes those that crashed
 // fetches of the same target left behind.
-func newStaging(target string) (*staging, error) {
+func newStaging(target string) (s *staging, err error) {
+	for range stagingTries {
+		if s, err = tryStaging(target); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return s, err
+}
+
+// tryStaging is newStaging, but for fs.ErrNotExist when another fetch swept the directory away before it was locked.
+func tryStaging(target string) (*staging, error) {
 	s := &staging{target: target}
 	parent := filepath.Dir(target)
 	if err := s.makeParents(parent); err != nil {
@@ -48,7 +61,7 @@ func newStaging(target string) (*staging, error) {
 	}
 	s.dir, s.lock = dir, lockOf(dir)
 	if err = s.lock.Lock(); err == nil {
-		s.root, err = os.OpenRoot(dir)
+		s.root, err = os.OpenRoot(dir) // it is still there, and locked: from now on nobody sweeps it
 	}
 	if err != nil {
 		s.discard()

@@ -3,6 +3,7 @@ package fetcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -29,11 +30,11 @@ func (f *Fetcher) visible(ctx context.Context, v *catalog.View, r manifest.Relea
 		}
 		return hidden(f.Site.ID.Customer + " does not subscribe to " + r.Product)
 	}
-	if info.Recalled != nil {
-		return hidden("it is recalled: " + info.Recalled.Reason)
+	if recall := f.recalled(v, r); recall != nil {
+		return nil, &NotVisible{Release: r, Reason: "it is " + recall.String(), Next: recalledNext(r)}
 	}
-	if info.Yanked != "" && !f.holds(r, info.SHA256) {
-		return hidden("it is yanked, hidden from new use: " + info.Yanked)
+	if info.Yanked != "" && !f.keeps(r, info.SHA256) {
+		return nil, &NotVisible{Release: r, Reason: yankedReason(info), Next: yankedNext(r)}
 	}
 	product := &trust.Target{Length: info.Length, SHA256: info.SHA256}
 	if f.followsPublished() {
@@ -50,6 +51,46 @@ func (f *Fetcher) visible(ctx context.Context, v *catalog.View, r manifest.Relea
 		return hidden("validated and product list different manifests")
 	}
 	return product, nil
+}
+
+// recalled is the recall of a release that stands for this host, nil when none is known: a certificate lifts it
+// where the gate demands certificates of that role.
+func (f *Fetcher) recalled(v *catalog.View, r manifest.Release) *catalog.Recall {
+	roles, err := f.Gate.roles(r.Product)
+	if err != nil {
+		roles = nil // whoever asks the gate is told; nothing lifts a recall until then
+	}
+	recall, _, _ := v.RecallFor(r, certificateRoles(roles)...)
+	return recall
+}
+
+// keeps tells whether this host has a release, as these bytes: it fetched it, or deployed it. A yank does not take
+// it away then.
+func (f *Fetcher) keeps(r manifest.Release, sha string) bool {
+	if f.holds(r, sha) {
+		return true
+	}
+	if f.Site == nil {
+		return false
+	}
+	rec, err := f.siteDir(f.Site.ID).deploy(r.Product)
+	if err != nil || rec == nil {
+		return false
+	}
+	a := rec.Attempts[r.Version]
+	return a != nil && a.passed() && a.Manifest == sha
+}
+
+func yankedReason(info *catalog.ReleaseInfo) string {
+	return "it is " + info.YankWords() + ", hidden from new use, and this host has not fetched it before"
+}
+
+func yankedNext(r manifest.Release) string {
+	return fmt.Sprintf("choose another release (kitchen list %s); the vendor's engineers can take the yank back: kitchen yank %s --undo", r.Product, r)
+}
+
+func recalledNext(r manifest.Release) string {
+	return fmt.Sprintf("choose another release (kitchen list %s); only a certificate that names the recall lifts it: kitchen certify %s --lift-recall", r.Product, r)
 }
 
 func sameTarget(a, b *trust.Target) bool { return a.Length == b.Length && a.SHA256 == b.SHA256 }
@@ -73,9 +114,10 @@ func (f *Fetcher) subscribed(ctx context.Context, v *catalog.View, product strin
 	return customer.Subscribes(product), nil
 }
 
-// followed lists the releases that are visible, product by product in alphabetical
-// order, each in order of publication. A product whose roles cannot be believed does
-// not hide the others: its error comes along with what the others list.
+// followed lists the releases that are visible and not yanked, whether they are kept here or not: what this host takes
+// up by itself is new use. They come product by product in alphabetical order, each in order of
+// publication. A product whose roles cannot be believed does not hide the others: its error comes along with what
+// the others list.
 func (f *Fetcher) followed(ctx context.Context, v *catalog.View) ([]catalog.ReleaseInfo, error) {
 	var list []catalog.ReleaseInfo
 	var problems error
@@ -98,6 +140,9 @@ func (f *Fetcher) followedOf(ctx context.Context, v *catalog.View, product strin
 	}
 	list := slices.Clone(all)[:0]
 	for _, info := range all {
+		if info.Yanked != "" {
+			continue
+		}
 		_, err := f.visible(ctx, v, info.Release)
 		var hidden *NotVisible
 		if errors.As(err, &hidden) {

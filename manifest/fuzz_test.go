@@ -40,8 +40,17 @@ func fuzzSeeds(t testing.TB) map[string]map[string]string {
 			"good": ReportObject(SiteID{"acme", "staging"}, Release{"openstack", "2.1.0"}, noon, digest("x")), "log": LogObject(SiteID{"acme", "staging"}, digest("x")),
 			"climbing": "reports/../staging/openstack/2.1.0/20260131T120000Z-0123456789abcdef.json",
 		},
-		"FuzzKindOf":     {"timestamp": TimestampObject, "manifest": TargetObject(TargetPath(StageReady, Release{"o", "1"}), digest("x")), "short": "targets"},
-		"FuzzReadTree":   {"good": string(sampleTar(t)), "cut": string(sampleTar(t)[:700])},
+		"FuzzKindOf":   {"timestamp": TimestampObject, "manifest": TargetObject(TargetPath(StageReady, Release{"o", "1"}), digest("x")), "short": "targets"},
+		"FuzzReadTree": {"good": string(sampleTar(t)), "cut": string(sampleTar(t)[:700])},
+		"FuzzParsePending": {
+			"document": ProposalObject(ProposalID("recalled.openstack", 3, digest("x")), ProposalName), "payload": ProposalObject(ProposalID("targets", 3, digest("x")), PayloadName("targets")),
+			"signature": SignatureObject(ProposalID("policy", 1, digest("x")), "policy", digest("k"), digest("s")), "climbing": "pending/../x.json", "short": "pending/x/sig/role/.json",
+		},
+		"FuzzCheckJSON": {"object": `{"a": [1, "\u0000", null], "b": {}}`, "twice": `{"a":1,"\u0061":2}`, "deep": strings.Repeat("[", 40), "after": "{} {}", "UTF-8": "\"\xff\"", "surrogate": `"\ud800"`},
+		"FuzzDecodeTOML": {
+			"good": "name = \"a\"\nlist = [\"b\", 'c']\nn = 7\n[table]\n\"x.y\" = \"z\"\n", "unknown": "other = 1\n", "case": "Name = \"a\"\n", "twice": "n = 1\nn = 2\n",
+			"type": "n = \"7\"\n", "deep": "list = " + strings.Repeat("[", 500), "float": "n = 1.5\n", "huge": "n = 99999999999999999999\n", "control": "name = \"\\u001b\"\n",
+		},
 		"FuzzParseNames": {"release": "openstack@2.1.0", "site": "acme/staging", "target": "ready-to-deploy.acme/openstack/2.1.0/manifest.toml"},
 	}
 }
@@ -206,6 +215,68 @@ func FuzzParseNames(f *testing.F) {
 		}
 		if have := CleanText(text, 100); checkText("it", have, 100, false) != nil {
 			t.Fatalf("%q is not clean", have)
+		}
+	})
+}
+
+func FuzzParsePending(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		key := string(data)
+		id, name, role, keyid, err := ParsePendingObject(key)
+		if err != nil {
+			if id+name+role+keyid != "" {
+				t.Fatalf("%q %q %q %q with %v", id, name, role, keyid, err)
+			}
+			return
+		}
+		again := ProposalObject(id, name)
+		if name == "" {
+			again = SignatureObject(id, role, keyid, strings.TrimSuffix(key[strings.LastIndex(key, "-")+1:], ".json"))
+		}
+		if again != key {
+			t.Errorf("%q became %q", key, again)
+		}
+		first, version, sha, err := ParseProposalID(id)
+		if err != nil || ProposalID(first, version, sha) != id {
+			t.Errorf("%q: %q %d %q, %v", id, first, version, sha, err)
+		}
+	})
+}
+
+func FuzzCheckJSON(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		v, err := parseJSON(data)
+		if err != nil {
+			if v != nil {
+				t.Fatalf("%v with %v", v, err)
+			}
+			return
+		}
+		again, err := plainJSON(v, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := parseJSON(again); err != nil || !reflect.DeepEqual(back, v) {
+			t.Errorf("%v became %v, %v", v, back, err)
+		}
+	})
+}
+
+// FuzzDecodeTOML: what configuration files go through. What is read without complaint the library reads, too.
+func FuzzDecodeTOML(f *testing.F) {
+	type table struct {
+		Name  string            `toml:"name"`
+		List  []string          `toml:"list"`
+		N     int               `toml:"n"`
+		Table map[string]string `toml:"table"`
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var have, want table
+		if err := DecodeTOML("x.toml", data, &have); err != nil {
+			return
+		}
+		if _, err := toml.Decode(string(data), &want); err != nil || !reflect.DeepEqual(have, want) {
+			t.Errorf("%+v; the library reads %+v, %v", have, want, err)
 		}
 	})
 }

@@ -16,9 +16,18 @@ import (
 // A tree travels as one tar archive (POSIX.1-2001), in exactly one form: the
 // entries of the signed list in its order, nothing else; mode 0755 for
 // directories and executable files, 0644 for other files, 0777 for links;
-// owner and group 0 without names; modification time 0; a plain ustar header
-// where it can hold the entry, else a pax header with the records it needs;
-// two zero blocks at the end. `tar x` of these bytes gives the tree.
+// owner and group 0 without names; modification time 0; two zero blocks at
+// the end. `tar x` of these bytes gives the tree.
+//
+// An entry whose path and link target are ASCII of at most 100 bytes each, and
+// whose size is below 8 GiB, has a plain ustar header with the whole path in
+// its name field. Every other entry is written as archive/tar does in its pax
+// format: an ASCII path that a slash divides into at most 155 and at most 100
+// bytes goes into the fields prefix and name, divided at the last slash that
+// does, and needs no record. If anything of the entry does need one, a pax
+// header stands before it with the records linkpath, path and size of all that
+// is not ASCII, longer than 100 bytes or not below 8 GiB, and prefix is empty.
+// A test pins that, whatever later versions of archive/tar prefer.
 
 const (
 	tarBlock   = 512
@@ -59,7 +68,7 @@ func tarHeader(f *TreeFile) ([]byte, error) {
 }
 
 // fitsUSTAR is deliberately simple, and stricter than ustar itself: short
-// ASCII names only.
+// ASCII names only. What it turns down may still become a header without records.
 func fitsUSTAR(f *TreeFile) bool {
 	return len(f.Path) <= 100 && len(f.Link) <= 100 && f.Size < maxUSTAR && isASCII(f.Path) && isASCII(f.Link)
 }

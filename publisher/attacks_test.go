@@ -195,7 +195,7 @@ func TestSignaturesThatDoNotCount(t *testing.T) {
 		check(t, err)
 		return sig
 	}
-	other := &trust.Targets{Version: 9, Expires: w.now.Add(time.Hour)}
+	other := &trust.Targets{Role: readyRole, Version: 9, Expires: w.now.Add(time.Hour)}
 	otherPayload, err := other.Payload()
 	check(t, err)
 	b := w.certB.TUF.ID

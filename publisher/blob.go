@@ -13,6 +13,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -37,7 +38,41 @@ func (p *Publisher) has(ctx context.Context, s manifest.Stored) (bool, error) {
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrForbidden) {
 		return false, nil
 	}
-	return err == nil && info.Size == s.Size, err
+	there := err == nil && info.Size == s.Size
+	if there {
+		p.saw(s)
+	}
+	return there, err
+}
+
+// saw remembers a stored object that is there: vetting the same release again need not ask for it again.
+func (p *Publisher) saw(s manifest.Stored) {
+	if p.stored == nil {
+		p.stored = map[manifest.Stored]bool{}
+	}
+	p.stored[s] = true
+}
+
+// vetRelease holds a release that is new to what its readers will ask for: its manifest, and every object that this
+// names, at its size. What is in them only a reader can tell, and does.
+func (p *Publisher) vetRelease(ctx context.Context, role, path string, target trust.Target) error {
+	m, err := getManifest(ctx, p.Store, role, path, target)
+	if err != nil {
+		return err
+	}
+	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
+		if p.stored[a.Stored] {
+			continue
+		}
+		there, err := p.has(ctx, a.Stored)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return fmt.Errorf("%s of %s is not in the store whole, as %s", a.Path, m.Release(), manifest.BlobObject(a.Stored.SHA256))
+		}
+	}
+	return nil
 }
 
 // upload stores what is not stored yet, and completes the artifacts. It tells how many bytes went up.
@@ -159,6 +194,9 @@ func (u *uploader) send(ctx context.Context, it *item, spool *os.File) error {
 	body := &countedReaderAt{r: spool, sha256: it.artifact.Stored.SHA256, task: task}
 	err = u.Store.Create(ctx, key, body, it.artifact.Stored.Size, kind.ContentType, kind.CacheControl)
 	task.Done(err)
+	if err == nil {
+		u.saw(it.artifact.Stored)
+	}
 	return err
 }
 

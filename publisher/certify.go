@@ -13,8 +13,10 @@ import (
 
 // CertifyRequest says how to certify.
 type CertifyRequest struct {
-	DryRun bool   // show what it would rest on, and write nothing; signers may be none
-	Note   string // goes into the evidence; cut to 1,000 bytes of plain text
+	DryRun bool // show what it would rest on, and write nothing; signers may be none
+	// LiftRecall names the recall that stands, and so takes it back. Without it a recalled release is not certified.
+	LiftRecall bool
+	Note       string // goes into the evidence; cut to 1,000 bytes of plain text
 }
 
 // CertifyResult is the evidence, and what became of the certificate.
@@ -28,8 +30,9 @@ type CertifyResult struct {
 // Certify signs a release into ready-to-deploy.<product>, resting on the reports as they are now, if the
 // certification policy is met. When it is not, the error is *NotCertifiable and the result holds the matrix all the
 // same. The second certifier's signature joins the waiting proposal of the first, provided that the evidence is
-// the same; a note of the second is then not recorded, and the outcome says so. A certified release is Unchanged.
-// Errors besides: *catalog.UnknownRelease, *NotAuthorized.
+// the same; a note of the second is then not recorded, and the outcome says so. A certified release is Unchanged,
+// unless it is recalled or yanked: that is *NotCertifiable. Errors besides: *catalog.UnknownRelease,
+// *NotAuthorized, *Invalid for a recall to lift that there is not.
 func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req CertifyRequest, signers []keys.Signer) (*CertifyResult, error) {
 	req.Note = manifest.CleanText(req.Note, maxReason)
 	result := &CertifyResult{}
@@ -77,31 +80,67 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 		return nil, err
 	}
 	target := trust.Target{Length: info.Length, SHA256: info.SHA256}
+	lift, err := recallToLift(info, req)
+	if err != nil {
+		return nil, err
+	}
+	before := role.Targets[manifest.TargetPath(manifest.StageReady, r)]
 	listed, err := list(name, role, r, target)
-	if err != nil || listed && !req.DryRun {
+	if err != nil {
 		return nil, err
 	}
-	if result.Unmet, err = d.view.CertificationUnmet(ctx, r, reports); err != nil {
-		return nil, err
-	}
-	if len(result.Unmet) > 0 {
-		return nil, &NotCertifiable{Release: r, Unmet: result.Unmet}
-	}
-	if listed {
+	done := listed && (info.Recalled == nil || lift != nil && lift.LiftedBy(before))
+	if done && info.Yanked == "" && !req.DryRun {
 		return nil, nil
 	}
-	evidence := gatherEvidence(d, info, result.Sites, req.Note)
+	if err := p.certifiable(ctx, d, r, reports, lift != nil, result); err != nil || done {
+		return nil, err
+	}
+	result.Evidence = gatherEvidence(d, info, result.Sites, req.Note)
+	return certificateDraft(ctx, d, r, role, target, result.Evidence, lift)
+}
+
+// certificateDraft lists the release with its evidence and, where there is one, the recall that it lifts.
+func certificateDraft(ctx context.Context, d *desk, r manifest.Release, role *trust.Targets, target trust.Target, evidence *manifest.Evidence, lift *catalog.Recall) (*draft, error) {
 	document, err := evidence.Encode()
 	if err != nil {
 		return nil, err
 	}
-	result.Evidence = evidence
-	sha := digest(document)
+	name, sha := manifest.RoleReady(r.Product), digest(document)
 	target.Custom = map[string]string{customEvidence: sha, customRecalledVersion: strconv.FormatInt(evidence.RecalledVersion, 10)}
+	if lift != nil {
+		target.Custom[customLifts] = strconv.FormatInt(lift.Since, 10)
+	}
 	role.Targets[manifest.TargetPath(manifest.StageReady, r)] = target
-	dr := newDraft("certify", name, certifySummary(r, evidence)...).set(name, role)
+	dr := newDraft("certify", name, certifySummary(r, evidence, lift)...).set(name, role)
 	dr.objects = []object{{manifest.EvidenceObject(sha), document}}
 	return dr, dr.copyManifest(ctx, d, manifest.StageReady, r)
+}
+
+// recallToLift is the recall that stands, when the request is to lift it; nil when it is not, and when it was lifted.
+func recallToLift(info *catalog.ReleaseInfo, req CertifyRequest) (*catalog.Recall, error) {
+	if req.LiftRecall && info.Recalled == nil && info.Lifted == nil {
+		return nil, &Invalid{What: info.Release.String(), Reason: "there is no recall of it to lift; kitchen certify without --lift-recall certifies it"}
+	}
+	if !req.LiftRecall {
+		return nil, nil
+	}
+	return info.Recalled, nil
+}
+
+// certifiable holds the release to the policy; *NotCertifiable with what is unmet in the result.
+func (p *Publisher) certifiable(ctx context.Context, d *desk, r manifest.Release, reports *catalog.Reports, lift bool, result *CertifyResult) (err error) {
+	policy := d.view.CertificationUnmet
+	if lift {
+		policy = d.view.LiftUnmet
+	}
+	if result.Unmet, err = policy(ctx, r, reports); err != nil {
+		return err
+	}
+	if len(result.Unmet) > 0 {
+		return &NotCertifiable{Release: r, Unmet: result.Unmet}
+	}
+	return nil
 }
 
 // gatherEvidence writes down the latest report of every site.
@@ -118,8 +157,11 @@ func gatherEvidence(d *desk, info *catalog.ReleaseInfo, sites []catalog.SiteStat
 	return e
 }
 
-func certifySummary(r manifest.Release, e *manifest.Evidence) []string {
+func certifySummary(r manifest.Release, e *manifest.Evidence, lift *catalog.Recall) []string {
 	lines := []string{fmt.Sprintf("certify %s (sha256 %s) for every customer", r, e.ManifestSHA256)}
+	if lift != nil {
+		lines = append(lines, fmt.Sprintf("LIFTS recall %d: %s", lift.Since, lift.Reason))
+	}
 	for _, report := range e.Reports {
 		lines = append(lines, fmt.Sprintf("rests on: %s reported %s", report.Site, report.Verdict))
 	}

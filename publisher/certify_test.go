@@ -119,7 +119,7 @@ func TestARecalledReleaseIsNeitherValidatedNorCertified(t *testing.T) {
 	other := w.copy(t)
 	mustCommit(t)(w.recall(t, v1, w.engineer))
 	err := w.refused(t, func() error { _, err := w.validate(t, v1, w.validator); return err })
-	wantError[*publisher.Invalid](t, err, "recalled", "CVE-2026-1")
+	wantError[*publisher.Withdrawn](t, err, "recalled", "CVE-2026-1", "recalled.openstack")
 
 	mustCommit(t)(other.validate(t, v1, other.validator))
 	mustCommit(t)(other.recall(t, v1, other.engineer))

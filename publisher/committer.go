@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,8 @@ func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 		return nil, &NoOnlineKey{}
 	}
 	result := &CommitResult{}
-	skip := map[string]bool{}
-	err := p.race(ctx, func() error { return p.commitNext(ctx, result, skip) })
+	tried := map[string]string{}
+	err := p.race(ctx, func() error { return p.commitNext(ctx, result, tried) })
 	if err != nil {
 		return nil, err
 	}
@@ -44,11 +45,12 @@ func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 		return nil, err
 	}
 	result.Version, result.Expires = view.Timestamp().Version, view.Timestamp().Expires
-	return result, p.leftOver(ctx, view, result)
+	return result, p.leftOver(ctx, view, result, tried)
 }
 
-// commitNext commits one proposal and asks to be called again, until there is none.
-func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, skip map[string]bool) error {
+// commitNext commits one proposal and asks to be called again, until there is none. tried are those that it need not
+// look at again, with what its commit failed of, if it did: one that cannot be committed must not stop the others.
+func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried map[string]string) error {
 	view, err := p.refreshToCommit(ctx)
 	if err != nil {
 		return err
@@ -63,29 +65,29 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, skip m
 		return err
 	}
 	for _, w := range fullestFirst(live) {
-		if !w.complete() || skip[w.id] {
+		if _, done := tried[w.id]; done || !w.complete() {
 			continue
 		}
 		shown, err := p.present(ctx, view, w)
 		if err != nil {
 			return err
 		}
-		skip[w.id] = true
 		if shown.Refused != "" {
-			continue // told by leftOver
+			tried[w.id] = shown.Refused
+			continue
 		}
 		err = p.install(ctx, view, w.roles)
 		var used *usedUp
 		switch {
 		case errors.As(err, &used):
-			p.sink().Note(fmt.Sprintf("proposal %s cannot be committed: version %d of %s is used up by an unfinished write; make it again", w.id, used.version, used.role))
+			tried[w.id] = used.Error() // somebody took the number just now
 			continue
 		case errors.Is(err, errLost):
-			skip[w.id] = false
 			return err
 		case err != nil:
 			return fmt.Errorf("proposal %s: %w", w.id, err)
 		}
+		tried[w.id] = ""
 		result.Committed = append(result.Committed, *shown)
 		return errAgain
 	}
@@ -104,8 +106,8 @@ func (p *Publisher) renew(ctx context.Context, v *catalog.View, result *CommitRe
 	return nil
 }
 
-// leftOver tells what waits on.
-func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *CommitResult) error {
+// leftOver tells what waits on, and of what was tried in vain, why.
+func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *CommitResult, tried map[string]string) error {
 	live, err := p.live(ctx, v)
 	if err != nil {
 		return err
@@ -115,6 +117,7 @@ func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *Commi
 		return err
 	}
 	for _, w := range shown {
+		w.Refused = cmp.Or(w.Refused, tried[w.ID])
 		if w.Refused != "" {
 			result.Refused = append(result.Refused, w)
 		} else {

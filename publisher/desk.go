@@ -186,7 +186,7 @@ func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[st
 		if err != nil {
 			return err
 		}
-		r.next.Version = number
+		r.next.Version, r.next.Role = number, r.name
 		r.next.Replaces = currentDigest(d.view, r.name)
 		r.next.Expires = d.now.Add(lifetime(r.name))
 		r.next.ProposalExpires = d.now.Add(lifeProposal)

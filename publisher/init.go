@@ -259,7 +259,7 @@ func (i *initializer) create(ctx context.Context, r *roleDraft, signers []keys.S
 		if err != nil {
 			return nil, err
 		}
-		r.next.Version, r.next.Expires = number, i.now.Add(lifetime(r.name))
+		r.next.Version, r.next.Role, r.next.Expires = number, r.name, i.now.Add(lifetime(r.name))
 		if r.payload, err = r.next.Payload(); err != nil {
 			return nil, err
 		}

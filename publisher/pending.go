@@ -112,7 +112,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 	past := map[string]*history{}
 	for _, f := range slices.Backward(files) {
 		old := !f.modified.IsZero() && f.modified.Before(v.Now().Add(-lifeProposal))
-		if !f.doc || old || len(list) >= maxStale {
+		if old || !f.worthReading(v) || len(list) >= maxStale {
 			continue
 		}
 		w, err := p.readProposal(ctx, v, f)
@@ -179,6 +179,9 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 	live, err := s.live(ctx, view)
 	if err != nil {
 		return false, err
+	}
+	if _, err := currentRole(view, s.role); err != nil {
+		return false, err // nothing follows on what is refused or out of reach
 	}
 	live = slices.DeleteFunc(live, func(w *waiting) bool { return w.role(s.role) == nil })
 	if len(s.seen) == 0 {

@@ -136,11 +136,24 @@ func (p *Publisher) putSignatures(ctx context.Context, id, role string, sigs []t
 		if err != nil {
 			return err
 		}
-		if err := put(ctx, p.Store, manifest.SignatureObject(id, role, sig.KeyID, digest(data)), data); err != nil {
+		if err := p.putSignature(ctx, id, role, sig.KeyID, data); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// putSignature stores a signature file. Where its name is taken, by whatever somebody put there, a line feed more
+// makes it another file of the same meaning, with a name of its own.
+func (p *Publisher) putSignature(ctx context.Context, id, role, keyID string, data []byte) (err error) {
+	for range maxNames {
+		err = put(ctx, p.Store, manifest.SignatureObject(id, role, keyID, digest(data)), data)
+		if !errors.Is(err, storage.ErrExists) {
+			return err
+		}
+		data = append(data, '\n')
+	}
+	return err
 }
 
 // id names the proposal after its first role and all its payloads.
@@ -208,6 +221,26 @@ func (f *pendingFiles) addSignature(role, keyID, key string) {
 	}
 }
 
+// worthReading tells, from names alone, whether anybody who may sign the proposal's roles can have signed it. Where it
+// delegates anew, that is not to be told from names.
+func (f *pendingFiles) worthReading(v *catalog.View) bool {
+	if !f.doc {
+		return false
+	}
+	for role, byKey := range f.sigs {
+		authority, known := v.Authority(role)
+		if !known {
+			continue
+		}
+		for id := range byKey {
+			if role == trust.RoleTargets || authority.Has(id) {
+				return true
+			}
+		}
+	}
+	return f.role == trust.RoleTargets && len(f.sigs) > 0
+}
+
 // live reads the proposals that could still take effect: on top of what is in effect now, not lapsed, and signed by
 // somebody who may.
 func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, error) {
@@ -217,7 +250,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 	}
 	var list []*waiting
 	for _, f := range files {
-		if !f.doc || f.version <= currentVersion(v, f.role) {
+		if f.version <= currentVersion(v, f.role) || !f.worthReading(v) {
 			continue
 		}
 		w, err := p.readProposal(ctx, v, f)
@@ -320,7 +353,10 @@ func (w *waiting) staleness(v *catalog.View) string {
 	}
 	for _, r := range w.roles {
 		current := currentVersion(v, r.name)
+		_, err := currentRole(v, r.name)
 		switch {
+		case err != nil:
+			return fmt.Sprintf("what it would replace cannot be used: %v", err)
 		case r.next.Replaces != currentDigest(v, r.name), r.next.Version <= current:
 			return fmt.Sprintf("%s changed meanwhile: version %d is in effect", r.name, current)
 		case !r.next.Expires.After(v.Now()):

@@ -41,6 +41,7 @@ import (
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
 )
 
 // Lifetimes of what this package signs, DESIGN §4.
@@ -53,6 +54,7 @@ const (
 	lifeProposal     = 14 * day
 	maxTries         = 60 // of one write against concurrent writers
 	maxOrphans       = 4096
+	maxNames         = 16     // that are tried for one signature file
 	maxSignatures    = 4096   // signature files of one key, for one role of one proposal, that are looked at
 	maxLiveProposals = 500    // proposals that are looked at
 	maxListed        = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
@@ -77,6 +79,8 @@ type Publisher struct {
 	// Scratch is a directory for stored objects on their way up, up to the size of the largest artifact. "" is
 	// the system's directory for temporary files.
 	Scratch string
+
+	stored map[manifest.Stored]bool // objects of releases that are known to be in the store
 }
 
 // States of an Outcome.

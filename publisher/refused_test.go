@@ -28,6 +28,9 @@ func manifestOf(w *world, t *testing.T, r string) (path string, target trust.Tar
 }
 
 var forbiddenChanges = []forbidden{
+	{name: "signed as another role's content", role: recalledRole, says: "content is that of role", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{recalledRole, func(n *trust.Targets) { n.Role = readyRole }, signers(w.certA)}}
+	}},
 	{name: "drops a recall", role: recalledRole, says: "would be dropped", make: func(_ *testing.T, w *world) []crafted {
 		return []crafted{{recalledRole, func(n *trust.Targets) { clear(n.Targets) }, signers(w.engineer, w.certA, w.certB)}}
 	}},
@@ -138,6 +141,51 @@ var forbiddenChanges = []forbidden{
 	{name: "validates what is not published", role: "validated.openstack", says: "is not published", make: func(_ *testing.T, w *world) []crafted {
 		return []crafted{{"validated.openstack", lists("validated/openstack/6.6.6/manifest.toml", trust.Target{Length: 5, SHA256: strings.Repeat("a", 64)}), signers(w.validator)}}
 	}},
+	{name: "a yank with other bytes", role: productRole, says: "other bytes", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{productRole, changes(v1Path, func(n *trust.Target) {
+			n.Custom["yanked"], n.SHA256 = "why not", strings.Repeat("a", 64)
+		}), signers(w.engineer)}}
+	}},
+	{name: "a yank that moves the release in the order", role: productRole, says: "another place", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{productRole, changes(v1Path, func(n *trust.Target) { n.Custom["yanked"], n.Custom["seq"] = "why not", "9" }), signers(w.engineer)}}
+	}},
+	{name: "a yank that says more", role: productRole, says: "more than whether it is yanked", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{productRole, changes(v1Path, func(n *trust.Target) { n.Custom["yanked"], n.Custom["evidence"] = "why not", "x" }), signers(w.engineer)}}
+	}},
+	{name: "a yank without a reason", role: productRole, says: "more than whether it is yanked", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{productRole, changes(v1Path, func(n *trust.Target) { n.Custom["yanked"] = " " }), signers(w.engineer)}}
+	}},
+	{name: "a recall whose reason changes in place", role: recalledRole, says: "the next is 3", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{recalledRole, changes(v1Recall, func(n *trust.Target) { n.Custom["reason"] = "nothing serious" }), signers(w.engineer)}}
+	}},
+	{name: "a recall without a number", role: recalledRole, says: "the next is 3", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{recalledRole, changes(v1Recall, func(n *trust.Target) { delete(n.Custom, "since") }), signers(w.engineer)}}
+	}},
+	{name: "a recall with the number of an earlier one", role: recalledRole, says: "the next is 3", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{recalledRole, changes(v1Recall, func(n *trust.Target) { n.Custom["since"] = "1" }), signers(w.engineer)}}
+	}},
+	{name: "a recall with a number far ahead", role: recalledRole, says: "the next is 3", make: func(_ *testing.T, w *world) []crafted {
+		return []crafted{{recalledRole, changes(v1Recall, func(n *trust.Target) { n.Custom["since"] = "999" }), signers(w.engineer)}}
+	}},
+	{name: "a certificate that lifts an earlier recall", role: readyRole, says: "the one that stands is another: recall 2", make: func(t *testing.T, w *world) []crafted {
+		return []crafted{{readyRole, w.lift(t, v1, "1", "2"), signers(w.certA, w.certB)}}
+	}},
+	{name: "a certificate that lifts a recall to come", role: readyRole, says: "the one that stands is another: recall 2", make: func(t *testing.T, w *world) []crafted {
+		return []crafted{{readyRole, w.lift(t, v1, "3", "3"), signers(w.certA, w.certB)}}
+	}},
+	{name: "a certificate that lifts what its signers had not seen", role: readyRole, says: "the one that stands is another: recall 2", make: func(t *testing.T, w *world) []crafted {
+		return []crafted{{readyRole, w.lift(t, v1, "2", "1"), signers(w.certA, w.certB)}}
+	}},
+	{name: "a certificate that lifts a recall that there is not", role: "ready-to-deploy.ceph", says: "there is none", make: func(t *testing.T, w *world) []crafted {
+		return []crafted{{"ready-to-deploy.ceph", w.lift(t, "ceph@1.0.0", "2", "2"), signers(w.cephCertifier)}}
+	}},
+	{name: "validated lifts a recall", role: "validated.openstack", says: "recalled", make: func(t *testing.T, w *world) []crafted {
+		edit := w.stageCopy(t, manifest.StageValidated, v1)
+		return []crafted{{"validated.openstack", func(n *trust.Targets) {
+			edit(n)
+			changes("validated/openstack/1.0.0/manifest.toml", func(n *trust.Target) { n.Custom["lifts-recall"], n.Custom["recalled-version"] = "2", "2" })(n)
+		}, signers(w.validator)}}
+	}},
 	{name: "a registry entry that is not there", role: "registry", says: "no such object", make: func(_ *testing.T, w *world) []crafted {
 		return []crafted{{"registry", lists("registry/evil.toml", trust.Target{Length: 5, SHA256: strings.Repeat("a", 64)}), signers(w.admin)}}
 	}},
@@ -161,6 +209,33 @@ func (w *world) stageCopy(t *testing.T, stage, r string) func(*trust.Targets) {
 	w.put(t, manifest.TargetObject(path, target.SHA256), w.object(t, manifest.TargetObject(from, target.SHA256)))
 	target.Custom = map[string]string{"recalled-version": "1"}
 	return lists(path, target)
+}
+
+const (
+	v1Path   = "catalog/openstack/1.0.0/manifest.toml"
+	v1Recall = "recalled/openstack/1.0.0/manifest.toml"
+)
+
+// changes alters one entry of a role's content.
+func changes(path string, change func(*trust.Target)) func(*trust.Targets) {
+	return func(t *trust.Targets) {
+		target := t.Targets[path]
+		target.Custom = maps.Clone(target.Custom)
+		change(&target)
+		t.Targets[path] = target
+	}
+}
+
+// lift is a certificate that names a recall, by signers who saw that version of the recalls.
+func (w *world) lift(t *testing.T, r, recall, saw string) func(*trust.Targets) {
+	t.Helper()
+	edit := w.stageCopy(t, manifest.StageReady, r)
+	return func(n *trust.Targets) {
+		edit(n)
+		changes(manifest.TargetPath(manifest.StageReady, release(r)), func(n *trust.Target) {
+			n.Custom = map[string]string{"lifts-recall": recall, "recalled-version": saw}
+		})(n)
+	}
 }
 
 func deleteDelegation(all []trust.Delegation, name string) (left []trust.Delegation) {

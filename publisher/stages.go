@@ -6,17 +6,27 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 )
 
-// maxReason is the length of a recall's reason, in bytes.
+// maxReason is the length of a reason, in bytes.
 const maxReason = 1000
 
+// plainReason is a reason as it is signed: one line of plain text, cut to 1,000 bytes. *Invalid when there is none.
+func plainReason(what string, r manifest.Release, reason string) (string, error) {
+	reason = strings.TrimSpace(manifest.CleanText(reason, maxReason))
+	if reason == "" {
+		return "", &Invalid{What: what + " of " + r.String(), Reason: "needs a reason"}
+	}
+	return reason, nil
+}
+
 // Validate signs a published release into validated.<product>: its validators say that the vendor's CI passed. A
-// validated release is Unchanged. Errors: *catalog.UnknownProduct, *catalog.UnknownRelease, *Invalid for a
-// recalled one, *NotAuthorized.
+// validated release is Unchanged. Errors: *catalog.UnknownProduct, *catalog.UnknownRelease, *Withdrawn for a
+// recalled or yanked one, *NotAuthorized.
 func (p *Publisher) Validate(ctx context.Context, r manifest.Release, signers []keys.Signer) (*Outcome, error) {
 	return p.write(ctx, func(ctx context.Context, d *desk) (*draft, error) {
 		name := manifest.RoleValidated(r.Product)
@@ -27,8 +37,8 @@ func (p *Publisher) Validate(ctx context.Context, r manifest.Release, signers []
 		if err != nil {
 			return nil, err
 		}
-		if info.Recalled != nil {
-			return nil, &Invalid{What: r.String(), Reason: "it is recalled: " + info.Recalled.Reason}
+		if err := withdrawn(info); err != nil {
+			return nil, err
 		}
 		role, err := d.role(name)
 		if err != nil {
@@ -43,55 +53,30 @@ func (p *Publisher) Validate(ctx context.Context, r manifest.Release, signers []
 	}, signers)
 }
 
-// Recall signs a release into recalled.<product>: it must not be deployed, whoever certified it. Any one engineer
-// or certifier of the product can. A recalled release is Unchanged. reason is required and cut to 1,000 bytes of
-// plain text. Errors: *catalog.UnknownRelease, *Invalid, *NotAuthorized.
-func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason string, signers []keys.Signer) (*Outcome, error) {
-	reason = strings.TrimSpace(manifest.CleanText(reason, maxReason))
-	if reason == "" {
-		return nil, &Invalid{What: "recall of " + r.String(), Reason: "needs a reason"}
-	}
-	return p.write(ctx, func(ctx context.Context, d *desk) (*draft, error) {
-		name := manifest.RoleRecalled(r.Product)
-		if err := authorizeRole(d.view, name, signers); err != nil {
-			return nil, err
-		}
-		role, err := d.role(name)
-		if err != nil {
-			return nil, err
-		}
-		if _, recalled := role.Targets[manifest.TargetPath(manifest.StageRecalled, r)]; recalled {
-			return nil, nil
-		}
-		known, err := knownTarget(d, r)
-		if err != nil {
-			return nil, err
-		}
-		target := trust.Target{Length: known.Length, SHA256: known.SHA256, Custom: map[string]string{customReason: reason}}
-		if listed, err := list(name, role, r, target); err != nil || listed {
-			return nil, err
-		}
-		dr := newDraft("recall", name, fmt.Sprintf("recall %s (sha256 %s): %s", r, known.SHA256, reason)).set(name, role)
-		if err := dr.copyManifest(ctx, d, manifest.StageRecalled, r); storeFailure(err) {
-			return nil, err
-		}
-		return dr, nil // a manifest that cannot be had must not keep anybody from stopping its release
-	}, signers)
+// Withdrawn says that a release is recalled or yanked, so that no further stage takes it in (exit 1).
+type Withdrawn struct {
+	Release manifest.Release
+	Words   string // "yanked: why (product.openstack)"
+	Next    string
 }
 
-// knownTarget is the release as any stage shows it: a damaged product role must not keep anybody from stopping it.
-func knownTarget(d *desk, r manifest.Release) (*trust.Target, error) {
-	_, err := d.view.Release(r)
-	for _, stage := range []string{manifest.StageCatalog, manifest.StageReady, manifest.StageValidated} {
-		role, roleErr := currentRole(d.view, manifest.StageRole(stage, r.Product))
-		if roleErr != nil {
-			continue
-		}
-		if target, ok := role.Targets[manifest.TargetPath(stage, r)]; ok {
-			return &target, nil
-		}
+func (e *Withdrawn) Error() string { return e.Release.String() + " is " + e.Words }
+
+// Hint says who can change that.
+func (e *Withdrawn) Hint() string { return e.Next }
+
+// withdrawn is nil for a release that is neither recalled nor yanked.
+func withdrawn(info *catalog.ReleaseInfo) error {
+	r := info.Release
+	switch {
+	case info.Recalled != nil:
+		return &Withdrawn{Release: r, Words: info.Recalled.String(), Next: fmt.Sprintf(
+			"publish a release that replaces it; a recall made in error is lifted by a certificate that names it: kitchen certify %s --lift-recall", r)}
+	case info.Yanked != "":
+		return &Withdrawn{Release: r, Words: info.YankWords(), Next: fmt.Sprintf(
+			"choose another release (kitchen list %s); its engineers can take the yank back: kitchen yank %s --undo", r.Product, r)}
 	}
-	return nil, err
+	return nil
 }
 
 // copyManifest adds a release's manifest to the draft, under the name that a stage lists it by: a stock TUF client

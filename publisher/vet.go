@@ -26,8 +26,10 @@ const clockSlack = 2 * day
 //     in effect stays signed by the keys that are delegated to.
 //   - A role fits what readers take.
 //   - A release keeps its digest, in every stage; published releases and recalls are never taken out.
+//   - Of a published release nothing changes but whether, and why, it is yanked; of a recall nothing, but that it is
+//     made anew, with the number that is next.
 //   - validated, ready-to-deploy and recalled list what product lists, digest for digest; the first two do not newly
-//     list what is recalled.
+//     list what is yanked or recalled, unless the certificate names that very recall. None names one that is not.
 //   - What a role newly lists is in the store, and is what it should be.
 //   - A site's key belongs to that site alone and to no role; the registry names one vendor.
 func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
@@ -116,6 +118,8 @@ func vetSize(r *roleDraft) string {
 // vetForm is what can be said without the store.
 func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candidate) string {
 	switch {
+	case r.next.Role != r.name:
+		return fmt.Sprintf("its content is that of role %q", r.next.Role)
 	case !r.next.Expires.After(now):
 		return "it has expired"
 	case r.next.Expires.After(now.Add(lifetime(r.name) + clockSlack)):
@@ -197,9 +201,40 @@ func vetKept(role string, current, next *trust.Targets) string {
 			return fmt.Sprintf("%s would get other bytes: sha256 %s instead of %s", path, now.SHA256, before.SHA256)
 		case ok && now.Custom[customSeq] != before.Custom[customSeq]:
 			return path + " would get another place in the order of releases"
+		case ok && kind == "product" && !sameButYank(before.Custom, now.Custom):
+			return path + " would change in more than whether it is yanked"
 		}
 	}
+	if kind == manifest.StageRecalled {
+		return vetRecalls(current, next)
+	}
 	return vetOrder(role, next)
+}
+
+// sameButYank compares what is said of a published release, apart from its yank, which has a reason.
+func sameButYank(before, now map[string]string) bool {
+	before, now = maps.Clone(before), maps.Clone(now)
+	if reason, yanked := now[customYanked]; yanked && strings.TrimSpace(reason) == "" {
+		return false
+	}
+	delete(before, customYanked)
+	delete(now, customYanked)
+	return maps.Equal(before, now)
+}
+
+// vetRecalls: every recall that is new, or made anew, has the number that is next, so that no certificate of before
+// names it.
+func vetRecalls(current, next *trust.Targets) string {
+	for path, now := range next.Targets {
+		before, ok := current.Targets[path]
+		if ok && maps.Equal(before.Custom, now.Custom) {
+			continue
+		}
+		if want := nextRecall(current.Version); now.Custom[customSince] != want {
+			return fmt.Sprintf("the recall of %s would be number %q, and the next is %s", path, now.Custom[customSince], want)
+		}
+	}
+	return ""
 }
 
 // vetOrder: every published release has its own place, and none differs from another by case alone.
@@ -229,7 +264,8 @@ func (p *Publisher) vetContent(ctx context.Context, r *roleDraft, current *trust
 	stage := manifest.RoleStage(r.name)
 	for _, path := range slices.Sorted(maps.Keys(r.next.Targets)) {
 		target := r.next.Targets[path]
-		if before, ok := current.Targets[path]; ok && before.SHA256 == target.SHA256 && before.Length == target.Length {
+		before, ok := current.Targets[path]
+		if ok && before.SHA256 == target.SHA256 && before.Length == target.Length && (!isReady(stage) || maps.Equal(before.Custom, target.Custom)) {
 			continue
 		}
 		var err error
@@ -237,7 +273,7 @@ func (p *Publisher) vetContent(ctx context.Context, r *roleDraft, current *trust
 		case r.name == manifest.RoleRegistry:
 			_, err = getCustomer(ctx, p.Store, path, target)
 		case stage == manifest.StageCatalog:
-			_, err = getManifest(ctx, p.Store, r.name, path, target)
+			err = p.vetRelease(ctx, r.name, path, target)
 		case stage != "":
 			if err = vetAgreement(r.name, path, target, after); err == nil && stage != manifest.StageRecalled {
 				_, err = getManifest(ctx, p.Store, r.name, path, target)
@@ -250,7 +286,12 @@ func (p *Publisher) vetContent(ctx context.Context, r *roleDraft, current *trust
 	return nil
 }
 
-// vetAgreement: a later stage lists what product lists, and is not entered by what is recalled. Only a recall may
+// isReady tells the stages whose entries are certificates.
+func isReady(stage string) bool {
+	return stage == manifest.StageReady || strings.HasPrefix(stage, manifest.StageReady+".")
+}
+
+// vetAgreement: a later stage lists what product lists, and is not entered by what is withdrawn. Only a recall may
 // name what product does not show, so that a damaged product role never keeps anybody from stopping a release.
 func vetAgreement(role, path string, target trust.Target, after *candidate) error {
 	kind, product, _ := manifest.SplitRole(role)
@@ -267,12 +308,8 @@ func vetAgreement(role, path string, target trust.Target, after *candidate) erro
 	}
 	listed, ok := published.Targets[manifest.TargetPath(manifest.StageCatalog, rel)]
 	if kind != manifest.StageRecalled {
-		recalled, err := after.role(manifest.RoleRecalled(product))
-		if err != nil {
+		if err := vetWithdrawn(kind, rel, target, listed, after); err != nil {
 			return err
-		}
-		if recall, is := recalled.Targets[manifest.TargetPath(manifest.StageRecalled, rel)]; is {
-			return fmt.Errorf("%s is recalled: %s", rel, recall.Custom[customReason])
 		}
 	}
 	switch {
@@ -282,6 +319,31 @@ func vetAgreement(role, path string, target trust.Target, after *candidate) erro
 		return fmt.Errorf("%s is not published", rel)
 	case listed.SHA256 != target.SHA256 || listed.Length != target.Length:
 		return fmt.Errorf("%s is published as sha256 %s, not %s", rel, listed.SHA256, target.SHA256)
+	}
+	return nil
+}
+
+// vetWithdrawn: validated and ready-to-deploy are not entered by what is yanked or recalled, but for a certificate
+// that lifts the recall as it is; and no certificate lifts in advance.
+func vetWithdrawn(kind string, rel manifest.Release, target, published trust.Target, after *candidate) error {
+	name := manifest.RoleRecalled(rel.Product)
+	role, err := after.role(name)
+	if err != nil {
+		return err
+	}
+	named, names := target.Custom[customLifts]
+	entry, recalled := role.Targets[manifest.TargetPath(manifest.StageRecalled, rel)]
+	recall := catalog.RecallOf(name, entry)
+	switch {
+	case recalled && names && !recall.LiftedBy(target):
+		return fmt.Errorf("the certificate of %s lifts recall %q, and the one that stands is another: recall %d, %s", rel, named, recall.Since, recall)
+	case recalled && !(names && kind == manifest.StageReady):
+		return fmt.Errorf("%s is %s", rel, recall)
+	case !recalled && names:
+		return fmt.Errorf("the certificate of %s lifts recall %q, and there is none", rel, named)
+	}
+	if reason := published.Custom[customYanked]; reason != "" {
+		return fmt.Errorf("%s is yanked: %s (%s)", rel, reason, manifest.RoleProduct(rel.Product))
 	}
 	return nil
 }

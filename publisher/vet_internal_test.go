@@ -16,7 +16,7 @@ func TestRolesThatWouldNotFitWithTheirSignatures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for size, refused := range map[int64]bool{100: false, kind.MaxSize - 4096: false, kind.MaxSize - 1000: true, kind.MaxSize: true} {
-		r := &roleDraft{name: name, next: &trust.Targets{Version: 1}, payload: make([]byte, size), authority: trust.Authority{Keys: make([]trust.Key, 3)}}
+		r := &roleDraft{name: name, next: &trust.Targets{Role: name, Version: 1}, payload: make([]byte, size), authority: trust.Authority{Keys: make([]trust.Key, 3)}}
 		if reason := vetSize(r); (reason != "") != refused {
 			t.Errorf("%d bytes: %q", size, reason)
 		}

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -132,7 +133,7 @@ func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*role
 			continue
 		}
 		before := len(lines)
-		lines = append(lines, p.describeTargets(ctx, r, current)...)
+		lines = append(lines, p.describeTargets(ctx, v, r, current)...)
 		lines = append(lines, describeDelegations(current, r.next)...)
 		if len(lines) > before {
 			continue
@@ -147,7 +148,7 @@ func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*role
 	return lines
 }
 
-func (p *Publisher) describeTargets(ctx context.Context, r *roleDraft, current *trust.Targets) []string {
+func (p *Publisher) describeTargets(ctx context.Context, v *catalog.View, r *roleDraft, current *trust.Targets) []string {
 	var lines []string
 	diff := diffTargets(current, &trust.Targets{Targets: r.next.Targets})
 	for _, path := range slices.Sorted(maps.Keys(diff)) {
@@ -161,6 +162,7 @@ func (p *Publisher) describeTargets(ctx context.Context, r *roleDraft, current *
 			lines = append(lines, p.describeCustomer(ctx, path, before, target)...)
 		default:
 			lines = append(lines, p.describeRelease(ctx, r.name, path, before, target)...)
+			lines = append(lines, describeLift(v, path, before, target)...)
 		}
 	}
 	return lines
@@ -185,6 +187,8 @@ func (p *Publisher) describeRelease(ctx context.Context, role, path string, befo
 		verb += " for " + customer + ":"
 	}
 	switch {
+	case after.SHA256 == "" && kind == manifest.StageReady:
+		return []string{fmt.Sprintf("%s: decertify %s (sha256 %s)", role, what, before.SHA256)}
 	case after.SHA256 == "":
 		return []string{fmt.Sprintf("%s: take %s out of %s", role, what, role)}
 	case before.SHA256 == "":
@@ -192,9 +196,44 @@ func (p *Publisher) describeRelease(ctx context.Context, role, path string, befo
 		return append([]string{line + customText(after.Custom)}, p.describeEvidence(ctx, after)...)
 	case before.SHA256 != after.SHA256:
 		return []string{fmt.Sprintf("%s: OTHER BYTES for %s: sha256 %s instead of %s", role, what, after.SHA256, before.SHA256)}
+	case kind == "product" && before.Custom[customYanked] != after.Custom[customYanked]:
+		return []string{role + ": " + yankText(what, before.Custom[customYanked], after.Custom[customYanked])}
 	}
-	lines := []string{fmt.Sprintf("%s: %s %s again:%s (was%s)", role, verb, what, customText(after.Custom), customText(before.Custom))}
+	text := func(t trust.Target) string {
+		return strings.TrimPrefix(cmp.Or(customText(t.Custom), "nothing more"), ", ")
+	}
+	lines := []string{fmt.Sprintf("%s: %s %s again: %s (was %s)", role, verb, what, text(after), text(before))}
 	return append(lines, p.describeEvidence(ctx, after)...)
+}
+
+// yankText says how a release's yank changes.
+func yankText(what, before, after string) string {
+	switch {
+	case before == "":
+		return fmt.Sprintf("yank %s: %s", what, after)
+	case after == "":
+		return fmt.Sprintf("take back the yank of %s (was: %s)", what, before)
+	}
+	return fmt.Sprintf("yank %s for another reason: %s (was: %s)", what, after, before)
+}
+
+// describeLift says which recall a certificate takes back, in the words of the recall that is in effect.
+func describeLift(v *catalog.View, path string, before, after trust.Target) []string {
+	number := after.Custom[customLifts]
+	_, r, err := manifest.ParseTargetPath(path)
+	if number == "" || err != nil || number == before.Custom[customLifts] {
+		return nil
+	}
+	name := manifest.RoleRecalled(r.Product)
+	role, err := currentRole(v, name)
+	if err != nil {
+		return []string{fmt.Sprintf("  LIFTS recall %s of %s, which cannot be read: %v", number, r, err)}
+	}
+	entry, ok := role.Targets[manifest.TargetPath(manifest.StageRecalled, r)]
+	if recall := catalog.RecallOf(name, entry); ok && recall.LiftedBy(after) {
+		return []string{fmt.Sprintf("  LIFTS recall %s of %s; it was %s", number, r, recall)}
+	}
+	return []string{fmt.Sprintf("  names recall %s of %s, which is not the one that stands", number, r)}
 }
 
 func customText(custom map[string]string) string {

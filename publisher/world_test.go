@@ -330,6 +330,7 @@ func (w *world) craft(t *testing.T, roles ...crafted) string {
 			next.Replaces = catalogtest.Digest(v.RawRole(c.role))
 		}
 		next.Version++
+		next.Role = c.role
 		next.Expires, next.ProposalExpires = w.now.Add(60*catalogtest.Day), w.now.Add(14*catalogtest.Day)
 		if c.edit != nil {
 			c.edit(next)

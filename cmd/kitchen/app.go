@@ -36,6 +36,7 @@ func (k *kitchen) commands() []*cli.Command {
 		roleCommand(k),
 
 		publishCommand(k),
+		yankCommand(k),
 		recallCommand(k),
 
 		validateCommand(k),
@@ -46,6 +47,7 @@ func (k *kitchen) commands() []*cli.Command {
 		reportCommand(k),
 
 		certifyCommand(k),
+		decertifyCommand(k),
 		pendingCommand(k),
 		signCommand(k),
 

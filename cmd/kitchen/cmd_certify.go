@@ -25,11 +25,13 @@ func certifyCommand(k *kitchen) *cli.Command {
 		Description: "Shows the reports that it rests on, and says no (exit 3) unless the certification policy is met: the vendor's CI passed, and no site's latest report is a failure. " +
 			"Takes effect when enough certifiers have signed; until then it waits as a proposal (exit 8), which the others sign with `kitchen sign`.",
 		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "lift-recall", Usage: "certify a recalled release, and take its recall back"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the evidence and what is missing; sign nothing"},
 			&cli.StringFlag{Name: "note", Usage: "`TEXT` kept with the evidence"},
 		}, signingFlags()...),
 		Action: action(k, func(c *cli.Context) (o certifyOptions, err error) {
-			o = certifyOptions{keyOptions: k.readKeyOptions(c), request: publisher.CertifyRequest{DryRun: c.Bool("dry-run"), Note: c.String("note")}}
+			o = certifyOptions{keyOptions: k.readKeyOptions(c), request: publisher.CertifyRequest{
+				DryRun: c.Bool("dry-run"), Note: c.String("note"), LiftRecall: c.Bool("lift-recall")}}
 			o.release, err = releaseOperand(c)
 			return o, err
 		}, runCertify),

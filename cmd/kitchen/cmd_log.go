@@ -15,14 +15,16 @@ import (
 type logOptions struct {
 	release manifest.Release
 	site    manifest.SiteID
+	raw     bool
 }
 
 func logCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "log", Category: groupOperator, Usage: "print the log of a site's latest run of a release", ArgsUsage: "PRODUCT@VERSION --site CUSTOMER/SITE",
-		Description: "The log is the site's own text. It is printed as it is into a file or pipe; on a terminal control characters are made visible.",
+		Description: "The log is the site's own text, which might drive your terminal: control characters and the like are made visible. --raw gives the bytes as they are.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "site", Usage: "`CUSTOMER/SITE` whose log it is"},
+			&cli.BoolFlag{Name: "raw", Usage: "print the log byte for byte; mind where it goes"},
 		},
 		Action: action(k, func(c *cli.Context) (o logOptions, err error) {
 			if o.release, err = releaseOperand(c); err != nil {
@@ -30,6 +32,9 @@ func logCommand(k *kitchen) *cli.Command {
 			}
 			if err := require(c, "site"); err != nil {
 				return o, err
+			}
+			if o.raw = c.Bool("raw"); o.raw && k.global.json {
+				return o, usagef("--raw and -o json exclude each other")
 			}
 			o.site, err = siteValue(c.String("site"))
 			return o, err
@@ -71,28 +76,56 @@ func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 				err = e
 			}
 		}()
+		if o.raw {
+			_, err := io.Copy(k.stdout, log)
+			return err
+		}
 		return k.printLog(log, &logDocument{Schema: "kitchen.log/v1", Release: o.release.String(), Site: o.site.String(), Verdict: latest.Verdict(), Report: latest.Key})
 	})
 }
 
-// printLog streams the log to stdout; in JSON it is whole in memory, under the
-// cap that ReadLog holds it to.
-func (k *kitchen) printLog(log io.Reader, d *logDocument) error {
-	if k.global.json {
-		text, err := io.ReadAll(log)
-		if err != nil {
-			return err
-		}
-		d.Log = strings.ToValidUTF8(string(text), "�")
-		return k.show(d)
+// printLog streams the log to stdout. In JSON it is read to its end first: a
+// document that begins must not turn out to be a bomb.
+func (k *kitchen) printLog(log *catalog.Log, d *logDocument) error {
+	if !k.global.json {
+		return pour(k.stdout, log, render.Text)
 	}
-	if !k.stdoutTTY {
-		_, err := io.Copy(k.stdout, log)
+	if _, err := io.Copy(io.Discard, log); err != nil {
 		return err
 	}
-	w := &render.Writer{W: k.stdout}
+	if err := log.Rewind(); err != nil {
+		return err
+	}
+	text, err := encodeJSON(d)
+	if err != nil {
+		return err
+	}
+	head, tail, _ := strings.Cut(string(text), emptyLog)
+	if _, err := io.WriteString(k.stdout, head+strings.TrimSuffix(emptyLog, `"`)); err != nil {
+		return err
+	}
+	if err := pour(k.stdout, log, quoted); err != nil {
+		return err
+	}
+	_, err = io.WriteString(k.stdout, `"`+tail)
+	return err
+}
+
+// emptyLog is how encodeJSON writes a document's log, the last member, when it is empty.
+const emptyLog = "\n  \"log\": \"\""
+
+// pour copies a log in pieces of whole characters, each escaped.
+func pour(to io.Writer, log io.Reader, escape func(string) string) error {
+	w := &render.Writer{W: to, Escape: escape}
 	if _, err := io.Copy(w, log); err != nil {
 		return err
 	}
 	return w.Close()
+}
+
+// quoted is text as it stands between the quotes of a JSON string. A string has
+// a JSON form whatever is in it.
+func quoted(text string) string {
+	data, _ := encodeJSON(text)
+	return strings.TrimSuffix(strings.TrimPrefix(string(data), `"`), "\"\n")
 }

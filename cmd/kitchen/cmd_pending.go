@@ -68,6 +68,9 @@ func (d *proposalDocument) human(p *page) {
 	for _, line := range d.Change {
 		p.para(4, "  ", line)
 	}
+	if d.Kind == "decertify" && len(d.Stated) > 0 { // the reason stands nowhere else
+		p.para(4, "  its proposer says, unverified: ", d.Stated[0])
+	}
 	signatureLines(p, d.Roles)
 	p.linef("  %s old, lapses %s", d.age, d.Expires)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -66,6 +67,7 @@ type readyDocument struct {
 	Required    []string        `json:"required"` // roles that were asked
 	SHA256      string          `json:"sha256,omitempty"`
 	Certificate string          `json:"certificate,omitempty"` // digest of the evidence
+	Lifted      string          `json:"lifted,omitempty"`      // reason of a recall that the certificate takes back
 	From        string          `json:"from,omitempty"`
 	Files       string          `json:"files,omitempty"`
 	Issued      string          `json:"issued"`
@@ -100,6 +102,9 @@ func (d *readyDocument) human(p *page) {
 	} else {
 		p.verdict(render.Bad, "NOT READY  "+d.Release)
 		unmetLines(p, d.Unmet)
+	}
+	if d.Lifted != "" {
+		p.para(4, "  it was recalled, and its certificate lifts that: ", d.Lifted)
 	}
 	if d.SHA256 != "" {
 		p.linef("  manifest %s", render.Digest(d.SHA256))
@@ -139,6 +144,9 @@ func runReady(ctx context.Context, k *kitchen, o readyOptions) (err error) {
 		Schema: "kitchen.ready/v1", Release: verdict.Release.String(), Ready: verdict.Ready, Unmet: unmetDocuments(verdict.Unmet), Required: list(verdict.Required),
 		SHA256: verdict.SHA256, Certificate: verdict.Certificate, From: verdict.From, Files: verdict.Files,
 		Issued: stamp(verdict.Issued), AgeSeconds: int64(verdict.Age / time.Second), Offline: view.Offline(), ClockBehind: verdict.ClockBehind, age: verdict.Age,
+	}
+	if verdict.Lifted != nil {
+		d.Lifted = cmp.Or(verdict.Lifted.Reason, noReason)
 	}
 	if !d.Ready {
 		return k.no(d)

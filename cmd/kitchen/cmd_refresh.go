@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/manifest"
 	"github.com/urfave/cli/v2"
 )
 
@@ -26,9 +28,14 @@ type releaseDocument struct {
 	Seq      int64  `json:"seq"`
 	SHA256   string `json:"sha256"` // of the manifest
 	Recalled string `json:"recalled,omitempty"`
+	Lifted   string `json:"lifted,omitempty"` // reason of a recall that the certificate for everybody took back
 	Yanked   string `json:"yanked,omitempty"`
 	Conflict string `json:"conflict,omitempty"` // why its roles contradict each other; it is in no stage
+
+	certificate string // that lifted the recall
 }
+
+const noReason = "no reason given"
 
 func newReleaseDocument(r catalog.ReleaseInfo) releaseDocument {
 	d := releaseDocument{
@@ -36,10 +43,11 @@ func newReleaseDocument(r catalog.ReleaseInfo) releaseDocument {
 		Stage: r.Stage, Seq: r.Seq, SHA256: r.SHA256, Yanked: r.Yanked,
 	}
 	if r.Recalled != nil {
-		d.Recalled = r.Recalled.Reason
-		if d.Recalled == "" {
-			d.Recalled = "no reason given"
-		}
+		d.Recalled = cmp.Or(r.Recalled.Reason, noReason)
+	}
+	if r.Lifted != nil {
+		d.Lifted = cmp.Or(r.Lifted.Reason, noReason)
+		d.certificate = r.Lifted.Certificate
 	}
 	if r.Conflict != nil {
 		d.Conflict = r.Conflict.Error()
@@ -54,19 +62,46 @@ func (d releaseDocument) remark() string {
 		return "NOT TRUSTED: " + d.Conflict
 	case d.Recalled != "":
 		return "RECALLED: " + d.Recalled
+	case d.Yanked != "" && d.Lifted != "":
+		return "yanked: " + d.Yanked + "; " + d.lift()
 	case d.Yanked != "":
 		return "yanked: " + d.Yanked
+	case d.Lifted != "":
+		return d.lift()
 	}
 	return ""
+}
+
+// lift says that a recall is history.
+func (d releaseDocument) lift() string {
+	return "recalled (lifted by certificate " + render.Digest(d.certificate) + "): " + d.Lifted
+}
+
+// remarkTone colours the remark.
+func (d releaseDocument) remarkTone() render.Tone {
+	switch {
+	case d.Recalled != "" || d.Conflict != "":
+		return render.Bad
+	case d.Yanked != "":
+		return render.Warn
+	}
+	return render.Plain
+}
+
+// decided says, for one release, who withdrew it and what comes next; nothing for most.
+func (d releaseDocument) decided(p *page) {
+	switch {
+	case d.Recalled != "":
+		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; a certificate that names the recall lifts it: kitchen certify "+d.Release+" --lift-recall")
+	case d.Yanked != "":
+		p.para(10, "yanked    ", "by "+manifest.RoleProduct(d.Product)+"; only hosts that have it may still use it; to take that back: kitchen yank "+d.Release+" --undo")
+	}
 }
 
 func releaseTable(p *page, releases []releaseDocument, empty string) {
 	table := &render.Table{Columns: []render.Column{{Name: "RELEASE"}, {Name: "STAGE"}, {Name: "MANIFEST"}, {Name: "", Flex: true}}}
 	for _, r := range releases {
-		remark := render.Cell{Text: r.remark()}
-		if r.Recalled != "" || r.Conflict != "" {
-			remark.Tone = render.Bad
-		}
+		remark := render.Cell{Text: r.remark(), Tone: r.remarkTone()}
 		table.Add(render.Cell{Text: r.Release}, toned(r.Stage), render.Cell{Text: render.Digest(r.SHA256), Tone: render.Dim}, remark)
 	}
 	p.table(table, empty)

@@ -90,7 +90,8 @@ func (d *showDocument) human(p *page) {
 	p.para(2, d.Release+"  ", d.Summary)
 	p.verdict(toneOf(d.Stage), "stage     "+d.Stage)
 	if remark := d.remark(); remark != "" {
-		p.verdict(render.Bad, remark)
+		p.verdict(d.remarkTone(), remark)
+		d.decided(p)
 	}
 	if d.Kind == "update" {
 		p.para(10, "kind      ", "update of "+strings.Join(d.From, ", "))

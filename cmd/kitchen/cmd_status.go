@@ -33,6 +33,16 @@ type releaseStatus struct {
 	Sites []siteVerdict `json:"sites"`
 }
 
+// deployedAt are the sites whose latest report is a deployment that passed.
+func (r *releaseStatus) deployedAt() (sites []string) {
+	for _, s := range r.Sites {
+		if s.Deployed {
+			sites = append(sites, s.Site)
+		}
+	}
+	return sites
+}
+
 type rejected struct {
 	Report string `json:"report"`
 	Reason string `json:"reason"`
@@ -45,7 +55,10 @@ func (d *statusDocument) human(p *page) {
 	for _, r := range d.Releases {
 		p.verdict(toneOf(r.Stage), r.Release+"  "+r.Stage)
 		if remark := r.remark(); remark != "" {
-			p.verdict(render.Bad, "  "+remark)
+			p.verdict(r.remarkTone(), "  "+remark)
+		}
+		if where := r.deployedAt(); r.Recalled != "" && len(where) > 0 {
+			p.para(4, "  deployed at ", strings.Join(where, ", ")+": a release that replaces it has to be deployed there")
 		}
 		siteTable(p, r.Sites)
 		p.linef("")

@@ -140,7 +140,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 func (f failure) write(w io.Writer, asJSON bool) {
 	if asJSON {
 		if data, err := json.Marshal(f); err == nil {
-			fmt.Fprintf(w, "%s\n", data)
+			fmt.Fprintf(w, "%s\n", render.JSON(data))
 			return
 		}
 	}

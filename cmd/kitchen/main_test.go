@@ -1,7 +1,13 @@
 package main
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,13 +19,161 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/storage/storagetest"
+	"github.com/enovance/kitchen/keys"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // TestMain makes the test binary the kitchen binary too, when it is called by
 // that name: the scripts run the real program.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"kitchen": main})
+	testscript.Main(sweeping{m}, map[string]func(){"kitchen": kitchenUnderTest})
+}
+
+// sweeping removes, in the end, the directories that several tests share.
+type sweeping struct{ *testing.M }
+
+func (s sweeping) Run() int {
+	code := s.M.Run()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	for _, dir := range shared.dirs {
+		os.RemoveAll(dir)
+	}
+	return code
+}
+
+var shared struct {
+	mu   sync.Mutex // guards dirs
+	dirs []string
+}
+
+// sharedDir makes a directory that lives as long as the test binary.
+func sharedDir(name string) (string, error) {
+	dir, err := os.MkdirTemp("", name)
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	shared.dirs = append(shared.dirs, dir)
+	return dir, err
+}
+
+// What tests tell the program that they start. The program itself knows none of it.
+const (
+	placeVariable = "KITCHEN_TEST_PLACE" // where it stops itself, see storagetest.ParsePlace
+	callsVariable = "KITCHEN_TEST_CALLS" // file that gets a line for every call of the store
+	keysVariable  = "KITCHEN_TEST_KEYS"  // directory of private keys that need not be decrypted, see openKeys
+)
+
+// kitchenUnderTest is main, on a store that stops the process at one place, and with keys that are open already.
+func kitchenUnderTest() {
+	place, err := storagetest.ParsePlace(os.Getenv(placeVariable))
+	calls, recorded := os.LookupEnv(callsVariable)
+	if err == nil || recorded {
+		dial = func(ctx context.Context, at string, o storage.Options) (storage.Store, error) {
+			store, err := storage.Open(ctx, at, o)
+			if err != nil {
+				return nil, err
+			}
+			return storagetest.Stopping(store, place, recordCalls(calls)), nil
+		}
+	}
+	dir, given := os.LookupEnv(keysVariable)
+	if !given {
+		main()
+		return
+	}
+	ctx, stop := interruptible(context.Background())
+	k := newKitchen()
+	if err := openKeys(k, dir); err != nil {
+		fmt.Fprintln(os.Stderr, "the test's keys:", err)
+		os.Exit(exitFailed)
+	}
+	code := k.main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// openKeys puts the keys of dir/NAME.pem (PKCS #8) under the name dir/NAME.key, as if they were opened: a password
+// costs a deliberate fraction of a second, and the tests that kill start hundreds of processes.
+func openKeys(k *kitchen, dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.pem"))
+	if err != nil {
+		return err
+	}
+	k.keys.signers = map[string]*lazySigner{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		block, _ := pem.Decode(data)
+		if block == nil {
+			return fmt.Errorf("%s: no PEM", file)
+		}
+		private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		if err != nil {
+			return err
+		}
+		signer, err := keys.NewSigner(private.(*ecdsa.PrivateKey))
+		if err != nil {
+			return err
+		}
+		path := strings.TrimSuffix(file, ".pem") + ".key"
+		s := &lazySigner{path: path, ring: k.keys, public: signer.Public(), opened: signer}
+		s.once.Do(func() {})
+		k.keys.signers[path] = s
+	}
+	return nil
+}
+
+// recordCalls appends "SIDE N OP KEY DIGEST" to a file for both sides of every call. The digest is that of all that is
+// on disk at that moment: a process killed there leaves just that. Nil without a file.
+func recordCalls(file string) func(storagetest.Call, storagetest.Side) {
+	if file == "" {
+		return nil
+	}
+	var one sync.Mutex
+	return func(c storagetest.Call, side storagetest.Side) {
+		one.Lock()
+		defer one.Unlock()
+		digest, err := treeDigest(filepath.Dir(file), file)
+		if err == nil {
+			var f *os.File
+			if f, err = os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
+				_, err = fmt.Fprintf(f, "%s %d %s %s %s\n", side, c.N, c.Op, c.Key, digest)
+				err = errors.Join(err, f.Close())
+			}
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "the test's list of calls:", err)
+		}
+	}
+}
+
+// treeDigest is one digest for all names and bytes below a directory, but for one file. What vanishes meanwhile
+// counts as absent.
+func treeDigest(dir, but string) (string, error) {
+	sum := sha256.New()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || path == but {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(sum, path)
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		sum.Write(data)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 // TestScripts plays one story per persona. Commands beside testscript's own:
@@ -117,7 +271,7 @@ func cmdCatalog(ts *testscript.TestScript, neg bool, args []string) {
 // acme/staging-2 (after staging) and acme/prod. vendor.toml has the online key,
 // laptop.toml has not.
 var catalogTemplate = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "kitchen-template")
+	dir, err := sharedDir("kitchen-template")
 	if err != nil {
 		return "", err
 	}

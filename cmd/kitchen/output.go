@@ -23,17 +23,43 @@ type document interface {
 func (k *kitchen) show(d document) error {
 	var out bytes.Buffer
 	if k.global.json {
-		encoder := json.NewEncoder(&out)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(d); err != nil {
+		text, err := encodeJSON(d)
+		if err != nil {
 			return err
 		}
+		out.Write(text)
 	} else {
 		d.human(&page{w: &out, width: k.width, colour: k.colour})
 	}
 	_, err := k.stdout.Write(out.Bytes())
 	return err
+}
+
+// encodeJSON is a document as machines get it. What would drive a terminal is escaped in it.
+func encodeJSON(d any) ([]byte, error) {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(d); err != nil {
+		return nil, err
+	}
+	return render.JSON(out.Bytes()), nil
+}
+
+// foreign is where a program that kitchen starts may print: stderr, escaped.
+func (k *kitchen) foreign() io.Writer { return &render.Writer{W: k.stderr} }
+
+// warn tells people, on stderr, what does not change the answer.
+func (k *kitchen) warn(message string) {
+	if k.global.json {
+		line, err := json.Marshal(map[string]string{"schema": "kitchen.warning/v1", "warning": message})
+		if err == nil {
+			fmt.Fprintf(k.stderr, "%s\n", render.JSON(line))
+		}
+		return
+	}
+	fmt.Fprintf(k.stderr, "warning: %s\n", render.Line(message))
 }
 
 // page is where a document writes itself for people.
@@ -43,18 +69,10 @@ type page struct {
 	colour bool
 }
 
-// linef prints one line. Its %s arguments are foreign text as far as it knows,
-// and are escaped.
+// linef prints one line. Its arguments are foreign text as far as it knows,
+// whatever their type: the line is escaped as a whole.
 func (p *page) linef(format string, args ...any) {
-	for i, a := range args {
-		switch s := a.(type) {
-		case string:
-			args[i] = render.Line(s)
-		case fmt.Stringer:
-			args[i] = render.Line(s.String())
-		}
-	}
-	fmt.Fprintf(p.w, format+"\n", args...)
+	fmt.Fprintln(p.w, render.Line(fmt.Sprintf(format, args...)))
 }
 
 // para prints a label and foreign text, wrapped to the page; later lines are

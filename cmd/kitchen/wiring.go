@@ -82,8 +82,11 @@ type session struct {
 	catalog *catalog.Catalog
 }
 
+// dial opens every store of the program. Only tests put another in its place.
+var dial = storage.Open
+
 func (k *kitchen) openStore(ctx context.Context, at string, createBucket bool) (storage.Store, error) {
-	return storage.Open(ctx, at, storage.Options{
+	return dial(ctx, at, storage.Options{
 		CreateBucket: createBucket,
 		Getenv:       func(name string) string { v, _ := k.lookupEnv(name); return v },
 	})
@@ -101,6 +104,7 @@ func (k *kitchen) open(ctx context.Context, offline bool) (*session, error) {
 	}
 	options := catalog.Options{
 		Dir: s.state, RootFingerprint: k.config.RootFingerprint, RootVersion: k.config.RootVersion, Now: k.now, Progress: k.progress,
+		Warn: k.warn,
 	}
 	if k.config.Root != "" {
 		kind, err := manifest.KindOf(manifest.RootObject(1))
@@ -189,7 +193,7 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 	f := &fetcher.Fetcher{
 		Catalog: s.catalog, Store: s.store, State: s.state, Now: k.now, Progress: k.progress,
 		Gate:   fetcher.Gate{Require: c.Gate.Require, MaxAge: time.Duration(c.Gate.MaxAge), Deny: c.Gate.Deny, Pins: map[string]fetcher.GatePin{}},
-		Stdout: k.stderr, Stderr: k.stderr, Env: k.environ(),
+		Stdout: k.foreign(), Stderr: k.foreign(), Env: k.environ(),
 	}
 	for role, pin := range c.Gate.Pins {
 		f.Gate.Pins[role] = fetcher.GatePin{Keys: pin.Keys, Threshold: pin.Threshold}

@@ -251,7 +251,7 @@ func TestBrokenSiblingHidesNobody(t *testing.T) {
 			w.CommitOnline()
 		}},
 		"expired": {trust.Expired, func(t *testing.T, w *catalogtest.World) {
-			w.PutRole(role, 9, w.Seal(&trust.Targets{Version: 9, Expires: w.Now}, w.RoleKeys[role]...))
+			w.PutRole(role, 9, w.Seal(&trust.Targets{Role: role, Version: 9, Expires: w.Now}, w.RoleKeys[role]...))
 			w.CommitOnline()
 		}},
 	} {

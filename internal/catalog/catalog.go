@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/enovance/kitchen/internal/progress"
@@ -25,6 +26,9 @@ type Options struct {
 
 	Now      func() time.Time // the host's clock; required
 	Progress progress.Sink    // nil is silent
+	// Warn is told, once a refresh has ended, what people have to know of this host: a lost memory, a clock that runs
+	// behind. nil is silent; the view tells the same.
+	Warn func(string)
 }
 
 // Catalog opens views. It is safe for concurrent use; processes take turns by the state directory's lock.
@@ -35,6 +39,8 @@ type Catalog struct {
 	root     []byte // the configured root's bytes, or nil
 	now      func() time.Time
 	progress progress.Sink
+	warn     func(string)
+	clock    sync.Once // of the warning
 }
 
 // Open checks the configured pin against the one that the state directory remembers. It makes no request and
@@ -43,7 +49,7 @@ func Open(_ context.Context, o Options) (*Catalog, error) {
 	if o.Now == nil || o.Dir == "" {
 		return nil, errors.New("catalog: a clock and a state directory are required")
 	}
-	c := &Catalog{store: o.Store, state: stateDir{o.Dir}, root: o.Root, now: o.Now, progress: o.Progress}
+	c := &Catalog{store: o.Store, state: stateDir{o.Dir}, root: o.Root, now: o.Now, progress: o.Progress, warn: o.Warn}
 	if c.progress == nil {
 		c.progress = progress.Silent{}
 	}

@@ -18,17 +18,20 @@
 //	manifests/<sha256>.toml   manifests by digest
 //	registry/<sha256>.toml    registry entries by digest
 //	memory.a.json, .b.json    two checksummed copies of what must never be forgotten (see memory.go)
+//	_tmp-…                    unfinished files of writers, in any of these places; swept by the next refresh
 //	site/…                    belongs to the fetcher
 //
 // Every file is written durably right after it was verified and never before. A file that is missing, damaged or
 // not what the files above it name is ignored and fetched again. Two things are not replaced silently: the pin
-// (without it and without a configured pin nothing is read) and the memory (with both copies lost Offline refuses).
+// (without it and without a configured pin nothing is read) and the memory (with both copies lost, or of another
+// catalog, Offline refuses and a refresh begins anew: View.MemoryLost).
 //
 // # Rules beyond TUF
 //
 //   - Time is the later of the host's clock and the newest "issued" of a timestamp seen under the current online
 //     keys; new online keys (a root rotation) forget the old ones' versions and times.
 //   - A broken, expired or withheld delegated role is an error of that role and hides no other.
+//   - Of a file whose length a verified one lists not a byte more is read.
 //   - Path and digest of every release in every stage are remembered: the role that shows another digest for a
 //     known path is refused. So is a recalled.<p> that lacks a recall seen before.
 package catalog

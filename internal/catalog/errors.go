@@ -150,6 +150,16 @@ func (e *NotRefreshed) Unwrap() error {
 // Hint names the command that repairs it.
 func (e *NotRefreshed) Hint() string { return "run `kitchen refresh` where the catalog can be reached" }
 
+// StateDamaged says that something stands in the state directory where Kitchen can neither read nor write.
+type StateDamaged struct{ Path, Reason string }
+
+func (e *StateDamaged) Error() string { return fmt.Sprintf("state directory: %s %s", e.Path, e.Reason) }
+
+// Hint says how to go on.
+func (e *StateDamaged) Hint() string {
+	return "move " + e.Path + " away and run the command again: what Kitchen needs there it makes anew"
+}
+
 // NotListed says that a role does not list a release.
 type NotListed struct {
 	Release manifest.Release

@@ -150,3 +150,27 @@ func check(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// copyOf copies a directory: a bucket, a state directory.
+func copyOf(t *testing.T, dir string) string {
+	t.Helper()
+	copied := t.TempDir()
+	check(t, os.CopyFS(copied, os.DirFS(dir)))
+	return copied
+}
+
+// removeAll loses some files of a state directory.
+func removeAll(dir string, names ...string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, filepath.FromSlash(name))))
+	}
+	return errors.Join(errs...)
+}
+
+// asHint finds what an error tells people to do.
+func asHint(err error, hint *interface{ Hint() string }) bool { return errors.As(err, hint) }
+
+func containsAll(s string, wants ...string) bool {
+	return !slices.ContainsFunc(wants, func(want string) bool { return !strings.Contains(s, want) })
+}

@@ -15,7 +15,7 @@ import (
 // MaxLog is the largest log that is shown, decompressed, in bytes.
 const MaxLog = 1 << 30
 
-// maxLogWindow caps the memory of one decompression, in bytes.
+// maxLogWindow caps the window of a frame, in bytes: with the stored log itself, that is what one decompression holds.
 const maxLogWindow = 64 << 20
 
 // NoLog says that a report names no log.
@@ -31,7 +31,7 @@ func (e *NoLog) Error() string {
 // ReadLog opens the log of a verified report, decompressed. The stored bytes are compared with the report's digest
 // before the first byte is given out; reading ends with an error when there is more or less than the report says
 // (LogRef.RawSize), or more than MaxLog. The text is the site's own: escape it before it is shown.
-func (v *View) ReadLog(ctx context.Context, r VerifiedReport) (io.ReadCloser, error) {
+func (v *View) ReadLog(ctx context.Context, r VerifiedReport) (*Log, error) {
 	if r.Log == nil {
 		return nil, &NoLog{r.Site, r.Release}
 	}
@@ -47,25 +47,55 @@ func (v *View) ReadLog(ctx context.Context, r VerifiedReport) (io.ReadCloser, er
 	if err := listed.CheckFile(key, stored); err != nil {
 		return nil, err
 	}
-	if r.Log.RawSize > MaxLog {
-		return nil, fmt.Errorf("%s: %d bytes decompressed, at most %d are shown", key, r.Log.RawSize, int64(MaxLog))
+	return openLog(key, stored, r.Log.RawSize)
+}
+
+func openLog(key string, stored []byte, rawSize int64) (*Log, error) {
+	if rawSize > MaxLog {
+		return nil, fmt.Errorf("%s: %d bytes decompressed, at most %d are shown", key, rawSize, int64(MaxLog))
 	}
-	decoder, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1),
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxMemory(MaxLog), zstd.WithDecoderMaxWindow(maxLogWindow))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	return &logReader{decoder: decoder, key: key, left: r.Log.RawSize}, nil
+	l := &Log{decoder: decoder, key: key, stored: stored, size: rawSize}
+	if err := l.Rewind(); err != nil {
+		decoder.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
-// logReader gives out exactly the announced number of bytes, or ends with an error.
-type logReader struct {
+// Log gives out exactly the announced number of bytes, or ends with an error. It holds the stored bytes, and never
+// more than a window of the text.
+type Log struct {
 	decoder *zstd.Decoder
 	key     string
+	stored  []byte
+	size    int64 // of the text, as announced
 	left    int64
+	err     error // that ended the reading
 }
 
-func (l *logReader) Read(p []byte) (int, error) {
+// Rewind begins again: who must not show half a log reads it twice.
+func (l *Log) Rewind() error {
+	if err := l.decoder.Reset(bytes.NewReader(l.stored)); err != nil {
+		return fmt.Errorf("%s: %w", l.key, err)
+	}
+	l.left, l.err = l.size, nil
+	return nil
+}
+
+// Read reads the text. After an error there is nothing but that error.
+func (l *Log) Read(p []byte) (n int, err error) {
+	if l.err == nil {
+		n, l.err = l.read(p)
+	}
+	return n, l.err
+}
+
+func (l *Log) read(p []byte) (int, error) {
 	if l.left == 0 {
 		return 0, l.end()
 	}
@@ -86,7 +116,7 @@ func (l *logReader) Read(p []byte) (int, error) {
 }
 
 // end looks for bytes beyond the announced ones.
-func (l *logReader) end() error {
+func (l *Log) end() error {
 	var more [1]byte
 	n, err := io.ReadFull(l.decoder, more[:])
 	switch {
@@ -98,7 +128,8 @@ func (l *logReader) end() error {
 	return io.EOF
 }
 
-func (l *logReader) Close() error {
+// Close frees what decompresses.
+func (l *Log) Close() error {
 	l.decoder.Close()
 	return nil
 }

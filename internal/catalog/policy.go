@@ -23,6 +23,16 @@ type Unmet struct{ Requirement, Detail string }
 // WARNED is in-toto's word for "passed, with warnings". reports must be those of all sites on the release. The
 // error is *UnknownRelease, or says that roles or registry cannot be relied on.
 func (v *View) CertificationUnmet(ctx context.Context, r manifest.Release, reports *Reports) ([]Unmet, error) {
+	return v.certificationUnmet(ctx, r, reports, v.recallUnmet)
+}
+
+// LiftUnmet is CertificationUnmet for a certificate that lifts the recall of the release. In place of "not
+// recalled" it demands that the recall can be named: recalled.<p> can be relied on, and its recall has a number.
+func (v *View) LiftUnmet(ctx context.Context, r manifest.Release, reports *Reports) ([]Unmet, error) {
+	return v.certificationUnmet(ctx, r, reports, v.liftUnmet)
+}
+
+func (v *View) certificationUnmet(ctx context.Context, r manifest.Release, reports *Reports, recall func(manifest.Release) string) ([]Unmet, error) {
 	info, err := v.Release(r)
 	if err != nil {
 		return nil, err
@@ -35,7 +45,7 @@ func (v *View) CertificationUnmet(ctx context.Context, r manifest.Release, repor
 	if err != nil {
 		return nil, err
 	}
-	unmet := v.releaseUnmet(info)
+	unmet := v.releaseUnmet(info, recall(r))
 	if !hasCI(vendor) {
 		unmet = append(unmet, Unmet{vendor.Customer + ": a CI site", "the vendor has registered none, and its CI has to pass"})
 	}
@@ -49,21 +59,41 @@ func (v *View) CertificationUnmet(ctx context.Context, r manifest.Release, repor
 	return unmet, nil
 }
 
-func (v *View) releaseUnmet(info *ReleaseInfo) []Unmet {
+func (v *View) releaseUnmet(info *ReleaseInfo, recall string) []Unmet {
 	var unmet []Unmet
 	role := manifest.RoleValidated(info.Product)
 	if err := v.Agreement(info.Release, role); err != nil {
 		unmet = append(unmet, Unmet{"validated", err.Error()})
 	}
-	if recall, err := v.Recall(info.Release); err != nil {
-		unmet = append(unmet, Unmet{"not recalled", "whether it is recalled cannot be known: " + err.Error()})
-	} else if recall != nil {
-		unmet = append(unmet, Unmet{"not recalled", "recalled: " + recall.Reason})
+	if recall != "" {
+		unmet = append(unmet, Unmet{"not recalled", recall})
 	}
-	if info.Yanked != "" {
-		unmet = append(unmet, Unmet{"not yanked", "yanked: " + info.Yanked})
+	if yanked := info.YankWords(); yanked != "" {
+		unmet = append(unmet, Unmet{"not yanked", fmt.Sprintf("%s; its engineers can take that back: kitchen yank %s --undo", yanked, info.Release)})
 	}
 	return unmet
+}
+
+// recallUnmet says what of recalls stands against certifying; "" is nothing.
+func (v *View) recallUnmet(r manifest.Release) string {
+	switch recall, err := v.Recall(r); {
+	case err != nil:
+		return "whether it is recalled cannot be known: " + err.Error()
+	case recall != nil:
+		return fmt.Sprintf("%s; to take that back: kitchen certify %s --lift-recall", recall, r)
+	}
+	return ""
+}
+
+// liftUnmet says what stands against lifting the recall; "" is nothing.
+func (v *View) liftUnmet(r manifest.Release) string {
+	if _, err := v.Role(manifest.RoleRecalled(r.Product)); err != nil {
+		return "which recall there is to lift cannot be known: " + err.Error()
+	}
+	if recall := v.knownRecall(r); recall != nil && recall.Since == 0 {
+		return fmt.Sprintf("%s, by an entry without a number that a certificate could name; to give it one: kitchen recall %s --reason TEXT", recall, r)
+	}
+	return ""
 }
 
 func hasCI(c *manifest.Customer) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/enovance/kitchen/internal/storage"
@@ -38,14 +39,30 @@ func (c *Catalog) refresh(ctx context.Context, allow *trust.AllowStale) (*View, 
 		return nil, err
 	}
 	defer unlock()
-	w := &walk{c: c, source: storeSource{c.store}, writes: true, stale: allow, memory: c.state.readMemory()}
-	if w.memory == nil {
-		w.memory = newMemory()
-	}
+	c.state.sweep()
+	w := &walk{c: c, source: storeSource{c.store}, writes: true, stale: allow, copies: c.state.readMemories()}
 	if err := w.run(ctx); err != nil {
 		return nil, err
 	}
-	return w.view(), nil
+	view := w.view()
+	c.tell(view)
+	return view, nil
+}
+
+// tell warns of what a view found wrong with this host.
+func (c *Catalog) tell(v *View) {
+	if c.warn == nil {
+		return
+	}
+	if v.MemoryLost() {
+		c.warn("what this host had seen before is lost (both copies in " + c.state.dir + "): until this refresh an older view of the catalog, without the latest recalls, would have been taken; find out why")
+	}
+	if v.ClockBehind() {
+		c.clock.Do(func() { // a command may refresh more than once
+			c.warn(fmt.Sprintf("this host's clock says %s, and the catalog was signed at %s: the later one counts; set the clock",
+				v.HostTime().UTC().Format(time.RFC3339), v.Now().UTC().Format(time.RFC3339)))
+		})
+	}
 }
 
 // Offline gives the view that the state directory holds, verified again by the same code, without any request
@@ -54,9 +71,9 @@ func (c *Catalog) refresh(ctx context.Context, allow *trust.AllowStale) (*View, 
 func (c *Catalog) Offline(allow *trust.AllowStale) (*View, error) {
 	ctx := context.Background() // nothing here waits, but for the lock, which has a limit of its own
 	defer c.state.lockShared(ctx)()
-	w := &walk{c: c, source: stateSource{c.state}, stale: allow, memory: c.state.readMemory()}
-	if w.memory == nil {
-		return nil, &NotRefreshed{Dir: c.state.dir, Reason: "both copies of its memory of versions and recalls are missing or damaged"}
+	w := &walk{c: c, source: stateSource{c.state}, stale: allow, copies: c.state.readMemories()}
+	if len(w.copies) == 0 {
+		return nil, w.forgetful()
 	}
 	if err := w.run(ctx); err != nil {
 		if errors.Is(err, storage.ErrNotFound) {
@@ -73,7 +90,9 @@ type walk struct {
 	source source
 	writes bool              // persist what was verified
 	stale  *trust.AllowStale // nil is strict
-	memory *memory           // as read; replaced by a changed copy at the end
+	copies []*memory         // the intact copies of the memory, whoever's they are
+	memory *memory           // this catalog's, from the end of the root chain on; replaced by a changed copy at the end
+	lost   bool              // the memory is made anew: what this host knew before is gone
 
 	session *trust.Session
 	chain   [][]byte // the roots, from the first pinned one
@@ -90,10 +109,22 @@ func (w *walk) run(ctx context.Context) error {
 			return err
 		}
 		if err := step(ctx); err != nil {
-			return err
+			return w.timed(err)
 		}
 	}
 	return nil
+}
+
+// timed says of an expiry whose time it is, when it is not this host's.
+func (w *walk) timed(err error) error {
+	expired, ok := err.(*trust.Error)
+	if !ok || expired.Kind != trust.Expired || w.session == nil || w.session.Now().Sub(w.host) <= clockSlack {
+		return err
+	}
+	told := *expired
+	told.Err = errors.Join(expired.Err, fmt.Errorf("that is when the newest timestamp seen was issued; this host's clock says %s: one of the two clocks is wrong",
+		w.host.UTC().Format(time.RFC3339)))
+	return &told
 }
 
 // walkRoots is §5.3: from the pinned root to the newest one.
@@ -128,7 +159,7 @@ func (w *walk) firstRoot(ctx context.Context) error {
 	if !ok {
 		var err error
 		if data, err = w.source.root(ctx, first.Version); errors.Is(err, storage.ErrNotFound) {
-			return &NoCatalog{Store: w.c.store.URL(), Known: w.memory.Root > 0, Err: err}
+			return w.noCatalog(err)
 		} else if err != nil {
 			return fmt.Errorf("the pinned root: %w", err)
 		}
@@ -144,6 +175,12 @@ func (w *walk) firstRoot(ctx context.Context) error {
 		return &trust.Error{Kind: trust.Mismatch, Role: trust.RoleRoot, Have: fmt.Sprintf("version %d", v), Want: fmt.Sprintf("version %d", first.Version)}
 	}
 	return nil
+}
+
+// noCatalog says that the store does not hold what every catalog does.
+func (w *walk) noCatalog(err error) error {
+	known := slices.ContainsFunc(w.copies, func(m *memory) bool { return m.Root > 0 })
+	return &NoCatalog{Store: w.c.store.URL(), Known: known, Err: err}
 }
 
 // keepPin remembers the pinned root, once a timestamp has shown that it is this catalog's: a wrong pin leaves
@@ -210,8 +247,8 @@ func (w *walk) finishRoots() error {
 	if err := w.c.pins.reached(last); err != nil {
 		return err
 	}
-	if last < w.memory.Root {
-		return &trust.Error{Kind: trust.Rollback, Role: trust.RoleRoot, Have: fmt.Sprint(last), Want: fmt.Sprint(w.memory.Root)}
+	if err := w.recollect(last); err != nil {
+		return err
 	}
 	if w.memory.Root > 0 && w.session.OnlineKeysChanged(w.memory.Root) {
 		w.rotated, w.memory = true, w.memory.clone()
@@ -236,11 +273,14 @@ func (w *walk) updateTimestamp(ctx context.Context) error {
 	case errors.Is(err, storage.ErrNotModified) && known != nil:
 		data, newETag = known, etag
 	case errors.Is(err, storage.ErrNotFound) && w.writes:
-		return &NoCatalog{Store: w.c.store.URL(), Known: w.memory.Root > 0, Err: err}
+		return w.noCatalog(err)
 	case err != nil:
 		return err
 	}
 	if err := w.session.UpdateTimestamp(data); err != nil {
+		return err
+	}
+	if err := w.beginMemory(); err != nil {
 		return err
 	}
 	w.etag = newETag
@@ -327,6 +367,9 @@ func (w *walk) updateSnapshot(ctx context.Context) error {
 func (w *walk) announced(role string, m trust.Meta, err error) error {
 	if w.writes && errors.Is(err, storage.ErrNotFound) {
 		return &trust.Error{Kind: trust.Missing, Role: role, Want: fmt.Sprintf("version %d, which is announced", m.Version), Err: err}
+	}
+	if errors.Is(err, storage.ErrTooLarge) {
+		return tooLarge(role, m.Length, err)
 	}
 	return fmt.Errorf("role %s: %w", role, err)
 }

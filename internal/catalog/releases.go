@@ -16,6 +16,8 @@ const (
 	CustomSeq             = "seq"              // product.<p>: order of publication, decimal
 	CustomYanked          = "yanked"           // product.<p>: why it is hidden from new use
 	CustomReason          = "reason"           // recalled.<p>: why it must not be deployed
+	CustomSince           = "since"            // recalled.<p>: which recall of the release it is, decimal; see Recall
+	CustomLifts           = "lifts-recall"     // ready-to-deploy.…: the recall ("since") that the certificate takes back
 	CustomEvidence        = "evidence"         // ready-to-deploy.…: sha256 of the evidence document
 	CustomRecalledVersion = "recalled-version" // ready-to-deploy.…: version of recalled.<p> its signers saw, decimal; 0 = none
 )
@@ -31,16 +33,61 @@ type ReleaseInfo struct {
 	Seq      int64   // order of publication within the product, from 1
 	Stage    string  // "published", "validated", "ready-to-deploy" (for everybody); "" with Conflict
 	Yanked   string  // the reason, "" = not yanked
-	Recalled *Recall // nil = no recall is known; whether that can be relied on is for View.Recall to say
+	Recalled *Recall // nil = no recall stands for everybody; whether that can be relied on is for View.Recall to say
+	Lifted   *Recall // a recall that the certificate for everybody takes back; nil = none
 	// Conflict says that the roles contradict each other about this release (*trust.Error). It is in no stage,
 	// and View.Release gives this error instead of it.
 	Conflict error
 }
 
-// Recall says that a release must not be deployed.
+// Recall says that a release must not be deployed. It stands until a certificate names it: a later recall of the
+// same release has another number, and no certificate of before names that.
 type Recall struct {
+	Role   string // recalled.<p>, whose holders decided it
 	Reason string
 	SHA256 string // what was recalled
+	// Since tells this recall from an earlier one of the same release: the version of Role that it was made on,
+	// plus one. 0 = it does not say, and nothing can lift it but another recall that does.
+	Since int64
+	// Certificate is the digest of the evidence of the certificate that lifts it; "" while it stands.
+	Certificate string
+}
+
+// RecallOf reads what recalled.<p> says of a release.
+func RecallOf(role string, t trust.Target) *Recall {
+	return &Recall{Role: role, Reason: t.Custom[CustomReason], SHA256: t.SHA256, Since: recallNumber(t.Custom[CustomSince])}
+}
+
+// recallNumber reads the number of a recall; 0 for what is none.
+func recallNumber(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || strconv.FormatInt(n, 10) != text {
+		return 0
+	}
+	return n
+}
+
+// String is the recall in words: why, and who says so.
+func (r *Recall) String() string { return decided("recalled", r.Reason, r.Role) }
+
+// LiftedBy tells whether a certificate takes exactly this recall back: it is for the same bytes, names this
+// recall, and its signers had seen it.
+func (r *Recall) LiftedBy(certificate trust.Target) bool {
+	saw, err := RecalledVersion(&certificate)
+	return err == nil && r.Since > 0 && saw >= r.Since && certificate.SHA256 == r.SHA256 &&
+		certificate.Custom[CustomLifts] == strconv.FormatInt(r.Since, 10)
+}
+
+// YankWords says that a release is yanked: why, and who says so. "" when it is not.
+func (i *ReleaseInfo) YankWords() string {
+	if i.Yanked == "" {
+		return ""
+	}
+	return decided("yanked", i.Yanked, manifest.RoleProduct(i.Product))
+}
+
+func decided(what, reason, role string) string {
+	return fmt.Sprintf("%s: %s (%s)", what, cmp.Or(reason, "no reason given"), role)
 }
 
 // Releases are a product's releases in the order of their publication. The error is that of the product's role,
@@ -100,7 +147,7 @@ func (v *View) releaseInfo(r manifest.Release, published trust.Target) ReleaseIn
 			Err: fmt.Errorf("%s has no order of publication (custom %q)", r, CustomSeq)}
 	}
 	info.Seq = max(seq, 0)
-	info.Recalled = v.knownRecall(r)
+	info.Recalled, info.Lifted, _ = v.RecallFor(r, manifest.RoleReady(r.Product))
 	if info.Conflict == nil {
 		info.Stage, info.Conflict = v.stage(r, published)
 	}
@@ -191,25 +238,53 @@ func (v *View) Agreement(r manifest.Release, roles ...string) error {
 	return nil
 }
 
-// Recall answers whether a release is recalled, and can be relied on: the error says that recalled.<p> is
-// missing, expired or unverifiable, which must be taken for a recall.
+// Recall answers whether a release is recalled for everybody, and can be relied on: the error says that
+// recalled.<p> is missing, expired or unverifiable, which must be taken for a recall.
 func (v *View) Recall(r manifest.Release) (*Recall, error) {
-	if known := v.knownRecall(r); known != nil {
-		return known, nil
-	}
-	_, err := v.Role(manifest.RoleRecalled(r.Product))
-	return nil, err
+	standing, _, err := v.RecallFor(r, manifest.RoleReady(r.Product))
+	return standing, err
 }
 
-// knownRecall is the recall that the role lists, or that this host saw before.
+// RecallFor is Recall for whoever demands certificates in the given roles: a recall is lifted when every one of
+// them, and there is one, lists a certificate that names it. While recalled.<p> itself cannot be relied on, a later
+// recall cannot be ruled out, and the one that is known stands.
+func (v *View) RecallFor(r manifest.Release, certificates ...string) (standing, lifted *Recall, err error) {
+	known := v.knownRecall(r)
+	_, err = v.Role(manifest.RoleRecalled(r.Product))
+	switch {
+	case known == nil:
+		return nil, nil, err
+	case err != nil || len(certificates) == 0:
+		return known, nil, nil
+	}
+	found := *known
+	for _, role := range certificates {
+		target, err := v.RoleTarget(role, r)
+		if err != nil || target == nil || !known.LiftedBy(*target) {
+			return known, nil, nil
+		}
+		found.Certificate = target.Custom[CustomEvidence]
+	}
+	return nil, &found, nil
+}
+
+// knownRecall is the recall that the role lists, or that this host saw before, whichever is later.
 func (v *View) knownRecall(r manifest.Release) *Recall {
-	if target, err := v.StageTarget(manifest.StageRecalled, r); err == nil && target != nil {
-		return &Recall{Reason: target.Custom[CustomReason], SHA256: target.SHA256}
+	role := manifest.RoleRecalled(r.Product)
+	var known *Recall
+	if target, err := v.RoleTarget(role, r); err == nil && target != nil {
+		known = RecallOf(role, *target)
 	}
-	if seen, ok := v.memory.Recalled[r.String()]; ok {
-		return &Recall{Reason: seen.Reason, SHA256: seen.SHA256}
+	if seen, ok := v.memory.Recalled[r.String()]; ok && (known == nil || seen.Since > known.Since) {
+		known = &Recall{Role: role, Reason: seen.Reason, SHA256: seen.SHA256, Since: seen.Since}
 	}
-	return nil
+	return known
+}
+
+// WasListed tells whether this host ever saw a role list a release, whatever it lists now.
+func (v *View) WasListed(role string, r manifest.Release) bool {
+	_, seen := v.memory.Targets[manifest.TargetPath(manifest.RoleStage(role), r)]
+	return seen
 }
 
 // RecalledVersion is the version of recalled.<p> that the signers of a certificate saw. A gate accepts no older

@@ -62,6 +62,10 @@ func (w *walk) updateRoles(ctx context.Context) error {
 	}
 	next := w.memory.clone()
 	changed := next.sawOnline(w.session)
+	changed = next.bind(w.c.pins.first(), w.session.Raw(trust.RoleRoot)) || changed
+	if next.Lost { // the view says so
+		next.Lost, w.lost, changed = false, true, true
+	}
 	w.roles = make(map[string]roleState, len(names))
 	for _, name := range names {
 		state := files[name]
@@ -144,6 +148,9 @@ func (w *walk) readRoles(ctx context.Context, names []string) (files map[string]
 
 // fetchRole tells a role that is withheld or too large (its own trouble) from a source that does not answer.
 func (w *walk) fetchRole(ctx context.Context, name string, m trust.Meta, task progress.Task) (roleState, error) {
+	if _, err := manifest.KindOf(manifest.RoleObject(name, m.Version)); err != nil {
+		return roleState{err: &trust.Error{Kind: trust.Malformed, Role: name, Err: fmt.Errorf("no role of this version of Kitchen: %w", err)}}, nil
+	}
 	data, err := w.source.role(ctx, name, m)
 	switch {
 	case err == nil:
@@ -153,17 +160,22 @@ func (w *walk) fetchRole(ctx context.Context, name string, m trust.Meta, task pr
 		return roleState{err: &trust.Error{Kind: trust.Missing, Role: name,
 			Want: fmt.Sprintf("version %d, which the snapshot lists", m.Version), Err: err}}, nil
 	case errors.Is(err, storage.ErrTooLarge):
-		return roleState{err: &trust.Error{Kind: trust.Mismatch, Role: name, Have: "more", Want: fmt.Sprintf("%d bytes", m.Length), Err: err}}, nil
+		return roleState{err: tooLarge(name, m.Length, err)}, nil
 	case errors.Is(err, storage.ErrForbidden):
 		return roleState{err: fmt.Errorf("role %s: %w", name, err)}, nil
 	}
 	return roleState{}, err
 }
 
+// tooLarge says that there is more of a file than was announced of it.
+func tooLarge(role string, announced int64, err error) error {
+	return &trust.Error{Kind: trust.Mismatch, Role: role, Have: "more", Want: fmt.Sprintf("%d bytes", announced), Err: err}
+}
+
 // verifyRole holds one role to the session and to what was seen before.
 func (w *walk) verifyRole(name string, data []byte) roleState {
 	if err := w.session.UpdateRole(name, data); err != nil {
-		return roleState{err: err}
+		return roleState{err: w.timed(err)}
 	}
 	targets, _ := w.session.Role(name)
 	if err := w.memory.checkRole(name, targets); err != nil {
@@ -175,6 +187,6 @@ func (w *walk) verifyRole(name string, data []byte) roleState {
 // view is what a finished walk shows.
 func (w *walk) view() *View {
 	v := &View{catalog: w.c, offline: !w.writes, session: w.session, host: w.host, etag: w.etag,
-		roles: maps.Clone(w.roles), memory: w.memory}
+		roles: maps.Clone(w.roles), memory: w.memory, lost: w.lost}
 	return v
 }

@@ -43,20 +43,25 @@ func (s storeSource) timestamp(ctx context.Context, etag string) ([]byte, string
 }
 
 func (s storeSource) snapshot(ctx context.Context, m trust.Meta) ([]byte, error) {
-	return readObject(ctx, s, manifest.SnapshotObject(m.Version))
+	return readListed(ctx, s, manifest.SnapshotObject(m.Version), m.Length)
 }
 
 func (s storeSource) role(ctx context.Context, name string, m trust.Meta) ([]byte, error) {
-	return readObject(ctx, s, manifest.RoleObject(name, m.Version))
+	return readListed(ctx, s, manifest.RoleObject(name, m.Version), m.Length)
 }
 
 // readObject reads a whole object, capped by its kind.
 func readObject(ctx context.Context, r storage.Reader, key string) ([]byte, error) {
+	return readListed(ctx, r, key, manifest.MaxObjectSize)
+}
+
+// readListed is readObject for an object whose length a verified file lists: not a byte more is taken.
+func readListed(ctx context.Context, r storage.Reader, key string, length int64) ([]byte, error) {
 	kind, err := manifest.KindOf(key)
 	if err != nil {
 		return nil, err
 	}
-	data, _, err := storage.ReadAll(ctx, r, key, kind.MaxSize)
+	data, _, err := storage.ReadAll(ctx, r, key, min(kind.MaxSize, length))
 	return data, err
 }
 

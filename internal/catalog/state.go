@@ -8,10 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -70,13 +74,69 @@ func (s stateDir) read(name string, max int64) ([]byte, bool) {
 // write replaces a file durably. Callers have verified the bytes.
 func (s stateDir) write(name string, data []byte) error {
 	path := s.path(name)
-	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+	if err := s.makeRoom(path); err != nil {
+		return err
 	}
-	if err := durable.WriteFile(path, data, 0o644); err != nil {
+	var err error
+	for range 3 { // a view writes without the lock, so that a sweep may take its unfinished file
+		if err = durable.WriteFile(path, data, 0o644); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	return nil
+}
+
+// makeRoom makes the directory of a file, and takes an empty directory out of the file's place.
+func (s stateDir) makeRoom(path string) error {
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return &StateDamaged{Path: dir, Reason: "should be a directory"}
+	}
+	if err := durable.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	if info, err := os.Lstat(path); err == nil && info.IsDir() && os.Remove(path) != nil {
+		return &StateDamaged{Path: path, Reason: "should be a file, and is a directory that is not empty"}
+	}
+	return nil
+}
+
+// sweep removes the unfinished files of writers that were killed. The caller holds the exclusive lock: nobody else
+// is refreshing, and a view that writes a manifest or registry entry just now tries again (see write). Failing to
+// remove something is no harm.
+func (s stateDir) sweep() {
+	for _, name := range []string{".", "root", "roles", "manifests", "registry"} {
+		dir := s.path(name)
+		if info, err := os.Lstat(dir); name != "." && (err != nil || !info.IsDir()) {
+			continue // not ours to clean, whatever a link leads to
+		}
+		entries, _ := os.ReadDir(dir)
+		for _, entry := range entries {
+			if entry.Type().IsRegular() && strings.HasPrefix(entry.Name(), durable.TempPrefix) {
+				os.Remove(filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
+}
+
+// used tells that a refresh got as far as a timestamp here before.
+func (s stateDir) used() bool {
+	return slices.ContainsFunc([]string{pinFile, timestampFile, snapshotFile}, func(name string) bool {
+		_, err := os.Lstat(s.path(name))
+		return err == nil
+	})
+}
+
+// flock is the lock, not taken yet. What is no file is not opened: a pipe would never answer.
+func (s stateDir) flock() (*flock.Flock, error) {
+	path := s.path(lockFile)
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &StateDamaged{Path: path, Reason: "should be a plain file, it is the lock"}
+	}
+	return flock.New(path, flock.SetPermissions(0o644), flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NONBLOCK)), nil
 }
 
 // lock takes the exclusive lock, and waits for it as long as ctx lets it.
@@ -84,7 +144,10 @@ func (s stateDir) lock(ctx context.Context) (unlock func(), err error) {
 	if err := durable.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	l := flock.New(s.path(lockFile), flock.SetPermissions(0o644))
+	l, err := s.flock()
+	if err != nil {
+		return nil, err
+	}
 	if _, err := l.TryLockContext(ctx, lockPoll); err != nil {
 		l.Close()
 		if ctx.Err() != nil {
@@ -104,7 +167,10 @@ func (s stateDir) lockShared(ctx context.Context) (unlock func()) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, offlineWait)
 	defer cancel()
-	l := flock.New(s.path(lockFile), flock.SetPermissions(0o644))
+	l, err := s.flock()
+	if err != nil {
+		return func() {}
+	}
 	if _, err := l.TryRLockContext(ctx, lockPoll); err != nil {
 		l.Close()
 		return func() {}

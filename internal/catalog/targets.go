@@ -20,10 +20,10 @@ func (v *View) target(ctx context.Context, what, path string, t trust.Target, fi
 	if v.offline {
 		return nil, &NotCached{What: what}
 	}
-	data, err := readObject(ctx, v.catalog.store, key)
+	data, err := readListed(ctx, v.catalog.store, key, t.Length)
 	switch {
 	case errors.Is(err, storage.ErrTooLarge):
-		return nil, &trust.Error{Kind: trust.Mismatch, Role: path, Have: "more", Want: fmt.Sprintf("%d bytes", t.Length), Err: err}
+		return nil, tooLarge(path, t.Length, err)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}

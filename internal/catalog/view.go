@@ -22,6 +22,7 @@ type View struct {
 	etag    string
 	roles   map[string]roleState
 	memory  *memory
+	lost    bool
 }
 
 // Root is the newest root.
@@ -55,6 +56,11 @@ func (v *View) RawRole(name string) []byte {
 
 // Offline tells whether the view rests on the state directory alone.
 func (v *View) Offline() bool { return v.offline }
+
+// MemoryLost tells that this refresh found both copies of the state directory's memory missing, damaged or another
+// catalog's, and made it anew: this once the host was as easy to deceive as one that never saw the catalog before.
+// An older view of the catalog, without the latest recalls, would have been taken. It is to be said loudly.
+func (v *View) MemoryLost() bool { return v.lost }
 
 // Authority is who may sign a role: root, targets, snapshot, timestamp or a delegated one.
 func (v *View) Authority(role string) (trust.Authority, bool) { return v.session.RoleAuthority(role) }

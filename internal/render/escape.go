@@ -7,6 +7,9 @@
 // shown as a visible escape instead, `\x1b` or `\u{202e}`. Nothing is dropped,
 // so two different texts never look the same because one was cleaned.
 //
+// Machine output is not spared: JSON keeps its values and writes the same
+// characters as \u escapes, because a document ends up on a terminal, too.
+//
 // Widths are terminal columns. Tables fit the given width, 80 by default.
 package render
 
@@ -15,6 +18,7 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -71,19 +75,42 @@ func writeRune(b *strings.Builder, r rune, raw string, multiline bool) {
 	}
 }
 
-// Writer escapes a stream as Text does, for logs shown on a terminal. A
+// JSON rewrites a JSON document so that it stays the same value and holds no
+// character that Line would escape, but for the line breaks between its parts.
+// The document must be valid: such characters are inside its strings then.
+func JSON(doc []byte) []byte {
+	if clean(string(doc), true) {
+		return doc
+	}
+	out := make([]byte, 0, len(doc)+len(doc)/8)
+	for len(doc) > 0 {
+		r, size := utf8.DecodeRune(doc)
+		if r != utf8.RuneError && (r == '\n' || r == '\t' || unicode.IsPrint(r)) {
+			out = append(out, doc[:size]...)
+		} else {
+			for _, unit := range utf16.Encode([]rune{r}) {
+				out = fmt.Appendf(out, `\u%04x`, unit)
+			}
+		}
+		doc = doc[size:]
+	}
+	return out
+}
+
+// Writer escapes a stream as Text does, for logs and the output of hooks. A
 // character cut in two by a Write is put together again; Close writes out an
 // unfinished rest (escaped) and leaves the underlying writer open.
 type Writer struct {
-	W    io.Writer
-	rest []byte
+	W      io.Writer
+	Escape func(string) string // nil is Text
+	rest   []byte
 }
 
 // Write escapes p and passes it on. It reports len(p) unless W fails.
 func (w *Writer) Write(p []byte) (int, error) {
 	data := append(w.rest, p...)
 	keep := unfinished(data)
-	if _, err := io.WriteString(w.W, Text(string(data[:len(data)-keep]))); err != nil {
+	if err := w.pass(data[:len(data)-keep]); err != nil {
 		return 0, err
 	}
 	w.rest = append([]byte(nil), data[len(data)-keep:]...)
@@ -92,11 +119,20 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Close writes what is left of an incomplete character.
 func (w *Writer) Close() error {
-	if len(w.rest) == 0 {
+	rest := w.rest
+	w.rest = nil
+	if len(rest) == 0 {
 		return nil
 	}
-	_, err := io.WriteString(w.W, Text(string(w.rest)))
-	w.rest = nil
+	return w.pass(rest)
+}
+
+func (w *Writer) pass(data []byte) error {
+	escape := w.Escape
+	if escape == nil {
+		escape = Text
+	}
+	_, err := io.WriteString(w.W, escape(string(data)))
 	return err
 }
 

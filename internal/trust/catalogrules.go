@@ -101,10 +101,13 @@ func checkCatalogContent(t *Targets) error {
 	if err := checkCatalogHead(t.Version, t.Expires); err != nil {
 		return err
 	}
-	for _, field := range []string{"replaces", "proposal_expires"} {
+	for _, field := range []string{"role", "replaces", "proposal_expires"} {
 		if _, broken := t.extra[field]; broken {
 			return fmt.Errorf("%s is not in its form", field)
 		}
+	}
+	if t.Role == "" {
+		return errors.New("does not say which role it is")
 	}
 	if t.Replaces != "" && !isDigest(t.Replaces) {
 		return errors.New("replaces is not a sha256")
@@ -167,14 +170,25 @@ func checkCatalogRole(name string, t *Targets, d Delegation) error {
 	if name != RoleTargets {
 		return CheckScope(t, d)
 	}
+	if err := checkSaysRole(name, t); err != nil {
+		return err
+	}
 	for _, path := range sortedPaths(t) {
 		return &Error{Kind: OutOfScope, Role: name, Have: fmt.Sprintf("%q", clip(path, 200)), Want: "(delegations only)"}
 	}
 	return nil
 }
 
-// CheckScope refuses a delegated role's content that lists a path which its delegation does not cover, or
-// that delegates further: an *Error of kind OutOfScope.
+// checkSaysRole refuses the content of one role in place of another's.
+func checkSaysRole(name string, t *Targets) error {
+	if t.Role == name {
+		return nil
+	}
+	return &Error{Kind: Mismatch, Role: name, Have: "a file of role " + clip(t.Role, 80), Want: "one of role " + name}
+}
+
+// CheckScope refuses a delegated role's content that lists a path which its delegation does not cover, or delegates
+// further (OutOfScope), or was signed as another role's (Mismatch): an *Error.
 func CheckScope(t *Targets, d Delegation) error {
 	if len(t.Delegations) > 0 || t.succinct != nil {
 		return &Error{Kind: OutOfScope, Role: d.Name, Have: "a delegation of its own", Want: "(targets only)"}
@@ -185,7 +199,7 @@ func CheckScope(t *Targets, d Delegation) error {
 				Want: "(" + strings.Join(d.Paths, " ") + ")"}
 		}
 	}
-	return nil
+	return checkSaysRole(d.Name, t)
 }
 
 func sortedPaths(t *Targets) []string {

@@ -34,12 +34,14 @@
 //  13. Targets lists no files and delegates everything; its delegations are terminating and by paths; a delegated
 //     role delegates nothing and lists no path outside its delegation, or it is refused as a whole.
 //  14. Keys stand under their own id, are ECDSA P-256 or ed25519, and suffice for their threshold.
-//  15. Target paths are plain relative paths, no two differing in case alone; custom holds strings.
+//  15. A role file says, signed, which role it is: one key may sign several roles, and a file of one is never one of
+//     another.
+//  16. Target paths are plain relative paths, no two differing in case alone; custom holds strings.
 //
 // # Departures
 //
 // From the specification: an expired timestamp or snapshot may be excused by a caller who says so (AllowStale);
-// the time, fixed at the start (5.1), moves on to a timestamp's issued time; rules 10 to 15 refuse repositories
+// the time, fixed at the start (5.1), moves on to a timestamp's issued time; rules 10 to 16 refuse repositories
 // that the specification allows. From go-tuf: trustedmetadata is not used, because it stops at an expired
 // timestamp for good, takes nulls it then trips over, and verifies the form it would itself have written;
 // hash-prefix delegations compare hex, as specified.
@@ -54,6 +56,6 @@
 //
 // (in one line, keys sorted). A payload is valid JSON; signatures are made over its OLPC canonical form, which
 // differs in that PEM keys stand in it with raw newlines. Any TUF client reads the result.
-// Beyond TUF's fields a timestamp has "issued", and a role file "replaces" (the sha256 of the file that this
+// Beyond TUF's fields a timestamp has "issued", and a role file "role" (its name), "replaces" (the sha256 of the file that this
 // version was written to replace) and "proposal_expires" (until when committers may publish it).
 package trust

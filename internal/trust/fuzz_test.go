@@ -76,10 +76,10 @@ func makeSeeds(t testing.TB) map[string][]byte {
 	}
 	expires := seedTime.Add(24 * time.Hour)
 	root, online := key(seedRoot), key(seedOnline)
-	product := seal(&Targets{Version: 3, Expires: expires, Replaces: strings.Repeat("0a", 32), ProposalExpires: expires,
+	product := seal(&Targets{Role: "product.p", Version: 3, Expires: expires, Replaces: strings.Repeat("0a", 32), ProposalExpires: expires,
 		Targets: map[string]Target{"catalog/p/1.0/manifest.toml": {Length: 7, SHA256: strings.Repeat("ab", 32),
 			Custom: map[string]string{"seq": "1"}}}}, seedRoot)
-	targets := seal(&Targets{Version: 1, Expires: expires, Delegations: []Delegation{
+	targets := seal(&Targets{Role: RoleTargets, Version: 1, Expires: expires, Delegations: []Delegation{
 		{Name: "product.p", Authority: root, Paths: []string{"catalog/p/*/*"}}}}, seedRoot)
 	snapshot := seal(&Snapshot{Version: 2, Expires: expires, Roles: map[string]Meta{
 		"targets": MetaOf(1, targets), "product.p": MetaOf(3, product)}}, seedOnline)

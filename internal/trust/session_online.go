@@ -44,7 +44,7 @@ func (s *Session) UpdateTimestamp(b []byte) error {
 	if err := s.checkOnlineExpiry(RoleTimestamp, t.Expires); err != nil {
 		return err
 	}
-	if t.Issued.After(s.now) {
+	if !s.general && t.Issued.After(s.now) { // elsewhere "issued" is a field that means nothing to us
 		s.now = t.Issued
 	}
 	return nil
@@ -187,10 +187,14 @@ func matches(role string, m Meta, b []byte) error {
 		return &Error{Kind: Mismatch, Role: role, Have: fmt.Sprintf("%d bytes", len(b)), Want: fmt.Sprintf("%d bytes", m.Length)}
 	}
 	short, long := sha256.Sum256(b), sha512.Sum512(b)
-	if got := hex.EncodeToString(short[:]); m.SHA256 != "" && m.SHA256 != got {
+	return matchDigests(role, m, short[:], long[:])
+}
+
+func matchDigests(role string, m Meta, short, long []byte) error {
+	if got := hex.EncodeToString(short); m.SHA256 != "" && m.SHA256 != got {
 		return &Error{Kind: Mismatch, Role: role, Have: "sha256 " + got, Want: "sha256 " + m.SHA256}
 	}
-	if got := hex.EncodeToString(long[:]); m.SHA512 != "" && m.SHA512 != got {
+	if got := hex.EncodeToString(long); m.SHA512 != "" && m.SHA512 != got {
 		return &Error{Kind: Mismatch, Role: role, Have: "sha512 " + got, Want: "sha512 " + m.SHA512}
 	}
 	return nil

@@ -2,7 +2,10 @@ package trust
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -173,11 +176,32 @@ func (s *Session) RoleAuthority(name string) (Authority, bool) {
 	return d.Authority, ok
 }
 
-// CheckFile compares a downloaded target with what its role lists (5.7.3). Large files are compared by the
-// caller while they stream.
+// CheckFile compares a downloaded target with what its role lists (5.7.3).
 func (t Target) CheckFile(path string, content []byte) error {
 	if t.Length != int64(len(content)) {
 		return &Error{Kind: Mismatch, Role: clip(path, 200), Have: fmt.Sprintf("%d bytes", len(content)), Want: fmt.Sprintf("%d bytes", t.Length)}
 	}
-	return matches(clip(path, 200), Meta{SHA256: t.SHA256, SHA512: t.SHA512}, content)
+	return t.CheckReader(path, bytes.NewReader(content))
+}
+
+// CheckReader is CheckFile for a target that is too large for memory. Of what is longer than listed it reads one byte
+// too many and no more. Errors of the reader come as they are. A target without a digest that can be checked is
+// refused unread: a length proves nothing.
+func (t Target) CheckReader(path string, content io.Reader) error {
+	name := clip(path, 200)
+	if t.SHA256 == "" && t.SHA512 == "" {
+		return &Error{Kind: Missing, Role: name, Want: "a sha256 or sha512 digest"}
+	}
+	short, long := sha256.New(), sha512.New()
+	n, err := io.Copy(io.MultiWriter(short, long), io.LimitReader(content, t.Length+1))
+	if err != nil {
+		return err
+	}
+	if n > t.Length {
+		return &Error{Kind: Mismatch, Role: name, Have: "more", Want: fmt.Sprintf("%d bytes", t.Length)}
+	}
+	if n < t.Length {
+		return &Error{Kind: Mismatch, Role: name, Have: fmt.Sprintf("%d bytes", n), Want: fmt.Sprintf("%d bytes", t.Length)}
+	}
+	return matchDigests(name, Meta{SHA256: t.SHA256, SHA512: t.SHA512}, short.Sum(nil), long.Sum(nil))
 }

@@ -86,6 +86,9 @@ type Targets struct {
 	Targets     map[string]Target // by target path
 	Delegations []Delegation      // searched in this order; only "targets" has any in a Kitchen catalog
 
+	// Role is the name of the role that this is: "targets", "recalled.openstack". It is signed, so that a file of one
+	// role is never one of another role whose keys signed it too. Foreign repositories do not say.
+	Role string
 	// Replaces is the sha256 (hex) of the role file that this version was written to replace; "" = the first.
 	Replaces string
 	// ProposalExpires is when the proposal that carries this version lapses; zero = never. Committers

@@ -193,6 +193,10 @@ func targetsOf(w *metadata.TargetsType) (*Targets, error) {
 		}
 		t.Targets[path] = target
 	}
+	if role, ok := t.extra["role"].(string); ok && role != "" {
+		t.Role = role
+		delete(t.extra, "role")
+	}
 	if replaces, ok := t.extra["replaces"].(string); ok && isDigest(replaces) {
 		t.Replaces = replaces
 		delete(t.extra, "replaces")

@@ -102,11 +102,11 @@ func newWorld(t testing.TB) *world {
 		"root": authority(2, w.root...), "targets": authority(2, w.targets...),
 		"snapshot": authority(1, w.online), "timestamp": authority(1, w.online)}}
 	w.rootFile = w.seal(w.rootDoc, w.root[0], w.root[1])
-	w.targetsDoc = &trust.Targets{Version: 1, Expires: now.Add(365 * day), Delegations: []trust.Delegation{
+	w.targetsDoc = &trust.Targets{Role: "targets", Version: 1, Expires: now.Add(365 * day), Delegations: []trust.Delegation{
 		{Name: "product.openstack", Authority: authority(1, w.engineer), Paths: []string{"catalog/openstack/*/*"}},
 		{Name: "validated.openstack", Authority: authority(1, w.ci), Paths: []string{"validated/openstack/*/*"}}}}
 	digest := sha256.Sum256(w.manifestBytes)
-	w.productDoc = &trust.Targets{Version: 1, Expires: now.Add(365 * day), Targets: map[string]trust.Target{
+	w.productDoc = &trust.Targets{Role: "product.openstack", Version: 1, Expires: now.Add(365 * day), Targets: map[string]trust.Target{
 		w.manifestPath: {Length: int64(len(w.manifestBytes)), SHA256: hex.EncodeToString(digest[:]), Custom: map[string]string{"seq": "1"}}}}
 	w.sealTargets()
 	w.sealProduct()

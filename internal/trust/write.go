@@ -64,7 +64,7 @@ func (t *Targets) Payload() ([]byte, error) {
 	if err := checkCatalogContent(t); err != nil {
 		return nil, err
 	}
-	extra := t.extra
+	extra := with(t.extra, "role", t.Role)
 	if t.Replaces != "" {
 		extra = with(extra, "replaces", t.Replaces)
 	}

@@ -95,17 +95,18 @@ func TestNothingUnreadableIsWritten(t *testing.T) {
 	good := trust.Meta{Version: 1, Length: 1, SHA256: digest}
 	a := newSigner(t)
 	delegate := func(d trust.Delegation) doc {
-		return &trust.Targets{Version: 1, Expires: now, Delegations: []trust.Delegation{d}}
+		return &trust.Targets{Role: "product.p", Version: 1, Expires: now, Delegations: []trust.Delegation{d}}
 	}
 	list := func(path string, target trust.Target) doc {
-		return &trust.Targets{Version: 1, Expires: now, Targets: map[string]trust.Target{path: target}}
+		return &trust.Targets{Role: "product.p", Version: 1, Expires: now, Targets: map[string]trust.Target{path: target}}
 	}
 	paths := []string{"catalog/p/*/*"}
 	for name, d := range map[string]doc{
 		"root without roles":           &trust.Root{Version: 1, Expires: now},
-		"version 0":                    &trust.Targets{Expires: now},
-		"version beyond the maximum":   &trust.Targets{Version: trust.MaxInteger + 1, Expires: now},
-		"no expiry":                    &trust.Targets{Version: 1},
+		"version 0":                    &trust.Targets{Role: "product.p", Expires: now},
+		"version beyond the maximum":   &trust.Targets{Role: "product.p", Version: trust.MaxInteger + 1, Expires: now},
+		"no role":                      &trust.Targets{Version: 1, Expires: now},
+		"no expiry":                    &trust.Targets{Role: "product.p", Version: 1},
 		"no issued time":               &trust.Timestamp{Version: 1, Expires: now, Snapshot: good},
 		"issued after the expiry":      &trust.Timestamp{Version: 1, Expires: now, Issued: now.Add(time.Second), Snapshot: good},
 		"timestamp without digest":     &trust.Timestamp{Version: 1, Expires: now, Issued: now, Snapshot: trust.Meta{Version: 1, Length: 1}},
@@ -116,7 +117,7 @@ func TestNothingUnreadableIsWritten(t *testing.T) {
 		"target with negative length":  list("catalog/p/1/manifest.toml", trust.Target{Length: -1, SHA256: digest}),
 		"absolute target path":         list("/etc/passwd", trust.Target{Length: 1, SHA256: digest}),
 		"target path that climbs":      list("catalog/../x", trust.Target{Length: 1, SHA256: digest}),
-		"replaces that is no digest":   &trust.Targets{Version: 1, Expires: now, Replaces: "x"},
+		"replaces that is no digest":   &trust.Targets{Role: "product.p", Version: 1, Expires: now, Replaces: "x"},
 		"delegation without keys":      delegate(trust.Delegation{Name: "product.p", Authority: trust.Authority{Threshold: 1}, Paths: paths}),
 		"delegation with threshold 0":  delegate(trust.Delegation{Name: "product.p", Authority: authority(0, a), Paths: paths}),
 		"threshold beyond the keys":    delegate(trust.Delegation{Name: "product.p", Authority: authority(2, a), Paths: paths}),

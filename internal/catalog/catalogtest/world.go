@@ -68,11 +68,12 @@ type World struct {
 	Store storage.Store
 	Now   time.Time // of everything that is written, and the clock of Open
 
-	RootKeys []*Key // 3, threshold 2; they sign targets, too, with threshold 2
-	Online   *Key
-	Admin    *Key              // registry
-	RoleKeys map[string][]*Key // by delegated role: those who sign it here
-	SiteKeys map[manifest.SiteID]*Key
+	RootKeys  []*Key // 3, threshold 2; they sign targets, too, with threshold 2
+	Online    *Key
+	CoSigners []*Key            // sign snapshot and timestamp besides Online: while its key is rotated
+	Admin     *Key              // registry
+	RoleKeys  map[string][]*Key // by delegated role: those who sign it here
+	SiteKeys  map[manifest.SiteID]*Key
 
 	Root     *trust.Root
 	RootFile []byte // of the newest root
@@ -136,11 +137,21 @@ func (w *World) NewRoot(signers ...*Key) {
 // versions go on; a test may set SnapshotNo and TimestampNo back between the two.
 func (w *World) RotateOnline() {
 	w.T.Helper()
-	w.Online = NewKey(w.T)
+	w.SetOnline(NewKey(w.T))
+}
+
+// SetOnline writes the root that makes key the online key, and nothing else: a snapshot and timestamp that it signed
+// before as one of the CoSigners go on.
+func (w *World) SetOnline(key *Key) {
+	w.T.Helper()
+	w.Online = key
 	w.Root = w.Root.Clone()
-	w.Root.Roles[trust.RoleSnapshot], w.Root.Roles[trust.RoleTimestamp] = Authority(1, w.Online), Authority(1, w.Online)
+	w.Root.Roles[trust.RoleSnapshot], w.Root.Roles[trust.RoleTimestamp] = Authority(1, key), Authority(1, key)
 	w.NewRoot(w.RootKeys[:2]...)
 }
+
+// online are all who sign snapshot and timestamp.
+func (w *World) online() []*Key { return append([]*Key{w.Online}, w.CoSigners...) }
 
 // Delegate adds a delegated role, or gives it other keys. The role itself stays absent until Edit writes it.
 func (w *World) Delegate(role string, threshold int, ks ...*Key) {
@@ -189,7 +200,7 @@ func lifeOf(role string) time.Duration {
 func (w *World) commitRole(role string, t *trust.Targets, life time.Duration, signers []*Key) {
 	w.T.Helper()
 	t.Version++
-	t.Expires = w.Now.Add(life)
+	t.Role, t.Expires = role, w.Now.Add(life)
 	if old, ok := w.Files[role]; ok {
 		t.Replaces = Digest(old)
 	}
@@ -210,7 +221,7 @@ func (w *World) CommitOnline() {
 	w.T.Helper()
 	w.SnapshotNo++
 	w.Snapshot.Version, w.Snapshot.Expires = w.SnapshotNo, w.Now.Add(SnapshotLife)
-	w.SnapshotFile = w.Seal(w.Snapshot, w.Online)
+	w.SnapshotFile = w.Seal(w.Snapshot, w.online()...)
 	w.Put(manifest.SnapshotObject(w.SnapshotNo), w.SnapshotFile)
 	w.CommitTimestamp()
 }
@@ -220,7 +231,7 @@ func (w *World) CommitTimestamp() {
 	w.T.Helper()
 	w.TimestampNo++
 	w.SwapTimestamp(w.Seal(&trust.Timestamp{Version: w.TimestampNo, Issued: w.Now, Expires: w.Now.Add(TimestampLife),
-		Snapshot: trust.MetaOf(w.SnapshotNo, w.SnapshotFile)}, w.Online))
+		Snapshot: trust.MetaOf(w.SnapshotNo, w.SnapshotFile)}, w.online()...))
 }
 
 // SwapTimestamp makes any bytes the timestamp.

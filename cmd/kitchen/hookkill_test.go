@@ -1,0 +1,85 @@
+package main
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestKilledInTheMiddleOfATestHook: the test runs again, and there is one report.
+func TestKilledInTheMiddleOfATestHook(t *testing.T) {
+	t.Parallel()
+	s := chapter(t, "published")
+	mustWrite(t, s, "test.sh", "echo tested >> tested.txt\ntest -e killed.txt && exit 0\ntouch killed.txt\nkill -9 $PPID\n")
+	if e := s.start(t, "--config ./ci.toml run"); e.signal != syscall.SIGKILL {
+		t.Fatalf("its hook was to kill it: %v", e)
+	}
+	atMost("tested.txt", 1, 0)(t, s)
+	s.start(t, "--config ./ci.toml run").want(t, exitDone, "openstack@1.0.0: PASSED", "signed into validated.openstack")
+	reported(1, "tested.txt", 2)(t, s)
+}
+
+// TestKilledInTheMiddleOfADeployHook: nobody knows how far it came, so no later run starts it again, until a person
+// has said what became of it; and then there is one report.
+func TestKilledInTheMiddleOfADeployHook(t *testing.T) {
+	t.Parallel()
+	s := chapter(t, "ready")
+	mustWrite(t, s, "deploy.sh", "echo deployed >> deployed.txt\nkill -9 $PPID\n")
+	if e := s.start(t, "--config ./prod.toml run"); e.signal != syscall.SIGKILL {
+		t.Fatalf("its hook was to kill it: %v", e)
+	}
+	for range 2 {
+		s.start(t, "--config ./prod.toml run").want(t, exitNo, "how it ended is not known", "kitchen deployed openstack@1.0.0 --result PASSED")
+		s.start(t, "--config ./prod.toml deploy openstack@1.0.0").want(t, exitNo, "how it ended is not known", "--again")
+		atMost("deployed.txt", 1, 2)(t, s)
+	}
+	s.start(t, "--config ./prod.toml deployed openstack@1.0.0 --result PASSED").want(t, exitDone)
+	s.start(t, "--config ./prod.toml run").want(t, exitDone)
+	reported(3, "deployed.txt", 1)(t, s)
+}
+
+// TestHookOutlivesItsKitchen: kitchen is killed and the deploy hook works on. Whatever is run meanwhile leaves its
+// files to it, and starts no second one.
+func TestHookOutlivesItsKitchen(t *testing.T) {
+	t.Parallel()
+	s := chapter(t, "ready")
+	mustWrite(t, s, "deploy.sh", "kill -9 $PPID\nwhile ! test -e go.txt; do sleep 0.05; done\ntest -s $KITCHEN_DIR/node.img && echo deployed >> deployed.txt\necho ended >> ended.txt\n")
+	t.Cleanup(func() { mustWrite(t, s, "go.txt", "") })
+	if e := s.start(t, "--config ./prod.toml run"); e.signal != syscall.SIGKILL {
+		t.Fatalf("its hook was to kill it: %v", e)
+	}
+	s.start(t, "--config ./prod.toml run").want(t, exitNo, "how it ended is not known")
+	mustWrite(t, s, "go.txt", "")
+	for start := time.Now(); s.lines(t, "ended.txt") == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > 30*time.Second {
+			t.Fatal("the hook did not end")
+		}
+	}
+	if n := s.lines(t, "deployed.txt"); n != 1 {
+		t.Fatalf("the hook had its files %d times", n)
+	}
+	s.start(t, "--config ./prod.toml deployed openstack@1.0.0 --result PASSED").want(t, exitDone)
+	reported(3, "deployed.txt", 1)(t, s)
+}
+
+// TestInterruptedInTheMiddleOfADeployHook: the hook is ended along with kitchen, and that is its result: on disk at
+// once, sent by the next run, and nothing is repeated by itself.
+func TestInterruptedInTheMiddleOfADeployHook(t *testing.T) {
+	t.Parallel()
+	s := chapter(t, "ready")
+	mustWrite(t, s, "deploy.sh", "echo deployed >> deployed.txt\nkill -TERM $PPID\nexec sleep 60\n")
+	s.start(t, "--config ./prod.toml run").want(t, exitInterrupted)
+	atMost("deployed.txt", 1, 2)(t, s)
+	s.start(t, "--config ./prod.toml run").want(t, exitNo, "ended ERROR", "is not repeated by itself", "kitchen deploy openstack@1.0.0 --again")
+	reported(3, "deployed.txt", 1)(t, s)
+	mustWrite(t, s, "deploy.sh", "echo deployed >> deployed.txt\n")
+	s.start(t, "--config ./prod.toml deploy openstack@1.0.0 --again").want(t, exitDone)
+	reported(4, "deployed.txt", 2)(t, s)
+}
+
+func mustWrite(t *testing.T, s scene, name, text string) {
+	t.Helper()
+	if err := s.write(name, text); err != nil {
+		t.Error(err)
+	}
+}
