@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -244,7 +245,9 @@ func TestFetchMissingBlobAndCancelLeaveNothing(t *testing.T) {
 	if err := os.Remove(object(t, w.Store, manifest.BlobObject(m.Marmite.Stored.SHA256))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Fetch(context.Background(), v, m.Release(), filepath.Join(parent, "live")); err == nil || !strings.Contains(err.Error(), "marmite.yaml") {
+	_, err := f.Fetch(context.Background(), v, m.Release(), filepath.Join(parent, "live"))
+	var gone *Mismatch
+	if !errors.As(err, &gone) || gone.Path != "marmite.yaml" || gone.Got != "nothing" || !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("missing blob: %v", err)
 	}
 	if left := names(t, parent); len(left) > 0 {

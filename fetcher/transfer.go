@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -34,11 +35,15 @@ type artifactReader struct {
 
 // openArtifact starts reading an artifact. task counts stored bytes.
 func (f *Fetcher) openArtifact(ctx context.Context, r manifest.Release, a *manifest.Artifact, task progress.Task) (*artifactReader, error) {
+	t := &artifactReader{release: r, a: a}
 	body, info, err := f.Store.Open(ctx, manifest.BlobObject(a.Stored.SHA256), 0, -1)
-	if err != nil {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, fmt.Errorf("%w: %w", t.mismatch("stored object", manifest.BlobObject(a.Stored.SHA256), "nothing"), err)
+	case err != nil:
 		return nil, fmt.Errorf("%s of %s: %w", a.Path, r, err)
 	}
-	t := &artifactReader{release: r, a: a, body: body}
+	t.body = body
 	if info.Size >= 0 && info.Size != a.Stored.Size { // a web server may not tell
 		body.Close()
 		return nil, t.mismatch("stored size", bytesWords(a.Stored.Size), bytesWords(info.Size))

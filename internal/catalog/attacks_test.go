@@ -337,6 +337,7 @@ func TestManifestWithOtherBytes(t *testing.T) {
 	if _, _, err = v.Manifest(ctx, info.Release); !errors.Is(err, storage.ErrNotFound) {
 		t.Fatal(err)
 	}
+	wantKind(t, err, trust.Missing)
 }
 
 func TestManifestOfAnotherRelease(t *testing.T) {

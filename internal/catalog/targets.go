@@ -24,6 +24,8 @@ func (v *View) target(ctx context.Context, what, path string, t trust.Target, fi
 	switch {
 	case errors.Is(err, storage.ErrTooLarge):
 		return nil, tooLarge(path, t.Length, err)
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, &trust.Error{Kind: trust.Missing, Role: path, Want: "the object " + key + ", which is listed", Err: err}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
