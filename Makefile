@@ -8,6 +8,7 @@ CACHE   := $(CURDIR)/.cache
 TOOLS   := $(CACHE)/bin
 FUZZTIME ?= 1m
 BENCH ?= .
+PACKAGES ?= ./...
 
 # Without a home directory Go has no place for its caches: they go into .cache then.
 ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
@@ -38,7 +39,7 @@ build: ## build bin/kitchen
 
 .PHONY: test
 test: test-programs ## run all tests, a real S3 server and the real cosign included
-	go test -ldflags='-s -w' -timeout 15m $(TESTFLAGS) ./...
+	go test -ldflags='-s -w' -timeout 15m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: test-programs
 test-programs: $(TEST_PROGRAMS) # the S3 server and cosign, built once into .cache/bin
