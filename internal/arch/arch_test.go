@@ -33,6 +33,8 @@ var arrows = map[string][]string{
 	"internal/progress":    {},
 	"internal/hook":        {},
 	"internal/render":      {},
+	"internal/chunk":       {},
+	"internal/delta":       {},
 	"internal/arch":        {},
 	"testdata":             {},
 	"internal/storage/...": {"internal/storage", "manifest", "leaf"}, // its test helpers
@@ -53,7 +55,7 @@ var soleImporters = map[string][]string{
 	"github.com/Masterminds/semver":      {"manifest"},
 	"github.com/in-toto/":                {"manifest", "keys"},
 	"github.com/rogpeppe/go-internal":    {},
-	"github.com/klauspost/compress/zstd": {"internal/catalog", "publisher", "fetcher"},
+	"github.com/klauspost/compress/zstd": {"internal/catalog", "internal/chunk", "internal/delta", "publisher", "fetcher"},
 }
 
 // onlyInCmd are calls that read the world; everywhere else it is passed in.

@@ -1,0 +1,111 @@
+package chunk
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Codec makes frames out of chunks, and chunks out of frames. It may be used by many at once.
+type Codec struct {
+	encoder *zstd.Encoder
+	decoder *zstd.Decoder
+}
+
+// NewCodec makes a codec that compresses at a level of the library.
+func NewCodec(level zstd.EncoderLevel, parallel int) (*Codec, error) {
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true),
+		zstd.WithEncoderConcurrency(parallel), zstd.WithWindowSize(Max))
+	if err != nil {
+		return nil, err
+	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(parallel), zstd.WithDecoderMaxMemory(Max), zstd.WithDecoderMaxWindow(Max))
+	if err != nil {
+		return nil, err
+	}
+	return &Codec{encoder, decoder}, nil
+}
+
+// Encode appends the frame of a chunk to dst. What compression does not make smaller becomes a raw frame.
+func (c *Codec) Encode(dst, raw []byte) []byte {
+	if isZero(raw) {
+		return appendFrame(dst, raw, blockRLE)
+	}
+	start := len(dst)
+	dst = c.encoder.EncodeAll(raw, dst)
+	if len(dst)-start >= len(raw) {
+		return appendFrame(dst[:start], raw, blockRaw)
+	}
+	return dst
+}
+
+// EncodeRaw appends the frame of a chunk without trying to compress it.
+func EncodeRaw(dst, raw []byte) []byte { return appendFrame(dst, raw, blockRaw) }
+
+// Decode appends the raw bytes of a chunk to dst once they are what the index says of them; the error is an *Error.
+func (c *Codec) Decode(dst, frame []byte, want Chunk) ([]byte, error) {
+	if len(frame) != want.Stored {
+		return nil, &Error{"chunk", fmt.Sprintf("a frame of %d bytes, the index says %d", len(frame), want.Stored)}
+	}
+	start := len(dst)
+	dst = slices.Grow(dst, want.Raw)
+	out, err := c.decoder.DecodeAll(frame, dst[start:start:start+want.Raw])
+	if err != nil {
+		return nil, &Error{"chunk", "its frame is no zstd: " + err.Error()}
+	}
+	if err := want.Check(out); err != nil {
+		return nil, err
+	}
+	return append(dst, out...), nil // in place: out lies where it belongs already
+}
+
+// Check compares raw bytes with what the index says of them. The error is an *Error.
+func (c Chunk) Check(raw []byte) error {
+	if len(raw) != c.Raw {
+		return &Error{"chunk", fmt.Sprintf("%d bytes, the index says %d", len(raw), c.Raw)}
+	}
+	if got := sha256.Sum256(raw); got != c.SHA256 {
+		return &Error{"chunk", fmt.Sprintf("sha256 %x, the index says %x", got, c.SHA256)}
+	}
+	return nil
+}
+
+// The types of a block, RFC 8878 §3.1.1.2.2.
+const (
+	blockRaw = 0
+	blockRLE = 1
+	maxBlock = 128 << 10
+)
+
+// appendFrame writes a frame of raw blocks, or of blocks that repeat the first byte: a single segment whose
+// content size has four bytes (RFC 8878 §3.1.1.1).
+func appendFrame(dst, raw []byte, blocks uint32) []byte {
+	const singleSegment4 = 2<<6 | 1<<5
+	dst = append(dst, 0x28, 0xb5, 0x2f, 0xfd, singleSegment4)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(raw)))
+	for first := true; first || len(raw) > 0; first = false {
+		n := min(len(raw), maxBlock)
+		header := uint32(n)<<3 | blocks<<1
+		if n == len(raw) {
+			header |= 1
+		}
+		dst = append(dst, byte(header), byte(header>>8), byte(header>>16))
+		if blocks == blockRLE {
+			dst = append(dst, raw[0])
+		} else {
+			dst = append(dst, raw[:n]...)
+		}
+		raw = raw[n:]
+	}
+	return dst
+}
+
+var zeros [Max]byte
+
+func isZero(b []byte) bool {
+	return len(b) > 0 && len(b) <= Max && b[0] == 0 && bytes.Equal(b, zeros[:len(b)])
+}

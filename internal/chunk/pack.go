@@ -1,0 +1,120 @@
+package chunk
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+)
+
+// Packed is what Pack made.
+type Packed struct {
+	Index  Index
+	Raw    Digested // the artifact
+	Stored Digested // the object
+}
+
+// Digested is a length and a digest of bytes.
+type Digested struct {
+	Size   int64
+	SHA256 [sha256.Size]byte
+}
+
+// piece is one chunk on its way: the cutter fills raw, a worker the rest.
+type piece struct {
+	raw   []byte
+	frame []byte
+	chunk Chunk
+	done  chan struct{}
+}
+
+// Pack reads an artifact to its end, cuts it, and writes its object to w, in one pass: workers compress and hash in
+// parallel, and frames are written in order. raw says that compression is not worth trying. It holds about 3 MiB for
+// each worker.
+func (c *Codec) Pack(ctx context.Context, src io.Reader, w io.Writer, workers int, raw bool) (*Packed, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := &packer{codec: c, raw: raw, todo: make(chan *piece), order: make(chan *piece, workers), free: make(chan *piece, 2*workers+2)}
+	for range cap(p.free) {
+		p.free <- &piece{done: make(chan struct{}, 1)}
+	}
+	for range workers {
+		go p.work()
+	}
+	total := make(chan error, 1)
+	packed := &Packed{}
+	go func() { total <- p.cut(ctx, src, packed) }()
+	err := p.write(ctx, w, packed)
+	if err != nil {
+		cancel(err)
+		for range p.order { // the cutter ends, and closes it
+		}
+	}
+	return packed, errors.Join(err, <-total)
+}
+
+type packer struct {
+	codec *Codec
+	raw   bool
+	todo  chan *piece
+	order chan *piece
+	free  chan *piece
+}
+
+// cut reads and cuts; it owns todo and order.
+func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err error) {
+	defer close(p.todo)
+	defer close(p.order)
+	whole := sha256.New()
+	r := NewReader(src)
+	for {
+		chunk, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			whole.Sum(packed.Raw.SHA256[:0])
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		whole.Write(chunk)
+		packed.Raw.Size += int64(len(chunk))
+		var next *piece
+		select {
+		case next = <-p.free:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		next.raw = append(next.raw[:0], chunk...)
+		p.order <- next
+		p.todo <- next
+	}
+}
+
+func (p *packer) work() {
+	for next := range p.todo {
+		if p.raw {
+			next.frame = EncodeRaw(next.frame[:0], next.raw)
+		} else {
+			next.frame = p.codec.Encode(next.frame[:0], next.raw)
+		}
+		next.chunk = Chunk{SHA256: sha256.Sum256(next.raw), Raw: len(next.raw), Stored: len(next.frame)}
+		next.done <- struct{}{}
+	}
+}
+
+func (p *packer) write(ctx context.Context, w io.Writer, packed *Packed) error {
+	var sum hash.Hash = sha256.New()
+	for next := range p.order {
+		<-next.done
+		sum.Write(next.frame)
+		if _, err := w.Write(next.frame); err != nil {
+			return err
+		}
+		packed.Stored.Size += int64(len(next.frame))
+		packed.Index = append(packed.Index, next.chunk)
+		p.free <- next
+	}
+	sum.Sum(packed.Stored.SHA256[:0])
+	return ctx.Err()
+}
