@@ -187,6 +187,15 @@ func (g *gate) unmet(requirement, format string, args ...any) {
 	g.verdict.Unmet = append(g.verdict.Unmet, catalog.Unmet{Requirement: requirement, Detail: fmt.Sprintf(format, args...)})
 }
 
+// withHint is an error with what it advises to do.
+func withHint(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		return err.Error() + "; " + h.Hint()
+	}
+	return err.Error()
+}
+
 // contradictions gives the errors that no verdict should hide: one release, two manifests.
 func (g *gate) contradictions() error {
 	_, err := g.v.Release(g.r)
@@ -210,7 +219,7 @@ func (g *gate) agreement(roles []requiredRole) {
 		target, err := g.v.RoleTarget(role.role, g.r)
 		switch {
 		case err != nil:
-			g.unmet(role.name, "%v", err)
+			g.unmet(role.name, "%s", withHint(err))
 		case target == nil:
 			g.unmet(role.name, "%s", g.missing(role.role))
 		case first == nil:
@@ -255,7 +264,7 @@ func (g *gate) recall(required []requiredRole) {
 	case standing != nil:
 		g.unmet(reqRecall, "%s; %s", standing, recalledNext(g.r))
 	case err != nil:
-		g.unmet(reqRecall, "whether it is recalled cannot be known: %v", err)
+		g.unmet(reqRecall, "whether it is recalled cannot be known: %s", withHint(err))
 	}
 }
 

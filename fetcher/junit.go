@@ -244,6 +244,7 @@ func (w *junitWalk) start(element xml.StartElement) error {
 		if e.kind == "testsuite" {
 			e.name = attribute(element, "name")
 		}
+		// No longer than a name in a report can become: it is put before each of the tests.
 		e.full = manifest.CleanText(joinName(above.full, e.name), manifest.MaxTestName+utf8.UTFMax)
 	case "testcase":
 		e.name, e.class = attribute(element, "name"), attribute(element, "classname")
@@ -283,14 +284,14 @@ func (w *junitWalk) end() error {
 	return nil
 }
 
-// attribute is the last one of that name, "" without one, and no longer than a name in a report can become.
+// attribute is the last one of that name, "" without one.
 func attribute(element xml.StartElement, name string) (value string) {
 	for _, attr := range element.Attr {
 		if attr.Name.Local == name {
 			value = attr.Value
 		}
 	}
-	return manifest.CleanText(value, manifest.MaxTestName+utf8.UTFMax)
+	return value
 }
 
 // failuresOf is what a suite says of itself: failures and errors together.
