@@ -81,6 +81,7 @@ type kitchen struct {
 	config   *config
 	progress *display
 	keys     *keyring
+	warnings []string // that machines are still to be told
 }
 
 // globalOptions are the flags of every command. They, and only they, also read
@@ -137,11 +138,14 @@ func (k *kitchen) finish(ctx context.Context, err error) int {
 	var a answer
 	switch {
 	case err == nil:
+		k.showWarnings()
 		return exitDone
 	case errors.As(err, &a):
+		k.showWarnings()
 		return int(a)
 	}
 	f := explain(ctx, err)
+	f.Warnings = k.warnings
 	f.write(k.stderr, k.global.json)
 	return f.Code
 }

@@ -80,6 +80,8 @@ type failure struct {
 	Kind    string `json:"kind"`
 	Message string `json:"error"`
 	Hint    string `json:"hint,omitempty"`
+
+	Warnings []string `json:"warnings,omitempty"` // of this host, which have not been shown yet
 }
 
 func explain(ctx context.Context, err error) failure {

@@ -50,16 +50,24 @@ func encodeJSON(d any) ([]byte, error) {
 // foreign is where a program that kitchen starts may print: stderr, escaped.
 func (k *kitchen) foreign() io.Writer { return &render.Writer{W: k.stderr} }
 
-// warn tells people, on stderr, what does not change the answer.
+// warn tells what does not change the answer, on stderr: people at once, machines at the end, so that an error stays
+// one document.
 func (k *kitchen) warn(message string) {
 	if k.global.json {
+		k.warnings = append(k.warnings, message)
+		return
+	}
+	fmt.Fprintf(k.stderr, "warning: %s\n", render.Line(message))
+}
+
+// showWarnings prints what machines are still to be told, a line each.
+func (k *kitchen) showWarnings() {
+	for _, message := range k.warnings {
 		line, err := json.Marshal(map[string]string{"schema": "kitchen.warning/v1", "warning": message})
 		if err == nil {
 			fmt.Fprintf(k.stderr, "%s\n", render.JSON(line))
 		}
-		return
 	}
-	fmt.Fprintf(k.stderr, "warning: %s\n", render.Line(message))
 }
 
 // page is where a document writes itself for people.
