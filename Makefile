@@ -39,7 +39,7 @@ build: ## build bin/kitchen
 
 .PHONY: test
 test: test-programs ## run all tests, a real S3 server and the real cosign included
-	go test -ldflags='-s -w' -timeout 15m $(TESTFLAGS) $(PACKAGES)
+	go test -ldflags='-s -w' -timeout 30m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: test-programs
 test-programs: $(TEST_PROGRAMS) # the S3 server and cosign, built once into .cache/bin
