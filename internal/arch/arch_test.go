@@ -51,7 +51,6 @@ var soleImporters = map[string][]string{
 	"github.com/urfave/cli":              {"cmd/kitchen"},
 	"github.com/schollz/progressbar":     {"cmd/kitchen"},
 	"golang.org/x/term":                  {"cmd/kitchen"},
-	"github.com/joshdk/go-junit":         {"fetcher"},
 	"github.com/Masterminds/semver":      {"manifest"},
 	"github.com/in-toto/":                {"manifest", "keys"},
 	"github.com/rogpeppe/go-internal":    {},
