@@ -172,6 +172,9 @@ func (b *netBody) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for b.left != 0 {
+		if b.ctx.Err() != nil { // what the connection still holds is not delivered after the end
+			return 0, b.reader.fail(b.ctx, "read", b.key, context.Cause(b.ctx))
+		}
 		if b.left > 0 && int64(len(p)) > b.left {
 			p = p[:b.left]
 		}
