@@ -113,7 +113,12 @@ func sampleManifest(t testing.TB) *Manifest {
 			Stored: Stored{SHA256: digest("roles"), Size: 5, Encoding: EncodingIdentity}},
 		Artifacts: []Artifact{
 			{Path: "images/controller.img", Kind: "image", Size: 6, SHA256: digest("image!"),
-				Stored: Stored{SHA256: digest("zstd of image!"), Size: 19, Encoding: EncodingZstd}},
+				Stored: Stored{SHA256: digest("zstd of image!"), Size: 19, Encoding: EncodingZstd},
+				Index:  Object{SHA256: digest("index"), Size: 52},
+				Deltas: []Delta{
+					{From: digest("image?"), Churn: digest("? to !"), SHA256: digest("delta"), Size: 77},
+					{From: digest("image"), Churn: digest(" to !"), SHA256: digest("other delta"), Size: 78},
+				}},
 			{Path: "puppet/", Kind: "configuration", Size: int64(len(tree)), SHA256: digest(tree),
 				Stored: Stored{SHA256: digest("zstd of tree"), Size: 300, Encoding: EncodingZstd}, Files: sampleTree()},
 		},

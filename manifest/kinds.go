@@ -14,6 +14,8 @@ const (
 
 	// MaxObjectSize bounds every object of a catalog, and every artifact.
 	MaxObjectSize = 5 * tib
+	// MaxIndexSize bounds the index of a stored object.
+	MaxIndexSize = 64 * mib
 )
 
 const (

@@ -52,8 +52,28 @@ type Artifact struct {
 	Size   int64      `toml:"size"`   // bytes of the raw content: the file, or the tree's canonical tar
 	SHA256 string     `toml:"sha256"` // of the raw content, lower-case hex
 	Stored Stored     `toml:"stored"`
-	Files  []TreeFile `toml:"files"` // a tree's entries, sorted bytewise by Path; nil for a file
+	Index  Object     `toml:"index"`  // of the stored object's chunks; zero where it is one stream without chunks
+	Deltas []Delta    `toml:"deltas"` // shorter ways to the same bytes, for who has earlier ones; only with Index
+	Files  []TreeFile `toml:"files"`  // a tree's entries, sorted bytewise by Path; nil for a file
 }
+
+// Object is a blob that is named by its own digest.
+type Object struct {
+	SHA256 string `toml:"sha256"`
+	Size   int64  `toml:"size"`
+}
+
+// Delta makes the chunks that an artifact has and an earlier one has not out of those that only the earlier one has.
+// It serves whoever has other bytes than From, too, if they differ from the artifact by the same chunks.
+type Delta struct {
+	From   string `toml:"from"`   // SHA-256 of the earlier artifact's raw content
+	Churn  string `toml:"churn"`  // names the chunks that only one of the two has: see internal/chunk
+	SHA256 string `toml:"sha256"` // of the delta object
+	Size   int64  `toml:"size"`
+}
+
+// MaxDeltas is how many deltas one artifact may name.
+const MaxDeltas = 16
 
 // Stored is the object that holds an artifact's bytes.
 type Stored struct {
@@ -137,10 +157,39 @@ func (m *Manifest) SameContent(o *Manifest) bool {
 
 func (m *Manifest) unstored() *Manifest {
 	c := *m
-	c.Marmite.Stored = Stored{}
+	c.Marmite = m.Marmite.unstored()
 	c.Artifacts = slices.Clone(m.Artifacts)
 	for i := range c.Artifacts {
-		c.Artifacts[i].Stored = Stored{}
+		c.Artifacts[i] = c.Artifacts[i].unstored()
 	}
 	return &c
 }
+
+func (a Artifact) unstored() Artifact {
+	a.Stored, a.Index, a.Deltas = Stored{}, Object{}, nil
+	return a
+}
+
+// Objects are all blobs that a release's readers may ask for: stored artifacts, their indexes and deltas.
+func (m *Manifest) Objects() []Object {
+	var list []Object
+	for _, a := range append([]Artifact{m.Marmite}, m.Artifacts...) {
+		list = append(list, a.Objects()...)
+	}
+	return list
+}
+
+// Objects are the blobs of one artifact, the stored one first.
+func (a *Artifact) Objects() []Object {
+	list := []Object{{a.Stored.SHA256, a.Stored.Size}}
+	if a.Chunked() {
+		list = append(list, a.Index)
+	}
+	for _, d := range a.Deltas {
+		list = append(list, Object{d.SHA256, d.Size})
+	}
+	return list
+}
+
+// Chunked tells whether the stored object is described by an index.
+func (a *Artifact) Chunked() bool { return a.Index != Object{} }

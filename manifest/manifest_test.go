@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,19 +80,34 @@ func TestNotCanonical(t *testing.T) {
 
 func TestBadManifest(t *testing.T) {
 	for name, change := range map[string]func(m *Manifest){
-		"format":                     func(m *Manifest) { m.Format = 2 },
-		"product":                    func(m *Manifest) { m.Product = "" },
-		"marmite tree":               func(m *Manifest) { m.Marmite.Path = "m/" },
-		"marmite kind":               func(m *Manifest) { m.Marmite.Kind = "image" },
-		"artifact kind marmite":      func(m *Manifest) { m.Artifacts[0].Kind = KindMarmite },
-		"no artifacts":               func(m *Manifest) { m.Artifacts = nil },
-		"upper-case digest":          func(m *Manifest) { m.Artifacts[0].SHA256 = strings.ToUpper(digest("x")) },
-		"short digest":               func(m *Manifest) { m.Artifacts[0].Stored.SHA256 = "abc" },
-		"negative size":              func(m *Manifest) { m.Artifacts[0].Size = -1 },
-		"endless size":               func(m *Manifest) { m.Artifacts[0].Stored.Size = MaxObjectSize + 1 },
-		"encoding":                   func(m *Manifest) { m.Artifacts[0].Stored.Encoding = "gzip" },
-		"identity, other digest":     func(m *Manifest) { m.Marmite.Stored.SHA256 = digest("other") },
-		"identity, other size":       func(m *Manifest) { m.Marmite.Stored.Size++ },
+		"format":                   func(m *Manifest) { m.Format = 2 },
+		"product":                  func(m *Manifest) { m.Product = "" },
+		"marmite tree":             func(m *Manifest) { m.Marmite.Path = "m/" },
+		"marmite kind":             func(m *Manifest) { m.Marmite.Kind = "image" },
+		"artifact kind marmite":    func(m *Manifest) { m.Artifacts[0].Kind = KindMarmite },
+		"no artifacts":             func(m *Manifest) { m.Artifacts = nil },
+		"upper-case digest":        func(m *Manifest) { m.Artifacts[0].SHA256 = strings.ToUpper(digest("x")) },
+		"short digest":             func(m *Manifest) { m.Artifacts[0].Stored.SHA256 = "abc" },
+		"negative size":            func(m *Manifest) { m.Artifacts[0].Size = -1 },
+		"endless size":             func(m *Manifest) { m.Artifacts[0].Stored.Size = MaxObjectSize + 1 },
+		"encoding":                 func(m *Manifest) { m.Artifacts[0].Stored.Encoding = "gzip" },
+		"identity, other digest":   func(m *Manifest) { m.Marmite.Stored.SHA256 = digest("other") },
+		"identity, other size":     func(m *Manifest) { m.Marmite.Stored.Size++ },
+		"index without chunks":     func(m *Manifest) { m.Marmite.Index = Object{SHA256: digest("index"), Size: 52} },
+		"deltas without index":     func(m *Manifest) { m.Artifacts[0].Index = Object{} },
+		"endless index":            func(m *Manifest) { m.Artifacts[0].Index.Size = MaxIndexSize + 1 },
+		"index without digest":     func(m *Manifest) { m.Artifacts[0].Index.SHA256 = "" },
+		"delta of negative size":   func(m *Manifest) { m.Artifacts[0].Deltas[1].Size = -1 },
+		"delta with a short churn": func(m *Manifest) { m.Artifacts[0].Deltas[1].Churn = "abc" },
+		"delta from nowhere":       func(m *Manifest) { m.Artifacts[0].Deltas[1].From = "" },
+		"two deltas for one churn": func(m *Manifest) { m.Artifacts[0].Deltas[1].Churn = digest("? to !") },
+		"too many deltas": func(m *Manifest) {
+			for i := range MaxDeltas {
+				d := m.Artifacts[0].Deltas[0]
+				d.Churn = digest(strings.Repeat("x", i))
+				m.Artifacts[0].Deltas = append(m.Artifacts[0].Deltas, d)
+			}
+		},
 		"files of a file":            func(m *Manifest) { m.Artifacts[0].Files = sampleTree() },
 		"empty tree":                 func(m *Manifest) { m.Artifacts[1].Files = nil },
 		"tree of another size":       func(m *Manifest) { m.Artifacts[1].Size += 512 },
@@ -118,6 +134,7 @@ func TestBadManifest(t *testing.T) {
 func TestSameContent(t *testing.T) {
 	a, b := sampleManifest(t), sampleManifest(t)
 	b.Artifacts[1].Stored.SHA256, b.Artifacts[1].Stored.Size = digest("another compressor"), 299
+	b.Artifacts[0].Index, b.Artifacts[0].Deltas = Object{}, nil
 	if !a.SameContent(b) {
 		t.Error("another compression is another content")
 	}
@@ -166,5 +183,14 @@ func TestLargeManifest(t *testing.T) {
 	m.Artifacts[1].Files = append(files, TreeFile{Path: "e", Size: 1, SHA256: digest("x")})
 	if _, err := m.Encode(); err == nil {
 		t.Error("one file too many")
+	}
+}
+
+func TestObjects(t *testing.T) {
+	m := sampleManifest(t)
+	want := []Object{{digest("roles"), 5}, {digest("zstd of image!"), 19}, {digest("index"), 52}, {digest("delta"), 77},
+		{digest("other delta"), 78}, {digest("zstd of tree"), 300}}
+	if have := m.Objects(); !slices.Equal(have, want) {
+		t.Errorf("objects %v, want %v", have, want)
 	}
 }

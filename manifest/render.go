@@ -120,12 +120,27 @@ func (w *tomlWriter) artifact(a *Artifact) {
 	w.str("sha256", a.SHA256)
 	w.b = fmt.Appendf(w.b, "stored = { sha256 = \"%s\", size = %d, encoding = \"%s\" }\n",
 		a.Stored.SHA256, a.Stored.Size, a.Stored.Encoding)
+	if a.Chunked() {
+		w.b = fmt.Appendf(w.b, "index = { sha256 = \"%s\", size = %d }\n", a.Index.SHA256, a.Index.Size)
+	}
+	w.deltas(a.Deltas)
 	if len(a.Files) == 0 {
 		return
 	}
 	w.table("files = [")
 	for i := range a.Files {
 		w.treeFile(&a.Files[i])
+	}
+	w.table("]")
+}
+
+func (w *tomlWriter) deltas(deltas []Delta) {
+	if len(deltas) == 0 {
+		return
+	}
+	w.table("deltas = [")
+	for _, d := range deltas {
+		w.b = fmt.Appendf(w.b, "  { from = \"%s\", churn = \"%s\", sha256 = \"%s\", size = %d },\n", d.From, d.Churn, d.SHA256, d.Size)
 	}
 	w.table("]")
 }

@@ -1,5 +1,7 @@
 package manifest
 
+import "strings"
+
 // Source is product.toml as a release engineer writes it.
 type Source struct {
 	Product   string           `toml:"product"`
@@ -18,10 +20,38 @@ type SourceFile struct {
 }
 
 // SourceArtifact is an [[artifact]] table. A Path that ends in "/" is a tree:
-// every file below it.
+// every file below it. A compressed file with Unpack set is published as what it
+// unpacks to.
 type SourceArtifact struct {
-	Path string `toml:"path"`
-	Kind string `toml:"kind"`
+	Path   string `toml:"path"`
+	Kind   string `toml:"kind"`
+	Unpack bool   `toml:"unpack"`
+}
+
+// compressed are the endings of compressed files, and what stands for them when they are unpacked.
+var compressed = []struct{ ending, unpacked string }{
+	{".tgz", ".tar"}, {".txz", ".tar"}, {".tzst", ".tar"}, {".gz", ""}, {".xz", ""}, {".zst", ""},
+}
+
+// UnpackedPath is the path of a compressed file when it is unpacked: "root.tar" for "root.tar.gz" and "root.tgz".
+// ok is false for a path that does not say how it is compressed (gzip, xz or zstd).
+func UnpackedPath(name string) (unpacked string, ok bool) {
+	for _, c := range compressed {
+		stem, found := strings.CutSuffix(name, c.ending)
+		if found && stem != "" && !strings.HasSuffix(stem, "/") {
+			return stem + c.unpacked, true
+		}
+	}
+	return name, false
+}
+
+// PublishedPath is where a host has the artifact.
+func (a SourceArtifact) PublishedPath() string {
+	if !a.Unpack {
+		return a.Path
+	}
+	name, _ := UnpackedPath(a.Path)
+	return name
 }
 
 // Requires is the hardware that a site needs in order to test a release.
@@ -87,7 +117,10 @@ func (s *Source) check() error {
 		if err := checkArtifactKind(at+".kind", a.Kind); err != nil {
 			return err
 		}
-		if err := all.add(a.Path); err != nil {
+		if _, ok := UnpackedPath(a.Path); a.Unpack && !ok {
+			return fieldf(at+".unpack", "is for files whose name ends in .gz, .tgz, .xz, .txz, .zst or .tzst")
+		}
+		if err := all.add(a.PublishedPath()); err != nil {
 			return field(at+".path", err)
 		}
 	}

@@ -41,7 +41,7 @@ func TestParseSource(t *testing.T) {
 		Product: "openstack", Version: "2.1.0", Kind: "update", From: []string{"2.0.0", ">=2.0.3 <2.1"},
 		Summary: "Kilo, second maintenance release", Marmite: SourceFile{"marmite.yaml"},
 		Requires:  Requires{Arch: []string{"amd64"}, MemoryGiB: 16, Labels: []string{"ipmi"}},
-		Artifacts: []SourceArtifact{{"images/controller.img", "image"}, {"puppet/", "configuration"}},
+		Artifacts: []SourceArtifact{{"images/controller.img", "image", false}, {"puppet/", "configuration", false}},
 	}
 	if !reflect.DeepEqual(have, want) {
 		t.Errorf("have %+v", have)
@@ -70,6 +70,8 @@ func TestBadSource(t *testing.T) {
 		{"float", "memory_gib = 16", "memory_gib = 16.5", 12, "wants an integer, not a float"},
 		{"syntax", "[marmite]", "[marmite", 7, "not valid TOML"},
 		{"duplicate key", `version = "2.1.0"`, "version = \"2.1.0\"\nversion = \"2.1.0\"", 3, "version"},
+		{"unpack of what is not packed", "kind = \"image\"", "kind = \"image\"\nunpack = true", 18, "artifact[0].unpack: is for files whose name ends in .gz"},
+		{"unpacks to the name of another", "path = \"puppet/\"\nkind = \"configuration\"", "path = \"images/controller.img.xz\"\nkind = \"image\"\nunpack = true", 20, "artifact[1].path"},
 		{"empty product", `"openstack"`, `""`, 1, `product: is missing: write product = "openstack"`},
 		{"bad product", `"openstack"`, `"Open Stack"`, 1, "lower-case letters"},
 		{"missing version", "version = \"2.1.0\"\n", "", 0, `version: is missing: write version = "1.0.0"`},
@@ -179,4 +181,14 @@ func TestSampleStaysParsable(t *testing.T) {
 		}
 	}
 	golden(t, "product.toml", []byte(goodSource))
+}
+
+func TestUnpackedPath(t *testing.T) {
+	for path, want := range map[string]string{"root.tar.gz": "root.tar", "a/root.tgz": "a/root.tar", "disk.img.xz": "disk.img", "d.txz": "d.tar",
+		"d.zst": "d", "d.tzst": "d.tar", "disk.img": "", ".gz": "", "tree.gz/": "", "a/.gz": "", "x.bz2": ""} {
+		have, ok := UnpackedPath(path)
+		if ok != (want != "") || ok && have != want || !ok && have != path {
+			t.Errorf("%q: %q, %t, want %q", path, have, ok, want)
+		}
+	}
 }

@@ -228,6 +228,9 @@ func (a *Artifact) check(at string, all *layout) error {
 	if err := a.Stored.check(at+".stored", a); err != nil {
 		return err
 	}
+	if err := a.checkChunks(at); err != nil {
+		return err
+	}
 	if !a.IsTree() {
 		if a.Files != nil {
 			return fieldf(at+".files", "is only for a tree, whose path ends in \"/\"")
@@ -273,6 +276,43 @@ func (s *Stored) check(at string, a *Artifact) error {
 		return nil
 	}
 	return fieldf(at+".encoding", "%q is neither %q nor %q", clip(s.Encoding), EncodingZstd, EncodingIdentity)
+}
+
+// checkChunks holds index and deltas to their rules: no index without chunks, no delta without an index.
+func (a *Artifact) checkChunks(at string) error {
+	if !a.Chunked() {
+		if a.Deltas != nil {
+			return fieldf(at+".deltas", "need an index beside them")
+		}
+		return nil
+	}
+	if a.Stored.Encoding != EncodingZstd {
+		return fieldf(at+".index", "is for objects with encoding %q", EncodingZstd)
+	}
+	if err := checkSized(at+".index", a.Index.Size, a.Index.SHA256); err != nil {
+		return err
+	}
+	if a.Index.Size > MaxIndexSize {
+		return fieldf(at+".index", "has %d bytes, more than 64 MiB", a.Index.Size)
+	}
+	if len(a.Deltas) > MaxDeltas {
+		return fieldf(at+".deltas", "more than %d", MaxDeltas)
+	}
+	for i, d := range a.Deltas {
+		at := indexKey(at+".deltas", i)
+		if err := checkSized(at, d.Size, d.SHA256); err != nil {
+			return err
+		}
+		for name, sha := range map[string]string{".from": d.From, ".churn": d.Churn} {
+			if err := checkDigest("it", sha); err != nil {
+				return field(at+name, err)
+			}
+		}
+		if slices.ContainsFunc(a.Deltas[:i], func(o Delta) bool { return o.Churn == d.Churn }) {
+			return fieldf(at+".churn", "is named twice")
+		}
+	}
+	return nil
 }
 
 // checkTree holds a tree's entries to their rules: sorted, without collisions,

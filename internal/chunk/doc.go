@@ -25,5 +25,11 @@
 // raw bytes, raw length (uint32, 1 to 1 MiB), length of its frame (uint32, 1 to 1 MiB + 64 KiB). Nothing follows. The
 // index is at most 64 MiB; its digest is meant to stand in the signed manifest.
 //
-// Nothing writes or reads this format yet: it is the ground for transfer, and may change until a release has it.
+// # Differences
+//
+// The chunks that an earlier artifact has and a later one has not are gone, those that only the later one has are
+// missing: each digest once, in the order of its first place. Their churn is SHA-256 of: the number of gone chunks
+// (uint32, big endian), the SHA-256 of each gone chunk, the SHA-256 of each missing one. A delta (package delta) leads
+// from all gone chunks, concatenated, to all missing ones; it is named by their churn, so that it serves whoever
+// misses the same, whatever else differs.
 package chunk
