@@ -22,9 +22,10 @@ const module = "github.com/enovance/kitchen"
 var arrows = map[string][]string{
 	"cmd/kitchen":          {"publisher", "fetcher", "internal/catalog", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
 	"cmd/tuf-client":       {"internal/trust", "manifest", "internal/durable"},
-	"publisher":            {"internal/catalog", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
-	"fetcher":              {"internal/catalog", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
+	"publisher":            {"internal/catalog", "internal/transfer", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
+	"fetcher":              {"internal/catalog", "internal/transfer", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
 	"internal/catalog":     {"internal/trust", "internal/storage", "keys", "manifest", "leaf"},
+	"internal/transfer":    {"internal/storage", "manifest", "leaf"},
 	"internal/trust":       {"keys", "manifest"},
 	"internal/storage":     {"manifest", "leaf"},
 	"keys":                 {"manifest", "leaf"},
@@ -40,7 +41,7 @@ var arrows = map[string][]string{
 	"internal/storage/...": {"internal/storage", "manifest", "leaf"}, // its test helpers
 }
 
-var leaves = []string{"internal/durable", "internal/progress", "internal/hook", "internal/render"}
+var leaves = []string{"internal/durable", "internal/progress", "internal/hook", "internal/render", "internal/chunk", "internal/delta"}
 
 // soleImporters names the only rooms that may touch a foreign module.
 var soleImporters = map[string][]string{

@@ -67,3 +67,9 @@ func ReadIndex(ctx context.Context, store storage.Reader, a *manifest.Artifact) 
 func (j *Job) Assemble(ctx context.Context, part *os.File) (*Sources, error) {
 	panic("to be written")
 }
+
+// Chunks fetches the chunks at these positions of a stored object and writes their raw bytes, one after the other, to w:
+// neighbours in one request, each held to the index. It tells how many bytes came from the store.
+func Chunks(ctx context.Context, store storage.Reader, object string, x chunk.Index, positions []int, parallel int, w io.WriterAt, task progress.Task) (moved int64, err error) {
+	panic("to be written")
+}
