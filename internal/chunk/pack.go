@@ -29,13 +29,22 @@ type piece struct {
 	done  chan struct{}
 }
 
+// Options say how to pack. The zero value packs with one worker.
+type Options struct {
+	Workers int  // chunks that are compressed at a time
+	Raw     bool // compression is not worth trying
+	// Known appends the frame of a chunk to dst where one is known, so that it need not be compressed again; the caller
+	// answers for its being that chunk's. Nil: none is. It is called by many at once.
+	Known func(dst []byte, sha [sha256.Size]byte) ([]byte, bool)
+}
+
 // Pack reads an artifact to its end, cuts it, and writes its object to w, in one pass: workers compress and hash in
-// parallel, and frames are written in order. raw says that compression is not worth trying. It holds about 3 MiB for
-// each worker.
-func (c *Codec) Pack(ctx context.Context, src io.Reader, w io.Writer, workers int, raw bool) (*Packed, error) {
+// parallel, and frames are written in order. It holds about 3 MiB for each worker.
+func (c *Codec) Pack(ctx context.Context, src io.Reader, w io.Writer, o Options) (*Packed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p := &packer{codec: c, raw: raw, todo: make(chan *piece), order: make(chan *piece, workers), free: make(chan *piece, 2*workers+2)}
+	workers := max(o.Workers, 1)
+	p := &packer{codec: c, options: o, todo: make(chan *piece), order: make(chan *piece, workers), free: make(chan *piece, 2*workers+2)}
 	for range cap(p.free) {
 		p.free <- &piece{done: make(chan struct{}, 1)}
 	}
@@ -55,11 +64,11 @@ func (c *Codec) Pack(ctx context.Context, src io.Reader, w io.Writer, workers in
 }
 
 type packer struct {
-	codec *Codec
-	raw   bool
-	todo  chan *piece
-	order chan *piece
-	free  chan *piece
+	codec   *Codec
+	options Options
+	todo    chan *piece
+	order   chan *piece
+	free    chan *piece
 }
 
 // cut reads and cuts; it owns todo and order.
@@ -93,14 +102,23 @@ func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err er
 
 func (p *packer) work() {
 	for next := range p.todo {
-		if p.raw {
-			next.frame = EncodeRaw(next.frame[:0], next.raw)
-		} else {
-			next.frame = p.codec.Encode(next.frame[:0], next.raw)
-		}
-		next.chunk = Chunk{SHA256: sha256.Sum256(next.raw), Raw: len(next.raw), Stored: len(next.frame)}
+		sha := sha256.Sum256(next.raw)
+		next.frame = p.frame(next.frame[:0], next.raw, sha)
+		next.chunk = Chunk{SHA256: sha, Raw: len(next.raw), Stored: len(next.frame)}
 		next.done <- struct{}{}
 	}
+}
+
+func (p *packer) frame(dst, raw []byte, sha [sha256.Size]byte) []byte {
+	if p.options.Known != nil {
+		if frame, ok := p.options.Known(dst, sha); ok {
+			return frame
+		}
+	}
+	if p.options.Raw {
+		return EncodeRaw(dst, raw)
+	}
+	return p.codec.Encode(dst, raw)
 }
 
 func (p *packer) write(ctx context.Context, w io.Writer, packed *Packed) error {

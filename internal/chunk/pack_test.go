@@ -13,7 +13,7 @@ func TestPackIsOneAfterTheOther(t *testing.T) {
 	data := append(noise(4, 5<<20), bytes.Repeat([]byte("again and again "), 1<<18)...)
 	want, index := pack(t, c, data)
 	var out bytes.Buffer
-	got, err := c.Pack(t.Context(), bytes.NewReader(data), &out, 3, false)
+	got, err := c.Pack(t.Context(), bytes.NewReader(data), &out, Options{Workers: 3})
 	if err != nil || !bytes.Equal(out.Bytes(), want) || len(got.Index) != len(index) || got.Raw.Size != int64(len(data)) {
 		t.Fatalf("%d bytes, want %d; %v", out.Len(), len(want), err)
 	}
@@ -37,10 +37,10 @@ func TestPackGivesTheErrors(t *testing.T) {
 	c := codec(t)
 	broken := errors.New("broken")
 	src := func() io.Reader { return bytes.NewReader(noise(5, 20<<20)) }
-	if _, err := c.Pack(t.Context(), io.MultiReader(src(), iotest.ErrReader(broken)), io.Discard, 2, false); !errors.Is(err, broken) {
+	if _, err := c.Pack(t.Context(), io.MultiReader(src(), iotest.ErrReader(broken)), io.Discard, Options{Workers: 2}); !errors.Is(err, broken) {
 		t.Error(err)
 	}
-	if _, err := c.Pack(t.Context(), src(), &failing{3}, 2, true); !errors.Is(err, io.ErrClosedPipe) {
+	if _, err := c.Pack(t.Context(), src(), &failing{3}, Options{Workers: 2, Raw: true}); !errors.Is(err, io.ErrClosedPipe) {
 		t.Error(err)
 	}
 }
