@@ -1,56 +1,63 @@
 package publisher
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 )
 
-// zstdWindow is as much of the past as a reader has to keep in memory, in bytes (RFC 8878 §3.1.1.1.2 recommends
-// decoders to support 8 MiB at least).
-const zstdWindow = 8 << 20
-
-// stored objects of earlier releases, by the digest of the raw bytes.
-type storedBlobs map[string]manifest.Stored
+// storedBlobs are how artifacts of earlier releases are stored, by the digest of their raw bytes.
+type storedBlobs map[string]manifest.Artifact
 
 func (b storedBlobs) add(m *manifest.Manifest) {
-	for _, a := range append(m.Artifacts, m.Marmite) {
+	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
 		if _, known := b[a.SHA256]; !known {
-			b[a.SHA256] = a.Stored
+			b[a.SHA256] = a
 		}
 	}
 }
 
 // has tells whether the store holds the object, at its size.
-func (p *Publisher) has(ctx context.Context, s manifest.Stored) (bool, error) {
-	info, err := p.Store.Stat(ctx, manifest.BlobObject(s.SHA256))
+func (p *Publisher) has(ctx context.Context, o manifest.Object) (bool, error) {
+	info, err := p.Store.Stat(ctx, manifest.BlobObject(o.SHA256))
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrForbidden) {
 		return false, nil
 	}
-	there := err == nil && info.Size == s.Size
+	there := err == nil && info.Size == o.Size
 	if there {
-		p.saw(s)
+		p.saw(o)
 	}
 	return there, err
 }
 
-// saw remembers a stored object that is there: vetting the same release again need not ask for it again.
-func (p *Publisher) saw(s manifest.Stored) {
-	if p.stored == nil {
-		p.stored = map[manifest.Stored]bool{}
+// hasAll tells whether the store holds all objects that readers of an artifact may ask for.
+func (p *Publisher) hasAll(ctx context.Context, a *manifest.Artifact) (bool, error) {
+	for _, o := range a.Objects() {
+		if there, err := p.has(ctx, o); err != nil || !there {
+			return false, err
+		}
 	}
-	p.stored[s] = true
+	return true, nil
+}
+
+// saw remembers an object that is there: vetting the same release again need not ask for it again.
+func (p *Publisher) saw(o manifest.Object) {
+	if p.stored == nil {
+		p.stored = map[manifest.Object]bool{}
+	}
+	p.stored[o] = true
 }
 
 // vetRelease holds a release that is new to what its readers will ask for: its manifest, and every object that this
@@ -61,141 +68,141 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 		return err
 	}
 	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
-		if p.stored[a.Stored] {
-			continue
-		}
-		there, err := p.has(ctx, a.Stored)
-		if err != nil {
-			return err
-		}
-		if !there {
-			return fmt.Errorf("%s of %s is not in the store whole, as %s", a.Path, m.Release(), manifest.BlobObject(a.Stored.SHA256))
+		for _, o := range a.Objects() {
+			if p.stored[o] {
+				continue
+			}
+			there, err := p.has(ctx, o)
+			if err != nil {
+				return err
+			}
+			if !there {
+				return fmt.Errorf("%s of %s is not in the store whole, as %s", a.Path, m.Release(), manifest.BlobObject(o.SHA256))
+			}
 		}
 	}
 	return nil
 }
 
-// upload stores what is not stored yet, and completes the artifacts. It tells how many bytes went up.
-func (p *Publisher) upload(ctx context.Context, s *source, known storedBlobs) (sent int64, err error) {
-	u := &uploader{Publisher: p, source: s, buffer: make([]byte, copyBuffer)}
-	for _, it := range s.items {
-		if stored, ok := known[it.artifact.SHA256]; ok {
-			there, err := p.has(ctx, stored)
-			if err != nil {
-				return sent, err
-			}
-			if there {
-				it.artifact.Stored = stored
-				continue
-			}
-		}
-		n, err := u.store(ctx, it)
-		if err != nil {
-			return sent, err
-		}
-		sent += n
-		known[it.artifact.SHA256] = it.artifact.Stored
-	}
-	return sent, nil
-}
-
-// uploader stores one artifact after the other: each is compressed into a private file, so that what goes up is
-// what its name says, whatever happens to the source meanwhile.
+// uploader stores the artifacts of one release, one after the other.
 type uploader struct {
 	*Publisher
 	source  *source
-	encoder *zstd.Encoder
-	buffer  []byte
+	dir     string               // the release's, absolute
+	known   storedBlobs          // of earlier releases
+	earlier []*manifest.Manifest // of the product, newest first
+	cache   *cache               // nil: none
+	codec   *chunk.Codec
+	small   *zstd.Encoder
+	sent    int64    // bytes that went up
+	said    []string // about deltas, for the summary
 }
 
-func (u *uploader) store(ctx context.Context, it *item) (sent int64, err error) {
-	spool, err := os.CreateTemp(u.Scratch, "kitchen-spool-*")
-	if err != nil {
-		return 0, err
-	}
-	// Without a name from the start: a process that is killed leaves nothing behind.
-	err = os.Remove(spool.Name())
-	defer func() { err = errors.Join(err, spool.Close()) }()
-	if err != nil {
-		return 0, err
-	}
-	if it.artifact.Stored, err = u.compress(ctx, it, spool); err != nil {
-		return 0, err
-	}
-	if it.artifact.Stored.Size >= it.artifact.Size {
-		if it.artifact.Stored, err = u.plain(ctx, it, spool); err != nil {
-			return 0, err
+// upload stores what is not stored yet, and completes the artifacts.
+func (u *uploader) upload(ctx context.Context, deltaFrom []*manifest.Manifest) error {
+	for _, it := range u.source.items {
+		done, err := u.reuse(ctx, it)
+		if err == nil && !done {
+			err = u.store(ctx, it, deltaFrom)
 		}
-	}
-	if it.artifact.Stored.Size > storage.MaxObject {
-		return 0, &Source{Path: it.artifact.Path, Reason: fmt.Sprintf("takes %d bytes as stored, more than the %d that one object may have", it.artifact.Stored.Size, int64(storage.MaxObject))}
-	}
-	there, err := u.has(ctx, it.artifact.Stored)
-	if err != nil || there {
-		return 0, err
-	}
-	return it.artifact.Stored.Size, u.send(ctx, it, spool)
-}
-
-// compress spools the item as zstd.
-func (u *uploader) compress(ctx context.Context, it *item, spool *os.File) (manifest.Stored, error) {
-	task := u.sink().Start("compressing "+it.artifact.Path, it.artifact.Size)
-	sum := sha256.New()
-	out := &counter{w: io.MultiWriter(spool, sum)}
-	err := u.encode(ctx, it, out, task)
-	task.Done(err)
-	return manifest.Stored{SHA256: hexSum(sum), Size: out.n, Encoding: manifest.EncodingZstd}, err
-}
-
-func (u *uploader) encode(ctx context.Context, it *item, out io.Writer, task progress.Task) error {
-	if u.encoder == nil {
-		encoder, err := zstd.NewWriter(nil, zstd.WithWindowSize(zstdWindow), zstd.WithEncoderCRC(true))
 		if err != nil {
 			return err
 		}
-		u.encoder = encoder
-	}
-	u.encoder.Reset(out)
-	err := u.again(ctx, it, io.MultiWriter(u.encoder, progress.Writer{Task: task}))
-	return errors.Join(err, u.encoder.Close())
-}
-
-// plain spools the item as it is.
-func (u *uploader) plain(ctx context.Context, it *item, spool *os.File) (manifest.Stored, error) {
-	if err := spool.Truncate(0); err != nil {
-		return manifest.Stored{}, err
-	}
-	if _, err := spool.Seek(0, io.SeekStart); err != nil {
-		return manifest.Stored{}, err
-	}
-	err := u.again(ctx, it, spool)
-	return manifest.Stored{SHA256: it.artifact.SHA256, Size: it.artifact.Size, Encoding: manifest.EncodingIdentity}, err
-}
-
-// again streams the item once more, and fails when the bytes are not those that were read first.
-func (u *uploader) again(ctx context.Context, it *item, w io.Writer) error {
-	sum := sha256.New()
-	if _, err := it.copyTo(ctx, u.source, io.MultiWriter(w, sum), u.buffer); err != nil {
-		return err
-	}
-	if hexSum(sum) != it.artifact.SHA256 {
-		return &Source{Path: it.artifact.Path, Reason: errChanged.Error(), Err: errChanged}
+		u.cache.remember(u.dir, it)
+		u.known[it.artifact.SHA256] = it.artifact
 	}
 	return nil
 }
 
-func (u *uploader) send(ctx context.Context, it *item, spool *os.File) error {
-	key := manifest.BlobObject(it.artifact.Stored.SHA256)
+// reuse looks whether an item that looks as it did when it was published is the same still, and stored: then it is
+// neither compressed nor sent. What the cache says is verified by reading the item, unless it is to be trusted.
+func (u *uploader) reuse(ctx context.Context, it *item) (bool, error) {
+	seen, ok := u.cache.presumed(u.dir, it)
+	if it.known() { // it was read already
+		seen.SHA256, ok = it.artifact.SHA256, true
+	}
+	if !ok {
+		return false, nil
+	}
+	before, ok := u.known[seen.SHA256]
+	if !ok {
+		return false, nil
+	}
+	if u.Packing.TrustCache && !it.known() && !it.artifact.IsTree() {
+		it.artifact.Size, it.artifact.SHA256 = seen.Size, seen.SHA256
+	} else if err := it.read(ctx, u.source, u.sink()); err != nil {
+		return false, err
+	}
+	if it.artifact.SHA256 != seen.SHA256 {
+		return false, nil
+	}
+	return u.share(ctx, it, before)
+}
+
+// share lets an item be the object that an earlier release stored for the same raw bytes, if that is all there.
+func (u *uploader) share(ctx context.Context, it *item, before manifest.Artifact) (bool, error) {
+	before.Deltas = slices.Clone(before.Deltas)
+	there, err := u.hasAll(ctx, &before)
+	if err != nil || !there {
+		return false, err
+	}
+	it.artifact.Stored, it.artifact.Index, it.artifact.Deltas = before.Stored, before.Index, before.Deltas
+	return true, nil
+}
+
+// store packs an item and sends it, with the deltas that lead to it.
+func (u *uploader) store(ctx context.Context, it *item, deltaFrom []*manifest.Manifest) (err error) {
+	p, err := u.pack(ctx, it)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	if before, ok := u.known[it.artifact.SHA256]; ok {
+		if shared, err := u.share(ctx, it, before); err != nil || shared {
+			return err
+		}
+	}
+	if err := u.sendPacked(ctx, it, p); err != nil {
+		return err
+	}
+	if err := u.deltas(ctx, it, p, deltaFrom); err != nil {
+		return err
+	}
+	u.cache.keep(&it.artifact, p)
+	return nil
+}
+
+// sendPacked sends an object and its index.
+func (u *uploader) sendPacked(ctx context.Context, it *item, p *packed) error {
+	a := &it.artifact
+	if a.Stored.Size > storage.MaxObject {
+		return &Source{Path: it.path, Reason: fmt.Sprintf("takes %d bytes as stored, more than the %d that one object may have", a.Stored.Size, int64(storage.MaxObject))}
+	}
+	if err := u.send(ctx, it.path, p.body, manifest.Object{SHA256: a.Stored.SHA256, Size: a.Stored.Size}); err != nil {
+		return err
+	}
+	if p.index == nil {
+		return nil
+	}
+	return u.send(ctx, "the index of "+it.path, bytes.NewReader(p.bytes), a.Index)
+}
+
+// send stores one object, unless it is there.
+func (u *uploader) send(ctx context.Context, what string, body io.ReaderAt, o manifest.Object) error {
+	if there, err := u.has(ctx, o); err != nil || there {
+		return err
+	}
+	key := manifest.BlobObject(o.SHA256)
 	kind, err := manifest.KindOf(key)
 	if err != nil {
 		return err
 	}
-	task := u.sink().Start("uploading "+it.artifact.Path, it.artifact.Stored.Size)
-	body := &countedReaderAt{r: spool, sha256: it.artifact.Stored.SHA256, task: task}
-	err = u.Store.Create(ctx, key, body, it.artifact.Stored.Size, kind.ContentType, kind.CacheControl)
+	task := u.sink().Start("uploading "+what, o.Size)
+	err = u.Store.Create(ctx, key, &countedReaderAt{r: body, sha256: o.SHA256, task: task}, o.Size, kind.ContentType, kind.CacheControl)
 	task.Done(err)
 	if err == nil {
-		u.saw(it.artifact.Stored)
+		u.sent += o.Size
+		u.saw(o)
 	}
 	return err
 }

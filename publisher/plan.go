@@ -39,7 +39,7 @@ type PlannedRole struct {
 // Plan works out what Publish would do, down to what is stored already. Nothing is written. Signers may be none;
 // one that is not an engineer of the product is *NotAuthorized. Other errors are those of Publish.
 func (p *Publisher) Plan(ctx context.Context, dir string, signers ...keys.Signer) (*PublishPlan, error) {
-	s, view, err := p.readSource(ctx, dir, func(v *catalog.View, role string) error {
+	s, view, err := p.openRelease(ctx, dir, func(v *catalog.View, role string) error {
 		authority, ok := v.Authority(role)
 		switch {
 		case !ok:
@@ -53,10 +53,16 @@ func (p *Publisher) Plan(ctx context.Context, dir string, signers ...keys.Signer
 		return nil, err
 	}
 	defer s.Close()
+	if err := s.read(ctx, p.sink()); err != nil {
+		return nil, err
+	}
 	name := manifest.RoleProduct(s.spec.Product)
 	d := &desk{view: view, store: p.Store, now: view.Now()}
 	role, err := d.role(name)
 	if err != nil {
+		return nil, err
+	}
+	if err := distinct(role, s.spec.Release()); err != nil {
 		return nil, err
 	}
 	plan := &PublishPlan{Release: s.spec.Release()}
@@ -72,19 +78,23 @@ func (p *Publisher) Plan(ctx context.Context, dir string, signers ...keys.Signer
 }
 
 func (p *Publisher) planArtifacts(ctx context.Context, v *catalog.View, s *source, plan *PublishPlan) error {
-	known, err := p.knownBlobs(ctx, v, s)
+	earlier, err := p.earlierReleases(ctx, v, s.spec.Product)
 	if err != nil {
 		return err
+	}
+	known := storedBlobs{}
+	for _, m := range earlier {
+		known.add(m)
 	}
 	for _, it := range s.items {
 		a := it.artifact
 		planned := PlannedArtifact{Path: a.Path, Kind: a.Kind, Size: a.Size, SHA256: a.SHA256, Files: len(a.Files)}
-		if stored, ok := known[a.SHA256]; ok {
-			if planned.Stored, err = p.has(ctx, stored); err != nil {
+		if before, ok := known[a.SHA256]; ok {
+			if planned.Stored, err = p.hasAll(ctx, &before); err != nil {
 				return err
 			}
 			if planned.Stored {
-				planned.StoredSize = stored.Size
+				planned.StoredSize = before.Stored.Size
 			}
 		}
 		plan.Artifacts = append(plan.Artifacts, planned)

@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,26 +21,35 @@ const renewRecalls = lifeShort / 3
 // again is Unchanged. Where the product has no list of recalls yet, or one about to expire, it is signed along,
 // because nobody may deploy without.
 //
-// Memory stays flat: artifacts are streamed, compressed (zstd, where that makes them smaller) into a file in
-// Scratch, and sent from there. Nothing is read before it is clear that the signers are the product's engineers,
-// and nothing sent before it is clear that the release is new. Errors: *manifest.FileError for product.toml,
-// *Source, *manifest.PathError, *catalog.UnknownProduct, *NotAuthorized, *Immutable, *LostRace, those of the store.
+// Artifacts are read once: cut into chunks, hashed and compressed on all cores into a file in Cache or Scratch, and sent
+// from there, with deltas from earlier releases; what earlier releases stored is used again. Memory stays flat. Nothing
+// is read before it is clear that the signers are the product's engineers, and nothing sent before it is clear that
+// the release is new. Errors: *manifest.FileError for product.toml, *Source, *manifest.PathError,
+// *catalog.UnknownProduct, *NotAuthorized, *Immutable, *LostRace, those of the store.
 func (p *Publisher) Publish(ctx context.Context, dir string, signers []keys.Signer) (*Outcome, error) {
-	s, view, err := p.readSource(ctx, dir, func(v *catalog.View, role string) error { return authorizeRole(v, role, signers) })
+	s, view, err := p.openRelease(ctx, dir, func(v *catalog.View, role string) error { return authorizeRole(v, role, signers) })
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	known, err := p.knownBlobs(ctx, view, s)
-	if err != nil {
+	b := &publication{source: s, signers: signers, uploader: uploader{Publisher: p, source: s, cache: openCache(p.Cache)}}
+	defer b.cache.close()
+	if b.dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}
-	publication := &publication{Publisher: p, source: s, known: known, signers: signers}
-	return p.write(ctx, publication.change, signers)
+	if b.earlier, err = p.earlierReleases(ctx, view, s.spec.Product); err != nil {
+		return nil, err
+	}
+	b.known = storedBlobs{}
+	for _, m := range b.earlier {
+		b.known.add(m)
+	}
+	return p.write(ctx, b.change, signers)
 }
 
-// readSource reads a release's directory once authorized has nothing against it. The caller closes it.
-func (p *Publisher) readSource(ctx context.Context, dir string, authorized func(v *catalog.View, role string) error) (s *source, view *catalog.View, err error) {
+// openRelease looks at a release's directory, without reading it, once authorized has nothing against it. The caller
+// closes it.
+func (p *Publisher) openRelease(ctx context.Context, dir string, authorized func(v *catalog.View, role string) error) (s *source, view *catalog.View, err error) {
 	if s, err = openSource(dir); err != nil {
 		return nil, nil, err
 	}
@@ -48,9 +58,6 @@ func (p *Publisher) readSource(ctx context.Context, dir string, authorized func(
 	}
 	if err == nil {
 		err = s.scan(ctx)
-	}
-	if err == nil {
-		err = s.read(ctx, p.sink())
 	}
 	if err != nil {
 		s.Close()
@@ -61,12 +68,10 @@ func (p *Publisher) readSource(ctx context.Context, dir string, authorized func(
 
 // publication is one Publish on its way. Its blobs go up at most once.
 type publication struct {
-	*Publisher
+	uploader
 	source   *source
-	known    storedBlobs
 	signers  []keys.Signer
 	document []byte // manifest.toml, once the blobs are stored
-	sent     int64
 }
 
 func (b *publication) change(ctx context.Context, d *desk) (*draft, error) {
@@ -78,6 +83,13 @@ func (b *publication) change(ctx context.Context, d *desk) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
+	path := manifest.TargetPath(manifest.StageCatalog, b.source.spec.Release())
+	if err := distinct(role, b.source.spec.Release()); err != nil {
+		return nil, err
+	}
+	if err := b.prepare(ctx, d, role.Targets[path].SHA256 != ""); err != nil {
+		return nil, err
+	}
 	published, err := b.compare(ctx, d, role, b.source)
 	if err != nil {
 		return nil, err
@@ -85,50 +97,79 @@ func (b *publication) change(ctx context.Context, d *desk) (*draft, error) {
 	if published != nil {
 		return nil, b.restore(ctx, published)
 	}
-	if b.document == nil {
-		if b.sent, err = b.upload(ctx, b.source, b.known); err != nil {
-			return nil, err
-		}
-		if b.document, err = b.source.manifest().Encode(); err != nil {
-			return nil, err
-		}
-	}
-	release, sha := b.source.spec.Release(), digest(b.document)
+	sha := digest(b.document)
 	seq, err := nextSeq(role)
 	if err != nil {
 		return nil, err
 	}
-	path := manifest.TargetPath(manifest.StageCatalog, release)
 	role.Targets[path] = trust.Target{Length: int64(len(b.document)), SHA256: sha, Custom: map[string]string{customSeq: seq}}
 	dr := newDraft("publish", name, b.summary(sha)...).set(name, role)
 	dr.objects = []object{{manifest.TargetObject(path, sha), b.document}}
 	return dr, b.recalls(d, dr)
 }
 
-// restore uploads again what the store has lost of a release that is published with this very content.
+// prepare reads the release. One that is listed is only read, to be compared; one that is new goes up.
+func (b *publication) prepare(ctx context.Context, d *desk, listed bool) (err error) {
+	switch {
+	case b.document != nil:
+		return nil
+	case listed:
+		return b.source.read(ctx, b.sink())
+	}
+	from, err := b.predecessors(d.view, b.source.spec, b.earlier)
+	if err != nil {
+		return err
+	}
+	if err := b.upload(ctx, from); err != nil {
+		return err
+	}
+	b.document, err = b.source.manifest().Encode()
+	return err
+}
+
+// restore uploads again what the store has lost of a release that is published with this very content. Deltas are not
+// made again: readers do without.
 func (b *publication) restore(ctx context.Context, published *manifest.Manifest) error {
 	named := storedBlobs{}
 	named.add(published)
-	u := &uploader{Publisher: b.Publisher, source: b.source, buffer: make([]byte, copyBuffer)}
 	for _, it := range b.source.items {
 		want := named[it.artifact.SHA256]
-		there, err := b.has(ctx, want)
+		want.Deltas = nil
+		there, err := b.hasAll(ctx, &want)
 		if err != nil {
 			return err
 		}
 		if there {
 			continue
 		}
-		if _, err := u.store(ctx, it); err != nil {
+		if err := b.restoreItem(ctx, it, &want); err != nil {
 			return err
-		}
-		if it.artifact.Stored != want {
-			return &Source{Path: it.artifact.Path, Reason: fmt.Sprintf("is lost in the store, and cannot be restored from here: the release names %s, this version of kitchen stores it as %s",
-				manifest.BlobObject(want.SHA256), it.artifact.Stored.SHA256)}
 		}
 		b.sink().Note("restored " + it.artifact.Path + ", which the store had lost")
 	}
 	return nil
+}
+
+func (b *publication) restoreItem(ctx context.Context, it *item, want *manifest.Artifact) error {
+	if object, x := b.cache.object(ctx, want); object != nil {
+		defer object.Close()
+		index, err := x.Encode()
+		if err != nil {
+			return err
+		}
+		it.artifact.Stored, it.artifact.Index = want.Stored, want.Index
+		return b.sendPacked(ctx, it, &packed{body: object, index: x, bytes: index})
+	}
+	p, err := b.pack(ctx, it)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if it.artifact.Stored != want.Stored || it.artifact.Index != want.Index {
+		return &Source{Path: it.artifact.Path, Reason: fmt.Sprintf("is lost in the store, and cannot be restored from here: the release names %s, this version of kitchen stores it as %s",
+			manifest.BlobObject(want.Stored.SHA256), it.artifact.Stored.SHA256)}
+	}
+	return b.sendPacked(ctx, it, p)
 }
 
 func (b *publication) summary(sha string) []string {
@@ -136,10 +177,11 @@ func (b *publication) summary(sha string) []string {
 	for _, it := range b.source.items {
 		raw += it.artifact.Size
 	}
-	return []string{
+	said := []string{
 		fmt.Sprintf("publish %s (sha256 %s)", b.source.spec.Release(), sha),
 		fmt.Sprintf("%s and the marmite: %d bytes, uploaded as %d", count(len(b.source.items)-1, "artifact"), raw, b.sent),
 	}
+	return append(said, b.said[:min(len(b.said), maxSummary-len(said))]...)
 }
 
 // count writes "1 artifact", "2 artifacts".
@@ -172,16 +214,22 @@ func recallsDue(role *trust.Targets, now time.Time) bool {
 	return role.Version == 0 || role.Expires.Sub(now) < renewRecalls
 }
 
+// distinct refuses a release whose version differs from that of another by case alone.
+func distinct(role *trust.Targets, release manifest.Release) error {
+	path := manifest.TargetPath(manifest.StageCatalog, release)
+	for other := range role.Targets {
+		if other != path && manifest.FoldPath(other) == manifest.FoldPath(path) {
+			return &Invalid{What: "release " + release.String(), Reason: "differs by case alone from " + other + ", which is published"}
+		}
+	}
+	return nil
+}
+
 // compare holds the source against what is published, or waits with the same signers' signature: its manifest when it
 // is the same, nil when there is none, *Immutable when it is another.
 func (p *Publisher) compare(ctx context.Context, d *desk, role *trust.Targets, s *source) (*manifest.Manifest, error) {
 	release := s.spec.Release()
 	name, path := manifest.RoleProduct(release.Product), manifest.TargetPath(manifest.StageCatalog, release)
-	for other := range role.Targets {
-		if other != path && manifest.FoldPath(other) == manifest.FoldPath(path) {
-			return nil, &Invalid{What: "release " + release.String(), Reason: "differs by case alone from " + other + ", which is published"}
-		}
-	}
 	target, ok := role.Targets[path]
 	if !ok {
 		return nil, nil
@@ -202,22 +250,22 @@ func (p *Publisher) compare(ctx context.Context, d *desk, role *trust.Targets, s
 	return nil, refusal
 }
 
-// knownBlobs are the stored objects of the product's releases, newest first. A manifest that cannot be read only
-// costs the saving.
-func (p *Publisher) knownBlobs(ctx context.Context, v *catalog.View, s *source) (storedBlobs, error) {
-	releases, err := v.Releases(s.spec.Product)
+// earlierReleases are the manifests of the product's releases, newest first. One that cannot be read only costs what it
+// would have saved.
+func (p *Publisher) earlierReleases(ctx context.Context, v *catalog.View, product string) ([]*manifest.Manifest, error) {
+	releases, err := v.Releases(product)
 	if err != nil {
 		return nil, err
 	}
-	known := storedBlobs{}
+	var list []*manifest.Manifest
 	for _, info := range slices.Backward(releases) {
 		if m, _, err := v.Manifest(ctx, info.Release); err == nil {
-			known.add(m)
+			list = append(list, m)
 		} else if storeFailure(err) {
 			return nil, err
 		}
 	}
-	return known, nil
+	return list, nil
 }
 
 // manifestDifferences names what differs, ten things at most.

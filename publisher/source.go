@@ -32,7 +32,9 @@ type source struct {
 
 // item is an artifact: one file, or a tree.
 type item struct {
-	artifact manifest.Artifact // complete but for Stored once read
+	path     string            // as product.toml has it
+	unpack   bool              // what is published is what the file unpacks to
+	artifact manifest.Artifact // with size and digest once read; complete once stored
 	dir      *os.Root          // a tree's directory
 	stamps   map[string]os.FileInfo
 }
@@ -81,7 +83,8 @@ func (s *source) scan(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		it := &item{artifact: manifest.Artifact{Path: a.Path, Kind: a.Kind, SHA256: placeholder}, stamps: map[string]os.FileInfo{}}
+		it := &item{path: a.Path, unpack: a.Unpack, stamps: map[string]os.FileInfo{},
+			artifact: manifest.Artifact{Path: a.PublishedPath(), Kind: a.Kind, SHA256: placeholder}}
 		s.items = append(s.items, it)
 		if err := it.scan(ctx, s.root); err != nil {
 			return err
@@ -107,29 +110,29 @@ func (s *source) manifest() *manifest.Manifest {
 }
 
 func (it *item) scan(ctx context.Context, root *os.Root) error {
-	name, isTree := strings.CutSuffix(it.artifact.Path, "/")
+	name, isTree := strings.CutSuffix(it.path, "/")
 	info, err := root.Stat(name)
 	if err != nil {
-		return sourceError(it.artifact.Path, err)
+		return sourceError(it.path, err)
 	}
 	switch {
 	case isTree && !info.IsDir():
-		return &Source{Path: it.artifact.Path, Reason: "is no directory: write it without the slash at its end"}
+		return &Source{Path: it.path, Reason: "is no directory: write it without the slash at its end"}
 	case !isTree && info.IsDir():
-		return &Source{Path: it.artifact.Path, Reason: fmt.Sprintf("is a directory: write path = %q to publish all of it", name+"/")}
+		return &Source{Path: it.path, Reason: fmt.Sprintf("is a directory: write path = %q to publish all of it", name+"/")}
 	case !isTree:
 		it.artifact.Size = info.Size()
-		return it.addFile(name, it.artifact.Path, info)
+		return it.addFile(name, it.path, info)
 	}
 	if it.dir, err = root.OpenRoot(name); err != nil {
-		return sourceError(it.artifact.Path, err)
+		return sourceError(it.path, err)
 	}
 	if err := it.walk(ctx, "."); err != nil {
 		return err
 	}
 	slices.SortFunc(it.artifact.Files, func(a, b manifest.TreeFile) int { return strings.Compare(a.Path, b.Path) })
 	if it.artifact.Files == nil {
-		return &Source{Path: it.artifact.Path, Reason: "is an empty directory: there is nothing to publish"}
+		return &Source{Path: it.path, Reason: "is an empty directory: there is nothing to publish"}
 	}
 	it.artifact.Size, err = manifest.TreeSize(it.artifact.Files)
 	return it.inTree(err)
@@ -173,7 +176,7 @@ func (it *item) walk(ctx context.Context, dir string) error {
 		}
 		name := path.Join(dir, entry.Name())
 		if len(it.artifact.Files) >= manifest.MaxTreeFiles {
-			return &Source{Path: it.artifact.Path, Reason: fmt.Sprintf("holds more than %d entries", manifest.MaxTreeFiles)}
+			return &Source{Path: it.path, Reason: fmt.Sprintf("holds more than %d entries", manifest.MaxTreeFiles)}
 		}
 		if err := it.add(ctx, name); err != nil {
 			return err
@@ -242,13 +245,10 @@ func shortLink(target string) string {
 
 // shown is an entry's path from the release's directory.
 func (it *item) shown(name string) string {
-	if it.dir == nil {
-		return it.artifact.Path
+	if it.dir == nil || name == "." {
+		return it.path
 	}
-	if name == "." {
-		return it.artifact.Path
-	}
-	return it.artifact.Path + name
+	return it.path + name
 }
 
 // inTree makes the path in an error one from the release's directory.
@@ -275,66 +275,4 @@ func sourceError(shown string, err error) error {
 		return &Source{Path: shown, Reason: "leads out of the directory", Err: err}
 	}
 	return &Source{Path: shown, Err: err}
-}
-
-// openFile opens a regular file for reading, never waiting for the other end of a pipe. With a stamp, it has to be
-// the very file, of the same size and time, that was looked at before.
-func openFile(root *os.Root, name string, stamp os.FileInfo) (*os.File, os.FileInfo, error) {
-	before, err := root.Stat(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !before.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("is %s, not a file", typeName(before.Mode()))
-	}
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && (!info.Mode().IsRegular() || stamp != nil && !sameFile(stamp, info)) {
-		err = errChanged
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, info, nil
-}
-
-var errChanged = errors.New("changed while it was read; publish from a directory that nobody writes to")
-
-func sameFile(a, b os.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
-}
-
-// steady is a file that fails at its end when it is not what it was at the beginning.
-type steady struct {
-	*os.File
-	shown string
-	stamp os.FileInfo
-}
-
-func (it *item) open(root *os.Root, name string) (*steady, error) {
-	shown := it.shown(name)
-	f, _, err := openFile(root, name, it.stamps[name])
-	if err != nil {
-		return nil, sourceError(shown, err)
-	}
-	return &steady{File: f, shown: shown, stamp: it.stamps[name]}, nil
-}
-
-func (s *steady) Read(p []byte) (int, error) {
-	n, err := s.File.Read(p)
-	if err == nil {
-		return n, nil
-	}
-	if err != io.EOF {
-		return n, sourceError(s.shown, err)
-	}
-	info, statErr := s.File.Stat()
-	if statErr != nil || !sameFile(s.stamp, info) {
-		return n, &Source{Path: s.shown, Reason: errChanged.Error(), Err: errChanged}
-	}
-	return n, io.EOF
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/internal/render"
@@ -14,8 +15,9 @@ import (
 
 type publishOptions struct {
 	keyOptions
-	dir    string
-	dryRun bool
+	dir     string
+	dryRun  bool
+	packing publisher.Packing
 }
 
 func publishCommand(k *kitchen) *cli.Command {
@@ -25,11 +27,36 @@ func publishCommand(k *kitchen) *cli.Command {
 			"Needs the signature of a release engineer of the product.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be uploaded, which roles change and who must sign; write nothing"},
+			&cli.StringSliceFlag{Name: "delta-from", Usage: "earlier `VERSION` to make deltas from, repeatable; otherwise the two published last, those that from names, and the newest that is ready to deploy"},
+			&cli.BoolFlag{Name: "no-delta", Usage: "make no deltas"},
+			&cli.StringFlag{Name: "level", Usage: "effort of compression: fastest, default, better or best"},
+			&cli.BoolFlag{Name: "trust-cache", Usage: "sign for files that look as they did when they were published from here (size, times, inode) without reading them"},
 		}, signingFlags()...),
 		Action: action(k, func(c *cli.Context) (publishOptions, error) {
-			return publishOptions{keyOptions: k.readKeyOptions(c), dir: c.Args().First(), dryRun: c.Bool("dry-run")}, operands(c, "DIR")
+			o := publishOptions{keyOptions: k.readKeyOptions(c), dir: c.Args().First(), dryRun: c.Bool("dry-run")}
+			var err error
+			if o.packing, err = readPacking(c); err != nil {
+				return o, err
+			}
+			return o, operands(c, "DIR")
 		}, runPublish),
 	}
+}
+
+func readPacking(c *cli.Context) (publisher.Packing, error) {
+	o := publisher.Packing{Level: publisher.Level(c.String("level")), DeltaFrom: c.StringSlice("delta-from"), NoDeltas: c.Bool("no-delta"), TrustCache: c.Bool("trust-cache")}
+	if o.Level != "" && !slices.Contains(publisher.Levels, o.Level) {
+		return o, usagef("--level %q is none of fastest, default, better and best", o.Level)
+	}
+	if o.NoDeltas && len(o.DeltaFrom) > 0 {
+		return o, usagef("--no-delta and --delta-from exclude each other")
+	}
+	for _, version := range o.DeltaFrom {
+		if err := manifest.CheckVersion(version); err != nil {
+			return o, usagef("--delta-from takes a version: %v", err)
+		}
+	}
+	return o, nil
 }
 
 const productFile = "product.toml"
@@ -64,6 +91,7 @@ func runPublish(ctx context.Context, k *kitchen, o publishOptions) error {
 		return err
 	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
+		p.Packing = o.packing
 		outcome, err := p.Publish(ctx, o.dir, signers)
 		if err != nil {
 			return err

@@ -168,7 +168,7 @@ func (s *session) publisher(online string) (*publisher.Publisher, error) {
 	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return nil, err
 	}
-	p := &publisher.Publisher{Catalog: s.catalog, Store: s.store, Now: s.k.now, Progress: s.k.progress, Scratch: scratch}
+	p := &publisher.Publisher{Catalog: s.catalog, Store: s.store, Now: s.k.now, Progress: s.k.progress, Scratch: scratch, Cache: filepath.Join(s.state, "publish-cache")}
 	files := s.k.config.keyFiles("online")
 	if online != "" {
 		files = []string{online}

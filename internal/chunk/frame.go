@@ -42,7 +42,8 @@ func newEncoder(level zstd.EncoderLevel, parallel int) (*zstd.Encoder, error) {
 		zstd.WithSingleSegment(true), zstd.WithEncoderConcurrency(parallel), zstd.WithWindowSize(Max))
 }
 
-// Encode appends the frame of a chunk to dst. What compression does not make smaller becomes a raw frame.
+// Encode appends the frame of a chunk to dst. What compression does not make smaller becomes a raw frame; the fastest
+// level finds that out at about 2 GB a CPU second, so that nothing else need probe.
 func (c *Codec) Encode(dst, raw []byte) []byte {
 	if isZero(raw) {
 		return appendFrame(dst, raw, blockRLE)
@@ -57,9 +58,6 @@ func (c *Codec) Encode(dst, raw []byte) []byte {
 	}
 	return dst
 }
-
-// EncodeRaw appends the frame of a chunk without trying to compress it.
-func EncodeRaw(dst, raw []byte) []byte { return appendFrame(dst, raw, blockRaw) }
 
 // Decode appends the raw bytes of a chunk to dst once they are what the index says of them; the error is an *Error.
 func (c *Codec) Decode(dst, frame []byte, want Chunk) ([]byte, error) {

@@ -76,7 +76,7 @@ func TestNoiseGrowsByItsHeadersOnly(t *testing.T) {
 		t.Errorf("%d bytes more for %d chunks", more, len(index))
 	}
 	raw := noise(3, Max)
-	frame := EncodeRaw(nil, raw)
+	frame := appendFrame(nil, raw, blockRaw)
 	if _, err := c.Decode(nil, frame, Chunk{sha256.Sum256(raw), len(raw), len(frame)}); err != nil || len(frame) > MaxFrame {
 		t.Error(len(frame), err)
 	}
@@ -163,7 +163,7 @@ func FuzzDecode(f *testing.F) {
 	raw := []byte("some content")
 	frame := c.Encode(nil, raw)
 	f.Add(frame)
-	f.Add(EncodeRaw(nil, raw))
+	f.Add(appendFrame(nil, raw, blockRaw))
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		if out, err := c.Decode(nil, frame, Chunk{sha256.Sum256(raw), len(raw), len(frame)}); err == nil && !bytes.Equal(out, raw) {
 			t.Fatalf("%q", out)

@@ -31,8 +31,7 @@ type piece struct {
 
 // Options say how to pack. The zero value packs with one worker.
 type Options struct {
-	Workers int  // chunks that are compressed at a time
-	Raw     bool // compression is not worth trying
+	Workers int // chunks that are compressed at a time
 	// Known appends the frame of a chunk to dst where one is known, so that it need not be compressed again; the caller
 	// answers for its being that chunk's. Nil: none is. It is called by many at once.
 	Known func(dst []byte, sha [sha256.Size]byte) ([]byte, bool)
@@ -114,9 +113,6 @@ func (p *packer) frame(dst, raw []byte, sha [sha256.Size]byte) []byte {
 		if frame, ok := p.options.Known(dst, sha); ok {
 			return frame
 		}
-	}
-	if p.options.Raw {
-		return EncodeRaw(dst, raw)
 	}
 	return p.codec.Encode(dst, raw)
 }

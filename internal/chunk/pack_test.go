@@ -40,7 +40,7 @@ func TestPackGivesTheErrors(t *testing.T) {
 	if _, err := c.Pack(t.Context(), io.MultiReader(src(), iotest.ErrReader(broken)), io.Discard, Options{Workers: 2}); !errors.Is(err, broken) {
 		t.Error(err)
 	}
-	if _, err := c.Pack(t.Context(), src(), &failing{3}, Options{Workers: 2, Raw: true}); !errors.Is(err, io.ErrClosedPipe) {
+	if _, err := c.Pack(t.Context(), src(), &failing{3}, Options{Workers: 2}); !errors.Is(err, io.ErrClosedPipe) {
 		t.Error(err)
 	}
 }

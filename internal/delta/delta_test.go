@@ -2,14 +2,13 @@ package delta
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 func noise(seed byte, n int) []byte {
@@ -21,7 +20,7 @@ func noise(seed byte, n int) []byte {
 func build(t testing.TB, old, new []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if err := Make(&out, bytes.NewReader(old), bytes.NewReader(new), int64(len(old)), int64(len(new))); err != nil {
+	if err := Make(t.Context(), &out, bytes.NewReader(old), bytes.NewReader(new), int64(len(old)), int64(len(new))); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -29,7 +28,7 @@ func build(t testing.TB, old, new []byte) []byte {
 
 func apply(old, delta []byte, size int) ([]byte, error) {
 	var out bytes.Buffer
-	err := Apply(&out, bytes.NewReader(old), int64(len(old)), bytes.NewReader(delta), int64(len(delta)), int64(size))
+	err := Apply(context.Background(), &out, bytes.NewReader(old), int64(len(old)), bytes.NewReader(delta), int64(len(delta)), int64(size))
 	return out.Bytes(), err
 }
 
@@ -57,7 +56,7 @@ func TestWhatIsMadeIsApplied(t *testing.T) {
 		"a byte here":          {old, slices.Concat(old[:100], []byte("x"), old[100:]), 300},
 		"relinked":             {old, relinked(old), len(old) / 4},
 		"repetitive":           {text, slices.Concat(text[:777], text[3:]), 500},
-		"shorter than anchors": {[]byte("abc"), []byte("abcd"), 100},
+		"shorter than anchors": {[]byte("abc"), []byte("abcd"), 200},
 		"unlike":               {noise(2, 1<<20), noise(3, 1<<20), 1<<20 + 1000},
 	} {
 		d := build(t, v.old, v.new)
@@ -70,90 +69,22 @@ func TestWhatIsMadeIsApplied(t *testing.T) {
 	}
 }
 
-// TestWindowsCoverEverything: every byte lies in one window of at most Window bytes.
+// TestWindowsCoverEverything: every byte lies in one window, of at most Window bytes of old.
 func TestWindowsCoverEverything(t *testing.T) {
 	for _, v := range [][2]int64{{0, 0}, {1, 0}, {0, 1}, {Window, Window + 1}, {5 * Window, 3}, {1<<43 - 1, 1 << 42}} {
-		n := parts(v[0], v[1])
-		for _, size := range v {
+		n := layout{v[0], v[1], Window}.windows()
+		for j, size := range v {
 			next := int64(0)
 			for i := range n {
 				from, to := bounds(size, i, n)
-				if from != next || to < from || to-from > Window {
+				if from != next || to < from || j == 0 && to-from > (v[0]+n-1)/n {
 					t.Fatalf("%d in %d: window %d is [%d, %d)", size, n, i, from, to)
 				}
 				next = to
 			}
-			if next != size && n > 0 {
+			if next != size || (v[0]+n-1)/n > Window {
 				t.Fatalf("%d in %d windows ends at %d", size, n, next)
 			}
-		}
-	}
-}
-
-// forge makes a delta of one window out of operations that nobody would make.
-func forge(t testing.TB, old, new int, differences, literals []byte, ops ...int64) []byte {
-	t.Helper()
-	z, err := zstd.NewWriter(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var o []byte
-	for i, n := range ops {
-		if i%3 == 2 {
-			o = binary.AppendVarint(o, n)
-		} else {
-			o = binary.AppendUvarint(o, uint64(n))
-		}
-	}
-	d := append([]byte(magic), make([]byte, 16)...)
-	binary.BigEndian.PutUint64(d[len(magic):], uint64(old))
-	binary.BigEndian.PutUint64(d[len(magic)+8:], uint64(new))
-	var body []byte
-	for _, s := range [][]byte{o, differences, literals} {
-		frame := z.EncodeAll(s, nil)
-		d = binary.BigEndian.AppendUint32(d, uint32(len(frame)))
-		body = append(body, frame...)
-	}
-	return append(d, body...)
-}
-
-func TestHostileDeltas(t *testing.T) {
-	old := noise(1, 1000)
-	good := forge(t, 1000, 10, []byte{0, 0, 0, 0}, []byte("abcdef"), 6, 4, 500)
-	if got, err := apply(old, good, 10); err != nil || !bytes.Equal(got, append([]byte("abcdef"), old[500:504]...)) {
-		t.Fatal(got, err)
-	}
-	change := func(at int, b ...byte) []byte {
-		c := slices.Clone(good)
-		copy(c[at:], b)
-		return c
-	}
-	for name, d := range map[string][]byte{
-		"empty":                         nil,
-		"another version":               change(len(magic)-1, 2),
-		"for another predecessor":       change(len(magic)+7, 1),
-		"for another target":            change(len(magic)+15, 11),
-		"cut short":                     good[:len(good)-1],
-		"longer":                        append(slices.Clone(good), 0),
-		"a stream beyond the end":       change(header, 0xff, 0xff, 0xff, 0xff),
-		"streams of no length":          change(header, make([]byte, 12)...),
-		"literals beyond the target":    forge(t, 1000, 10, nil, make([]byte, 11), 11, 0, 0),
-		"2^63 literals":                 forge(t, 1000, 10, nil, nil, -1<<63, 0, 0),
-		"a copy beyond the target":      forge(t, 1000, 10, make([]byte, 11), nil, 0, 11, 0),
-		"lengths that add up to little": forge(t, 1000, 10, nil, nil, -1, 2, 0),
-		"a copy before the beginning":   forge(t, 1000, 10, make([]byte, 10), nil, 0, 10, -1),
-		"a copy beyond the end":         forge(t, 1000, 10, make([]byte, 10), nil, 0, 10, 991),
-		"a move that overflows":         forge(t, 1000, 10, make([]byte, 10), nil, 0, 5, 990, 0, 5, 1<<63-1),
-		"operations that do nothing":    forge(t, 1000, 10, make([]byte, 10), nil, 0, 0, 0, 0, 10, 0),
-		"operations that end early":     forge(t, 1000, 10, make([]byte, 5), nil, 0, 5, 0),
-		"differences that end early":    forge(t, 1000, 10, make([]byte, 5), nil, 0, 10, 0),
-		"differences that are left":     forge(t, 1000, 10, make([]byte, 11), nil, 0, 10, 0),
-		"literals that are left":        forge(t, 1000, 10, make([]byte, 10), []byte("x"), 0, 10, 0),
-		"a bomb of literals":            forge(t, 1000, 10, nil, make([]byte, 1<<24), 1<<24, 0, 0),
-	} {
-		var e *Error
-		if got, err := apply(old, d, 10); !errors.As(err, &e) || len(got) > 10 {
-			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
 	}
 }
@@ -163,48 +94,150 @@ func TestApplyGivesTheWritersError(t *testing.T) {
 	r, w := io.Pipe()
 	r.CloseWithError(io.ErrShortWrite)
 	d := build(t, old, old)
-	if err := Apply(w, bytes.NewReader(old), 1000, bytes.NewReader(d), int64(len(d)), 1000); !errors.Is(err, io.ErrShortWrite) {
+	if err := Apply(t.Context(), w, bytes.NewReader(old), 1000, bytes.NewReader(d), int64(len(d)), 1000); !errors.Is(err, io.ErrShortWrite) {
 		t.Error(err)
 	}
 }
 
-func FuzzApply(f *testing.F) {
-	old := noise(1, 1000)
-	f.Add(forge(f, 1000, 10, []byte{0, 0, 0, 0}, []byte("abcdef"), 6, 4, 500))
-	f.Add(build(f, old, relinked(old)[:10]))
-	f.Fuzz(func(t *testing.T, d []byte) {
-		if got, err := apply(old, d, 10); len(got) > 10 || err == nil && len(got) != 10 {
-			t.Fatalf("%d bytes, %v", len(got), err)
+// TestWindowsAndBlocks: strings of many windows, blocks and segments, whose borders fall anywhere.
+func TestWindowsAndBlocks(t *testing.T) {
+	t.Parallel()
+	old := noise(1, 3<<20)
+	big := slices.Concat(noise(4, 5<<20), relinked(old), noise(5, 100), old[:99999], noise(6, 70000), old)
+	for _, v := range []struct {
+		old, new []byte
+		window   int64
+	}{{old, big, Window}, {old, big, 1 << 20}, {old, big, 77777}, {big, old, 1 << 20}, {old, old[:9], 1 << 16}, {old, nil, 1}, {nil, big, 5}} {
+		l := layout{int64(len(v.old)), int64(len(v.new)), v.window}
+		var d, got bytes.Buffer
+		if err := l.make(t.Context(), &d, bytes.NewReader(v.old), bytes.NewReader(v.new)); err != nil {
+			t.Fatal(err)
 		}
-	})
-}
-
-func FuzzMake(f *testing.F) {
-	f.Add([]byte("abcdefghijklmnopqrstuvwxyz"), []byte("abcdefghijklmnopXqrstuvwxyzabc"))
-	f.Fuzz(func(t *testing.T, old, new []byte) {
-		if got, err := apply(old, build(t, old, new), len(new)); err != nil || !bytes.Equal(got, new) {
-			t.Fatalf("%x from %x: %x, %v", new, old, got, err)
+		err := l.apply(t.Context(), &got, bytes.NewReader(v.old), bytes.NewReader(d.Bytes()), int64(d.Len()))
+		if err != nil || !bytes.Equal(got.Bytes(), v.new) {
+			t.Errorf("%+v: %d bytes, %v", l, got.Len(), err)
 		}
-	})
-}
-
-func BenchmarkMake(b *testing.B) {
-	old := noise(1, 16<<20)
-	new := relinked(old)
-	b.SetBytes(int64(len(new)))
-	for b.Loop() {
-		build(b, old, new)
 	}
 }
 
-func BenchmarkApply(b *testing.B) {
-	old := noise(1, 16<<20)
-	new := relinked(old)
-	d := build(b, old, new)
+func TestTheSameInputGivesTheSameDelta(t *testing.T) {
+	t.Parallel()
+	old := noise(1, 1<<20)
+	new := slices.Concat(relinked(old), noise(2, 200000), old)
+	if !bytes.Equal(build(t, old, new), build(t, old, new)) {
+		t.Error("two deltas of the same strings differ")
+	}
+}
+
+// TestBranchesAreUndone: also where words hold the bytes of branches, and at the end.
+func TestBranchesAreUndone(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		b := make([]byte, r.IntN(24))
+		for i := range b {
+			b[i] = []byte{0xe8, 0xe9, 0, 1, 0xff, 0xfe, byte(r.Uint32())}[r.IntN(7)]
+		}
+		pos, c := r.IntN(1<<30), slices.Clone(b)
+		branches(c, pos, 1)
+		branches(c, pos, -1)
+		if !bytes.Equal(b, c) {
+			t.Fatalf("%x at %d: %x", b, pos, c)
+		}
+	}
+}
+
+// ender ends its context when it has been read or written so often.
+type ender struct {
+	r     io.ReaderAt
+	left  int
+	since int // bytes after the end
+	end   func()
+}
+
+func (e *ender) count(n int) {
+	if e.left--; e.left == 0 {
+		e.end()
+	} else if e.left < 0 {
+		e.since += n
+	}
+}
+
+func (e *ender) ReadAt(b []byte, at int64) (int, error) {
+	e.count(len(b))
+	return e.r.ReadAt(b, at)
+}
+
+func (e *ender) Write(b []byte) (int, error) {
+	e.count(len(b))
+	return len(b), nil
+}
+
+// TestEndedContext: neither goes on for more than a block once its context has ended.
+func TestEndedContext(t *testing.T) {
+	t.Parallel()
+	old := noise(1, 10<<20)
+	size, d := int64(len(old)), build(t, old, old)
+	for left := 1; left < 6; left++ {
+		ctx, end := context.WithCancel(t.Context())
+		o := &ender{r: bytes.NewReader(old), left: left, end: end}
+		if err := Make(ctx, io.Discard, o, o, size, size); !errors.Is(err, context.Canceled) || o.since > 0 {
+			t.Errorf("made after %d reads: %v, %d bytes read", left, err, o.since)
+		}
+		ctx, end = context.WithCancel(t.Context())
+		w := &ender{left: left, end: end}
+		if err := Apply(ctx, w, bytes.NewReader(old), size, bytes.NewReader(d), int64(len(d)), size); !errors.Is(err, context.Canceled) || w.since > 0 {
+			t.Errorf("applied for %d writes: %v, %d bytes written", left, err, w.since)
+		}
+	}
+}
+
+func FuzzMake(f *testing.F) {
+	f.Add([]byte("abcdefghijklmnopqrstuvwxyz"), []byte("abcdefghijklmnopXqrstuvwxyzabc"), uint16(1000))
+	f.Add(noise(1, 3000), relinked(noise(1, 3000)), uint16(1000))
+	f.Add([]byte{}, bytes.Repeat([]byte{0xe8, 1, 0, 0, 0}, 99), uint16(1))
+	f.Fuzz(func(t *testing.T, old, new []byte, window uint16) {
+		l := layout{int64(len(old)), int64(len(new)), max(int64(window), int64(len(old)/4)+1)}
+		var d, got bytes.Buffer
+		if err := l.make(t.Context(), &d, bytes.NewReader(old), bytes.NewReader(new)); err != nil {
+			t.Fatal(err)
+		}
+		err := l.apply(t.Context(), &got, bytes.NewReader(old), bytes.NewReader(d.Bytes()), int64(d.Len()))
+		if err != nil || !bytes.Equal(got.Bytes(), new) {
+			t.Fatalf("%x from %x: %x, %v", new, old, got.Bytes(), err)
+		}
+	})
+}
+
+// release is a string like a program, and another like its next build: some is new, some moved, addresses changed.
+func release() (old, new []byte) {
+	old = noise(1, 16<<20)
+	text := bytes.Repeat([]byte("what a new function says; "), 4000)
+	return old, slices.Concat(relinked(old[4<<20:]), noise(2, 100<<10), text, old[:3<<20], relinked(old[3<<20:4<<20]))
+}
+
+func report(b *testing.B, delta, new []byte) {
 	b.SetBytes(int64(len(new)))
+	b.ReportMetric(float64(len(delta)), "delta-bytes")
+	b.ReportMetric(float64(len(delta))/float64(len(new)), "ratio")
+}
+
+func BenchmarkMake(b *testing.B) {
+	old, new := release()
+	var d []byte
+	for b.Loop() {
+		d = build(b, old, new)
+	}
+	report(b, d, new)
+}
+
+func BenchmarkApply(b *testing.B) {
+	old, new := release()
+	d := build(b, old, new)
 	for b.Loop() {
 		if _, err := apply(old, d, len(new)); err != nil {
 			b.Fatal(err)
 		}
 	}
+	report(b, d, new)
 }

@@ -1,0 +1,233 @@
+package publisher
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/enovance/kitchen/internal/chunk"
+	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// chunkedFrom is the raw size from which an artifact is stored in chunks, in bytes. Below, the request for an index costs
+// more than chunks can save.
+const chunkedFrom = 4 << 20
+
+// Packing says how artifacts are stored. The zero value is what most want.
+type Packing struct {
+	// Level of compression.
+	Level Level
+	// DeltaFrom are the versions of the product from which deltas are made; nil: see predecessors.
+	DeltaFrom []string
+	// NoDeltas leaves deltas out.
+	NoDeltas bool
+	// TrustCache believes that a file with the size, times and inode of one that was published from here is that file: its
+	// digest is signed without reading it. Whoever can set a file's times can then have other bytes signed for.
+	TrustCache bool
+}
+
+// Level is an effort of compression.
+type Level string
+
+// Levels, the quickest first. The default is the quickest that keeps objects within 12 % of zstd -3.
+const (
+	LevelFastest Level = "fastest"
+	LevelDefault Level = "default"
+	LevelBetter  Level = "better"
+	LevelBest    Level = "best"
+)
+
+// Levels are all of them.
+var Levels = []Level{LevelFastest, LevelDefault, LevelBetter, LevelBest}
+
+func (l Level) zstd() zstd.EncoderLevel {
+	switch l {
+	case LevelFastest:
+		return zstd.SpeedFastest
+	case LevelBetter:
+		return zstd.SpeedBetterCompression
+	case LevelBest:
+		return zstd.SpeedBestCompression
+	}
+	return zstd.SpeedDefault
+}
+
+// packed is an item as it is to be stored.
+type packed struct {
+	body  io.ReaderAt // the stored object
+	spool *spool      // that holds it; nil for a small one
+	index chunk.Index // nil for one that is not in chunks
+	bytes []byte      // of the index
+}
+
+func (p *packed) Close() error {
+	if p.spool == nil {
+		return nil
+	}
+	return p.spool.Close()
+}
+
+// pack reads an item once: it learns its size and digests, and makes the object that is to be stored.
+func (u *uploader) pack(ctx context.Context, it *item) (p *packed, err error) {
+	task := u.sink().Start("packing "+it.path, it.artifact.Size)
+	defer func() { task.Done(err) }()
+	if err := it.readFiles(ctx); err != nil {
+		return nil, err
+	}
+	src, err := it.stream(ctx, u.source)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	counted := io.TeeReader(src, progress.Writer{Task: task})
+	head := make([]byte, chunkedFrom)
+	n, err := io.ReadFull(counted, head)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return u.packSmall(it, head[:n])
+	case err != nil:
+		return nil, err
+	}
+	return u.packChunks(ctx, it, head, counted)
+}
+
+// packSmall stores an artifact as one zstd frame, or as it is where that is not smaller.
+func (u *uploader) packSmall(it *item, raw []byte) (*packed, error) {
+	if err := it.is(int64(len(raw)), digest(raw)); err != nil {
+		return nil, err
+	}
+	if u.small == nil {
+		var err error
+		if u.small, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(u.Packing.Level.zstd()), zstd.WithEncoderConcurrency(1)); err != nil {
+			return nil, err
+		}
+	}
+	a := &it.artifact
+	a.Index, a.Deltas = manifest.Object{}, nil
+	if object := u.small.EncodeAll(raw, nil); len(object) < len(raw) {
+		a.Stored = manifest.Stored{SHA256: digest(object), Size: int64(len(object)), Encoding: manifest.EncodingZstd}
+		return &packed{body: bytes.NewReader(object)}, nil
+	}
+	a.Stored = manifest.Stored{SHA256: a.SHA256, Size: a.Size, Encoding: manifest.EncodingIdentity}
+	return &packed{body: bytes.NewReader(raw)}, nil
+}
+
+// packChunks stores an artifact in chunks. What the last publication of the same path stored is not compressed again.
+func (u *uploader) packChunks(ctx context.Context, it *item, head []byte, rest io.Reader) (p *packed, err error) {
+	if u.codec == nil {
+		if u.codec, err = chunk.NewCodec(u.Packing.Level.zstd(), runtime.GOMAXPROCS(0)); err != nil {
+			return nil, err
+		}
+	}
+	options := chunk.Options{Workers: runtime.GOMAXPROCS(0)}
+	if frames := u.framesFor(ctx, it.artifact.Path); frames != nil {
+		defer frames.Close()
+		options.Known = frames.frame
+	}
+	spool, err := u.newSpool()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, spool.Close())
+		}
+	}()
+	made, err := u.codec.Pack(ctx, io.MultiReader(bytes.NewReader(head), rest), spool.file, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := it.is(made.Raw.Size, hex.EncodeToString(made.Raw.SHA256[:])); err != nil {
+		return nil, err
+	}
+	p = &packed{spool: spool, body: spool.file, index: made.Index}
+	if p.bytes, err = made.Index.Encode(); err != nil {
+		return nil, &Source{Path: it.path, Reason: fmt.Sprintf("with %d bytes is too large for one artifact", made.Raw.Size), Err: err}
+	}
+	a := &it.artifact
+	a.Stored = manifest.Stored{SHA256: hex.EncodeToString(made.Stored.SHA256[:]), Size: made.Stored.Size, Encoding: manifest.EncodingZstd}
+	a.Index, a.Deltas = manifest.Object{SHA256: digest(p.bytes), Size: int64(len(p.bytes))}, nil
+	return p, nil
+}
+
+// spool is a private file for an object on its way up: what goes up is what its name says, whatever happens to the
+// source meanwhile. With a cache it has a name, by which it may be kept; without, a process that is killed leaves
+// nothing behind.
+type spool struct {
+	file  *os.File
+	named bool
+}
+
+func (u *uploader) newSpool() (*spool, error) {
+	dir, pattern := u.Scratch, "kitchen-spool-*"
+	if u.cache != nil {
+		dir, pattern = u.cache.dir, cacheTemp+"*"
+	}
+	f, err := os.CreateTemp(dir, pattern)
+	if err != nil {
+		return nil, err
+	}
+	s := &spool{file: f, named: u.cache != nil}
+	if !s.named {
+		if err := os.Remove(f.Name()); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
+	return s, nil
+}
+
+// Close forgets the file, unless it was kept.
+func (s *spool) Close() error {
+	var err error
+	if s.named {
+		err = os.Remove(s.file.Name())
+	}
+	return errors.Join(err, s.file.Close())
+}
+
+// frames are those of a stored object that is at hand, by the digests of their chunks.
+type frames struct {
+	file  *os.File
+	place map[[sha256.Size]byte]place
+}
+
+type place struct {
+	offset int64
+	length int
+}
+
+func newFrames(f *os.File, x chunk.Index) *frames {
+	all := &frames{file: f, place: make(map[[sha256.Size]byte]place, len(x))}
+	offset := int64(0)
+	for _, c := range x {
+		all.place[c.SHA256] = place{offset, c.Stored}
+		offset += int64(c.Stored)
+	}
+	return all
+}
+
+// frame appends the frame of a chunk.
+func (f *frames) frame(dst []byte, sha [sha256.Size]byte) ([]byte, bool) {
+	at, ok := f.place[sha]
+	if !ok {
+		return dst, false
+	}
+	start := len(dst)
+	dst = append(dst, make([]byte, at.length)...)
+	if n, err := f.file.ReadAt(dst[start:], at.offset); n < at.length {
+		_ = err // it is compressed again
+		return dst[:start], false
+	}
+	return dst, true
+}
+
+func (f *frames) Close() error { return f.file.Close() }
