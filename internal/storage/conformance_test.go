@@ -34,3 +34,15 @@ func TestS3(t *testing.T) {
 		return again(), again
 	})
 }
+
+func TestS3InParts(t *testing.T) {
+	t.Parallel()
+	server := storagetest.StartS3(t)
+	storagetest.RunLarge(t, func(t *testing.T) (storage.Store, func() storage.Store) {
+		bucket := server.Bucket(t)
+		again := func() storage.Store {
+			return server.Open(t, bucket, "some/prefix", storage.Options{Parts: smallParts})
+		}
+		return again(), again
+	})
+}

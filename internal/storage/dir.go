@@ -22,13 +22,13 @@ import (
 const maxSwapped = 1 << 20
 
 // dirStore keeps each object as a file of that name. Beside the objects it has only reservedSegment/: lock (held
-// while swapping) and tmp/ (unfinished files, each locked by its writer; see scratch.go).
+// while swapping), tmp/ (unfinished files, each locked by its writer; see scratch.go) and removed (see delete.go).
 //
 // The entity tag of an object of at most maxSwapped bytes is its SHA-256; a larger one is immutable and has none.
 type dirStore struct {
 	root   string // absolute
 	url    string
-	rooted sync.Map // directories whose own names are known to be durable up to the root
+	rooted sync.Map // directory → removals() when its own name was made durable up to the root
 }
 
 func openDir(u *url.URL) (Store, error) {
@@ -80,7 +80,7 @@ func dirRight(op, root string, err error) string {
 	if errors.As(err, &link) {
 		path = link.New
 	}
-	if op == "create" || op == "swap" {
+	if op == "create" || op == "swap" || op == "delete" {
 		return "write permission on " + path
 	}
 	return "read permission on " + path
@@ -201,17 +201,19 @@ func (s *dirStore) Create(ctx context.Context, key string, body io.ReaderAt, siz
 	if err := temp.fill(digested(bodyReader{ctx, io.NewSectionReader(body, 0, size)}, body), size); err != nil {
 		return s.fail("create", key, err)
 	}
-	if err := s.makeParents(key); err != nil {
-		return s.fail("create", key, err)
-	}
-	err = s.linkNew(ctx, temp.path, s.path(key))
-	if errors.Is(err, fs.ErrExist) {
-		return s.lost(ctx, key, body, size)
-	}
-	if err == nil {
-		err = s.syncUp(key)
-	}
-	return s.fail("create", key, err)
+	return s.fail("create", key, undisturbed(ctx, func() error {
+		if err := s.makeParents(key); err != nil {
+			return err
+		}
+		err := s.linkNew(ctx, temp.path, s.path(key))
+		if errors.Is(err, fs.ErrExist) {
+			return s.lost(ctx, key, body, size)
+		}
+		if err == nil {
+			err = s.syncUp(key)
+		}
+		return err
+	}))
 }
 
 func checkSize(key, store string, size int64) error {
@@ -232,21 +234,29 @@ func (s *dirStore) settled(ctx context.Context, key string, body io.ReaderAt, si
 	case err != nil:
 		return true, s.fail("create", key, err)
 	}
-	return true, s.lost(ctx, key, body, size)
+	err = s.lost(ctx, key, body, size)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // deleted meanwhile
+	}
+	return true, s.fail("create", key, err)
 }
 
 // lost compares with the object that has the name, and makes sure that it is durable before it counts as ours.
+// fs.ErrNotExist when it is gone again.
 func (s *dirStore) lost(ctx context.Context, key string, body io.ReaderAt, size int64) error {
 	same, err := holds(ctx, s, key, body, size)
 	switch {
 	case errors.Is(err, ErrNotFound):
+		if _, err := os.Lstat(s.path(key)); errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: other objects lie below this name", ErrExists)}
 	case err != nil:
 		return err
 	case !same:
 		return &Error{Op: "create", Key: key, Store: s.url, Err: ErrExists}
 	}
-	return s.fail("create", key, s.syncUp(key))
+	return s.syncUp(key)
 }
 
 func (s *dirStore) belowObject(key string) error {
@@ -271,12 +281,19 @@ func (s *dirStore) linkNew(ctx context.Context, temp, path string) error {
 	return os.Rename(temp, path)
 }
 
+// makeParents makes the directories that hold an object; fs.ErrNotExist when one was removed while it did.
 func (s *dirStore) makeParents(key string) error {
-	err := durable.MkdirAll(filepath.Dir(s.path(key)), 0o777)
-	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist) {
-		return s.belowObject(key)
+	dir := filepath.Dir(s.path(key))
+	err := durable.MkdirAll(dir, 0o777)
+	if !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	return err
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+			return s.belowObject(key)
+		}
+	}
+	return fs.ErrNotExist
 }
 
 // syncUp makes an object's name durable, and those of the directories above it, whoever made them.
@@ -285,7 +302,8 @@ func (s *dirStore) syncUp(key string) error {
 	if err := durable.SyncDir(leaf); err != nil {
 		return err
 	}
-	if _, ok := s.rooted.Load(leaf); ok {
+	removals := s.removals()
+	if when, ok := s.rooted.Load(leaf); ok && when == removals {
 		return nil
 	}
 	for dir := leaf; dir != s.root && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
@@ -293,7 +311,7 @@ func (s *dirStore) syncUp(key string) error {
 			return err
 		}
 	}
-	s.rooted.Store(leaf, true)
+	s.rooted.Store(leaf, removals)
 	return nil
 }
 
@@ -312,9 +330,6 @@ func (s *dirStore) Swap(ctx context.Context, key, oldETag string, data []byte, _
 	if err := temp.fill(bytes.NewReader(data), int64(len(data))); err != nil {
 		return "", s.fail("swap", key, err)
 	}
-	if err := s.makeParents(key); err != nil {
-		return "", s.fail("swap", key, err)
-	}
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return "", s.fail("swap", key, err)
@@ -323,10 +338,15 @@ func (s *dirStore) Swap(ctx context.Context, key, oldETag string, data []byte, _
 	if err := s.expect(ctx, key, oldETag); err != nil {
 		return "", err
 	}
-	if err := os.Rename(temp.path, s.path(key)); err != nil {
-		return "", s.fail("swap", key, err)
-	}
-	return contentTag(data), s.fail("swap", key, s.syncUp(key))
+	return contentTag(data), s.fail("swap", key, undisturbed(ctx, func() error {
+		if err := s.makeParents(key); err != nil {
+			return err
+		}
+		if err := os.Rename(temp.path, s.path(key)); err != nil {
+			return err
+		}
+		return s.syncUp(key)
+	}))
 }
 
 // expect is the compare of compare-and-set; the lock is held.

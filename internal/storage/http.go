@@ -29,7 +29,7 @@ func openHTTP(u *url.URL, opts Options) (Store, error) {
 		return nil, err
 	}
 	s := &httpStore{client: &http.Client{Transport: transport}, base: u, url: strings.TrimSuffix(u.Redacted(), "/")}
-	s.netReader = &netReader{fetch: s.fetch, stat: s.stat, fail: s.fail, timeout: opts.timeout()}
+	s.netReader = &netReader{fetch: s.fetch, stat: s.stat, fail: s.fail, timeout: opts.timeout(), resumes: opts.resumes()}
 	return s, nil
 }
 
@@ -113,7 +113,7 @@ func (s *httpStore) fetch(ctx context.Context, key string, want fetchRequest) (a
 		resp.Body.Close()
 		return answer{}, err
 	}
-	return answer{body: resp.Body, start: start, info: info}, nil
+	return answer{body: resp.Body, start: start, partial: resp.StatusCode == http.StatusPartialContent, info: info}, nil
 }
 
 func (s *httpStore) stat(ctx context.Context, key string) (Info, error) {
@@ -204,6 +204,8 @@ func (s *httpStore) Create(_ context.Context, key string, _ io.ReaderAt, _ int64
 func (s *httpStore) Swap(_ context.Context, key, _ string, _ []byte, _, _ string) (string, error) {
 	return "", s.unsupported("swap", key)
 }
+
+func (s *httpStore) Delete(_ context.Context, key string) error { return s.unsupported("delete", key) }
 
 func (s *httpStore) List(_ context.Context, prefix, _ string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) { yield(Info{}, s.unsupported("list", prefix)) }

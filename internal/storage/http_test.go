@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/storage"
@@ -71,7 +73,26 @@ func TestHTTP(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			storagetest.RunReader(t, func(t *testing.T) storage.Store { return web(t, wrap(seeded(t)), storage.Options{}) })
+			skipsRanges(t, web(t, wrap(seeded(t)), storage.Options{}), name == "server that skips ranges")
 		})
+	}
+}
+
+// skipsRanges holds a store to telling whether its server does.
+func skipsRanges(t *testing.T, s storage.Store, want bool) {
+	t.Helper()
+	for _, r := range []struct {
+		offset, length int64
+		whole          bool
+	}{{0, -1, false}, {0, 10, want}, {10, 10, want}, {10, -1, want}} {
+		body, info, err := s.Open(t.Context(), "blobs/sha256/ab/large", r.offset, r.length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Close()
+		if info.Whole != r.whole {
+			t.Errorf("range %d+%d: whole is %v, want %v", r.offset, r.length, info.Whole, r.whole)
+		}
 	}
 }
 
@@ -79,7 +100,7 @@ func TestHTTPIsReadOnly(t *testing.T) {
 	t.Parallel()
 	s := openURL(t, "http://127.0.0.1:1/", storage.Options{})
 	_, swapErr := s.Swap(t.Context(), "k", "", nil, "", "")
-	for name, err := range map[string]error{"create": put(t.Context(), s, "k", "x"), "swap": swapErr, "list": listError(t.Context(), s), "probe": storage.CheckConditionalWrites(t.Context(), s)} {
+	for name, err := range map[string]error{"create": put(t.Context(), s, "k", "x"), "swap": swapErr, "delete": s.Delete(t.Context(), "k"), "list": listError(t.Context(), s), "probe": storage.CheckConditionalWrites(t.Context(), s)} {
 		var e *storage.Error
 		if !errors.Is(err, storage.ErrUnsupported) || !errors.As(err, &e) || e.Hint() == "" {
 			t.Errorf("%s: %v, want ErrUnsupported and a hint", name, err)
@@ -180,20 +201,116 @@ func TestHTTPMixedObject(t *testing.T) {
 	}
 }
 
-// TestHTTPLyingRanges: what a server says about a range is checked.
+// TestHTTPLyingRanges: what a server says about a range is checked. Each answers 206 with ten bytes to bytes 50-59.
 func TestHTTPLyingRanges(t *testing.T) {
 	t.Parallel()
-	for _, contentRange := range []string{"", "bytes 0-9", "bytes */100", "bytes 60-69/100", "bytes 9-5/100", "bytes 50-59/55", "bytes -1-9/100", "items 50-59/100", "bytes 50-59/99999999999999999999"} {
+	for name, h := range map[string]http.Header{
+		"no content-range":        {"Content-Type": {"text/plain"}},
+		"several ranges":          {"Content-Type": {"multipart/byteranges; boundary=x"}},
+		"no place":                {"Content-Range": {"bytes */100"}},
+		"begins later":            {"Content-Range": {"bytes 60-69/100"}},
+		"ends before it begins":   {"Content-Range": {"bytes 9-5/100"}},
+		"beyond its own size":     {"Content-Range": {"bytes 50-59/55"}},
+		"negative":                {"Content-Range": {"bytes -1-9/100"}},
+		"signed":                  {"Content-Range": {"bytes +50-59/100"}},
+		"another unit":            {"Content-Range": {"items 50-59/100"}},
+		"no unit":                 {"Content-Range": {"50-59/100"}},
+		"a size too large":        {"Content-Range": {"bytes 50-59/99999999999999999999"}},
+		"of unknown size":         {"Content-Range": {"bytes 50-59/*"}},
+		"another length":          {"Content-Range": {"bytes 50-58/100"}, "Content-Length": {"10"}},
+		"all of it, but no bytes": {"Content-Range": {"bytes 0-9/100"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				for field, value := range h {
+					w.Header()[field] = value
+				}
+				w.WriteHeader(http.StatusPartialContent)
+				w.Write(make([]byte, 10))
+			})
+			body, _, err := web(t, handler, storage.Options{}).Open(t.Context(), "k", 50, 10)
+			var e *storage.Error
+			if err == nil {
+				body.Close()
+				t.Fatal("taken for bytes 50-59")
+			}
+			if !errors.As(err, &e) || e.Key != "k" {
+				t.Errorf("%v does not name the object", err)
+			}
+		})
+	}
+}
+
+// TestHTTPRangeEndsEarly: a range that is shorter than asked for is gone on with; one of an object of another size is
+// not.
+func TestHTTPRangeEndsEarly(t *testing.T) {
+	t.Parallel()
+	data := storagetest.Pattern(100)
+	for size, want := range map[int]error{100: nil, 101: storage.ErrConflict} {
 		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Range", contentRange)
+			var first, last int
+			fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last)
+			last = min(last, first+3)
+			total := 100
+			if first > 50 {
+				total = size
+			}
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, total))
 			w.WriteHeader(http.StatusPartialContent)
-			w.Write(make([]byte, 10))
+			w.Write(data[first : last+1])
 		})
 		body, _, err := web(t, handler, storage.Options{}).Open(t.Context(), "k", 50, 10)
-		if err == nil {
-			body.Close()
-			t.Errorf("content-range %q is taken for bytes 50-59", contentRange)
+		if err != nil {
+			t.Fatal(err)
 		}
+		defer body.Close()
+		got, err := io.ReadAll(body)
+		if !errors.Is(err, want) || err == nil && !bytes.Equal(got, data[50:60]) {
+			t.Errorf("%q, %v; want %v", got, err, want)
+		}
+	}
+}
+
+// TestHTTPRangeRefused: 416 for a range within the object is an error, at once and in the middle of a body, and not
+// the end of it.
+func TestHTTPRangeRefused(t *testing.T) {
+	t.Parallel()
+	var gets atomic.Int32
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		switch {
+		case r.Method == http.MethodHead:
+		case r.URL.Path == "/some/path/later" && gets.Add(1) == 1:
+			w.Header().Set("Content-Range", "bytes 50-99/100")
+			w.Header().Set("Content-Length", "50")
+			w.WriteHeader(http.StatusPartialContent)
+			w.Write(make([]byte, 7)) // and cut
+		default:
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		}
+	})
+	s := web(t, handler, storage.Options{})
+	var e *storage.Error
+	if _, _, err := s.Open(t.Context(), "k", 50, -1); !errors.As(err, &e) || !strings.Contains(err.Error(), "range") {
+		t.Errorf("at once: %v, want an error about the range", err)
+	}
+	if body, _, err := s.Open(t.Context(), "k", 100, -1); err != nil {
+		t.Errorf("at the end: %v", err)
+	} else {
+		body.Close()
+	}
+	body, _, err := s.Open(t.Context(), "later", 50, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if got, err := io.ReadAll(body); len(got) != 7 || !errors.Is(err, storage.ErrConflict) || !errors.Is(err, io.ErrUnexpectedEOF) || !errors.As(err, &e) {
+		t.Errorf("later: %d bytes, %v; want ErrConflict after 7", len(got), err)
+	}
+	if n := gets.Load(); n != 2 {
+		t.Errorf("%d requests: what cannot pass is not asked again", n)
 	}
 }
 

@@ -20,6 +20,7 @@ type netReader struct {
 	stat    func(ctx context.Context, key string) (Info, error)
 	fail    func(ctx context.Context, op, key string, err error) error
 	timeout time.Duration
+	resumes int // see Options.Resumes
 }
 
 // fetchRequest is a GET; at most one of the entity tags is set.
@@ -41,9 +42,10 @@ func (r fetchRequest) header() string {
 
 // answer is a body that begins at offset start of the object.
 type answer struct {
-	body  io.ReadCloser
-	start int64
-	info  Info
+	body    io.ReadCloser
+	start   int64
+	partial bool // 206, not the whole object
+	info    Info
 }
 
 // errRange is an answer 416: the range begins at or past the end.
@@ -90,14 +92,15 @@ func (r *netReader) open(parent context.Context, key string, want fetchRequest) 
 		return r.empty(parent, key)
 	}
 	ctx, w := watched(parent, r.timeout)
-	b := &netBody{reader: r, ctx: ctx, watch: w, key: key, next: want.offset, left: -1, tries: maxResume}
+	b := &netBody{reader: r, ctx: ctx, watch: w, key: key, next: want.offset, left: -1, tries: r.resumes}
 	got, err := r.fetch(ctx, key, want)
 	if errors.Is(err, errRange) {
 		w.end()
-		return r.empty(parent, key)
+		return r.beyond(parent, key, want.offset)
 	}
 	if err == nil {
 		b.info = got.info
+		b.info.Whole = want.ranged() && !got.partial
 		if b.info.Size >= 0 {
 			b.next, b.left = span(want.offset, want.length, b.info.Size)
 		} else {
@@ -123,8 +126,15 @@ func (r *netReader) empty(ctx context.Context, key string) (io.ReadCloser, Info,
 	return http.NoBody, info, nil
 }
 
-// maxResume is how often in a row a body may break without a byte gained.
-const maxResume = 3
+// beyond is the answer to a range that the server finds past the end of the object, if it is.
+func (r *netReader) beyond(ctx context.Context, key string, offset int64) (io.ReadCloser, Info, error) {
+	body, info, err := r.empty(ctx, key)
+	if err == nil && info.Size > offset {
+		err := fmt.Errorf("the server refuses the range from byte %d of %d", offset, info.Size)
+		return nil, Info{}, r.fail(ctx, "open", key, fmt.Errorf("%w: %w", ErrUnavailable, err))
+	}
+	return body, info, err
+}
 
 // netBody is a body that survives a broken connection.
 type netBody struct {
@@ -137,6 +147,7 @@ type netBody struct {
 	next   int64         // offset in the object of the next byte
 	left   int64         // bytes still to come; negative: until the end, the size is not known
 	tries  int
+	end    error // what every further read gives
 }
 
 // take makes an answer the source, from the byte that is wanted next.
@@ -179,7 +190,10 @@ func (b *netBody) Read(p []byte) (int, error) {
 			p = p[:b.left]
 		}
 		if err := b.connect(); err != nil {
-			return 0, b.reader.fail(b.ctx, "read", b.key, err)
+			if err := b.broken(err); err != nil {
+				return 0, err
+			}
+			continue
 		}
 		b.watch.resume()
 		n, err := b.src.Read(p)
@@ -201,23 +215,27 @@ func (b *netBody) Read(p []byte) (int, error) {
 
 func (b *netBody) advance(n int64) {
 	b.next += n
-	b.tries = maxResume
+	b.tries = b.reader.resumes
 	if b.left > 0 {
 		b.left -= n
 	}
 }
 
-// broken gives up the source; nil when it is worth asking for the rest.
+// broken gives up the source; nil when it is worth asking for the rest. Once it is an error it stays that error.
 func (b *netBody) broken(err error) error {
-	b.src.Close()
-	b.src = nil
-	b.tries--
-	err = cutShort(b.left, err)
-	if b.ctx.Err() != nil || b.tries <= 0 || b.left < 0 {
-		b.tries = 0
-		return b.reader.fail(b.ctx, "read", b.key, err)
+	if b.src != nil {
+		b.src.Close()
+		b.src = nil
 	}
-	return nil
+	if b.end != nil {
+		return b.end
+	}
+	b.tries--
+	err = b.reader.fail(b.ctx, "read", b.key, cutShort(b.left, err))
+	if b.ctx.Err() != nil || b.tries <= 0 || b.left < 0 || !errors.Is(err, ErrUnavailable) {
+		b.end = err
+	}
+	return b.end
 }
 
 // cutShort is io.ErrUnexpectedEOF with its reason; a negative number of missing bytes is not known.
@@ -234,13 +252,10 @@ func cutShort(missing int64, err error) error {
 
 // connect makes sure that there is a source: the first one, or the rest of the same object.
 func (b *netBody) connect() error {
-	if b.src != nil {
-		return nil
+	if b.src != nil || b.end != nil {
+		return b.end
 	}
-	if b.tries <= 0 {
-		return io.ErrUnexpectedEOF
-	}
-	if err := pause(b.ctx, maxResume-b.tries); err != nil {
+	if err := pause(b.ctx, b.reader.resumes-b.tries); err != nil {
 		return err
 	}
 	b.watch.resume()
@@ -250,14 +265,15 @@ func (b *netBody) connect() error {
 		want.ifMatch = b.info.ETag
 	}
 	got, err := b.reader.fetch(b.ctx, b.key, want)
+	if errors.Is(err, errRange) {
+		return fmt.Errorf("%w: it is shorter now", ErrConflict)
+	}
 	if err != nil {
-		b.tries = 0
-		return cutShort(b.left, err)
+		return b.reader.fail(b.ctx, "read", b.key, err)
 	}
 	if got.info.ETag != b.info.ETag || got.info.Size != b.info.Size || !got.info.Modified.Equal(b.info.Modified) {
 		got.body.Close()
-		b.tries = 0
-		return cutShort(b.left, ErrConflict)
+		return ErrConflict
 	}
 	return b.take(got)
 }
@@ -291,7 +307,7 @@ func pause(ctx context.Context, n int) error {
 func placeOf(partial bool, h http.Header) (start, size int64, err error) {
 	length := int64(-1)
 	if v := h.Get("Content-Length"); v != "" {
-		if length, err = strconv.ParseInt(v, 10, 64); err != nil || length < 0 {
+		if length, err = natural(v); err != nil {
 			return 0, 0, fmt.Errorf("answer with content-length %q", v)
 		}
 	}
@@ -299,15 +315,37 @@ func placeOf(partial bool, h http.Header) (start, size int64, err error) {
 		return 0, length, nil
 	}
 	r := h.Get("Content-Range")
-	span, total, ok := strings.Cut(strings.TrimPrefix(r, "bytes "), "/")
-	first, last, ok2 := strings.Cut(span, "-")
-	start, err = strconv.ParseInt(first, 10, 64)
-	end, err2 := strconv.ParseInt(last, 10, 64)
-	if !ok || !ok2 || err != nil || err2 != nil || start < 0 || end < start {
-		return 0, 0, fmt.Errorf("answer with content-range %q", r)
+	start, end, size, err := contentRange(r)
+	if err != nil {
+		return 0, 0, err
 	}
-	if size, err = strconv.ParseInt(total, 10, 64); err != nil || size <= end {
-		return 0, 0, fmt.Errorf("answer with content-range %q", r)
+	if length >= 0 && length != end-start+1 {
+		return 0, 0, fmt.Errorf("answer with content-range %q, but content-length %d", r, length)
 	}
 	return start, size, nil
+}
+
+// contentRange reads "bytes FIRST-LAST/SIZE". An answer of several ranges (multipart/byteranges) has no such header,
+// and none of unknown size was asked for.
+func contentRange(r string) (first, last, size int64, err error) {
+	const unit = "bytes "
+	bad := fmt.Errorf("answer with content-range %q", r)
+	if len(r) < len(unit) || !strings.EqualFold(r[:len(unit)], unit) {
+		return 0, 0, 0, bad
+	}
+	place, total, ok := strings.Cut(r[len(unit):], "/")
+	from, to, ok2 := strings.Cut(place, "-")
+	first, err = natural(from)
+	last, err2 := natural(to)
+	size, err3 := natural(total)
+	if !ok || !ok2 || err != nil || err2 != nil || err3 != nil || last < first || size <= last {
+		return 0, 0, 0, bad
+	}
+	return first, last, size, nil
+}
+
+// natural is a number in decimal digits, without sign.
+func natural(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	return int64(n), err
 }

@@ -22,7 +22,7 @@ func (e *ConditionError) Hint() string {
 }
 
 // CheckConditionalWrites proves that the store honours the conditions that Kitchen rests on: an object is created
-// once, and swapped only by who saw its last content. It writes two objects, _kitchen/probe-<random>/once and
+// once, whole or in parts, and swapped only by who saw its last content. It writes two objects, _kitchen/probe-<random>/once and
 // /swapped, of a few bytes, and leaves them there: stores need no right to delete. A store that fails the proof
 // is a *ConditionError.
 func CheckConditionalWrites(ctx context.Context, s Store) error {
@@ -46,7 +46,22 @@ func checkCreateOnce(ctx context.Context, s Store, key string) error {
 	case !errors.Is(err, ErrExists):
 		return err
 	}
+	if s, ok := s.(inParts); ok {
+		u := upload{key: key, body: bytes.NewReader(two), size: int64(len(two)), opts: putOptions(kind, "")}
+		switch err := s.createInParts(ctx, u); {
+		case err == nil:
+			return &ConditionError{s.URL(), "an object was overwritten by an upload in parts (If-None-Match: * at its completion)"}
+		case !errors.Is(err, ErrExists) && !errors.Is(err, ErrUnsupported):
+			return err
+		}
+	}
 	return expectContent(ctx, s, key, one)
+}
+
+// inParts is a store that creates large objects in another way than small ones.
+type inParts interface {
+	Store
+	createInParts(context.Context, upload) error
 }
 
 func checkSwap(ctx context.Context, s Store, key string) error {

@@ -13,8 +13,9 @@ import (
 
 // s3Store is a prefix of a bucket. Reading goes through netReader, writing through s3write.go.
 //
-// What is known of S3 servers and of the client library, and shapes this code: a multipart upload loses its
-// conditions at completion, so every object is one PUT (at most MaxObject); the library's own retry turns a lost
+// What is known of S3 servers and of the client library, and shapes this code: the library's own multipart upload loses
+// its conditions at completion, so a small object is one PUT and a large one goes in parts by its low-level calls
+// (s3parts.go); the library's own retry turns a lost
 // answer into 412 for one's own write, so conditional writes are tried once and settled by reading back; 304 comes
 // as an error; a body that is cut short is not resumed; absent may read as 403 where the right to list is missing.
 type s3Store struct {
@@ -56,7 +57,7 @@ func openS3(ctx context.Context, u *url.URL, opts Options) (Store, error) {
 		reads: reads, writes: writes, plain: reads.Client, opts: opts,
 		bucket: a.bucket, prefix: a.prefix, region: a.region, url: u.Redacted(),
 	}
-	s.netReader = &netReader{fetch: s.fetch, stat: s.stat, fail: s.fail, timeout: opts.timeout()}
+	s.netReader = &netReader{fetch: s.fetch, stat: s.stat, fail: s.fail, timeout: opts.timeout(), resumes: opts.resumes()}
 	if opts.CreateBucket {
 		return s, s.makeBucket(ctx)
 	}
@@ -157,13 +158,14 @@ func (s *s3Store) fetch(ctx context.Context, key string, want fetchRequest) (ans
 		}
 		return answer{}, err
 	}
-	start, size, err := placeOf(header.Get("Content-Range") != "", header)
+	partial := header.Get("Content-Range") != "" // without it no 206 comes this far: transport.go
+	start, size, err := placeOf(partial, header)
 	if err != nil {
 		body.Close()
 		return answer{}, err
 	}
 	info := Info{Key: key, Size: size, ETag: object.ETag, Modified: object.LastModified}
-	return answer{body: body, start: start, info: info}, nil
+	return answer{body: body, start: start, partial: partial, info: info}, nil
 }
 
 // quoted undoes the library's habit of taking the quotes off a tag.

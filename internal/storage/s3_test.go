@@ -236,7 +236,7 @@ func bodiesCutShort(t *testing.T, open func(t *testing.T, data []byte, opts stor
 	get := func(t *testing.T, f storagetest.Fault, offset, length int64) ([]byte, []string, error) {
 		f.Method = http.MethodGet
 		faults := new(storagetest.HTTPFaults).Add(f)
-		opts := storage.Options{RoundTripper: faults.Wrap}
+		opts := storage.Options{RoundTripper: faults.Wrap, Resumes: 3}
 		if f.Kind == storagetest.StallBody {
 			opts.Timeout = 500 * time.Millisecond
 		}
@@ -347,6 +347,7 @@ func TestS3Rights(t *testing.T) {
 		"reader lists":                      {listError(t.Context(), as(reader)), "s3:ListBucket"},
 		"reporter writes to another":        {put(t.Context(), as(reporter), "reports/other/ci/y", "x"), "s3:PutObject"},
 		"reporter swaps":                    {swapErr(as(reporter)), "s3:PutObject"},
+		"reporter deletes":                  {as(reporter).Delete(t.Context(), "metadata/timestamp.json"), "s3:DeleteObject"},
 		"nobody asks":                       {openErr, "s3:GetObject"},
 		"nobody reads":                      {openErr2, "s3:GetObject"},
 		"nobody creates":                    {put(t.Context(), as(nobody), "k", "x"), "s3:PutObject"},

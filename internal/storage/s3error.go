@@ -114,6 +114,8 @@ func s3Right(op string) string {
 	switch op {
 	case "create", "swap":
 		return "s3:PutObject"
+	case "delete":
+		return "s3:DeleteObject"
 	case "list":
 		return "s3:ListBucket"
 	case "create bucket":

@@ -29,22 +29,34 @@ func (s *s3Store) Create(ctx context.Context, key string, body io.ReaderAt, size
 			return err
 		}
 	}
-	sum, err := digest(ctx, body, size)
-	if err != nil {
-		return s.fail(ctx, "create", key, err)
+	put := upload{key: key, body: body, size: size, opts: putOptions(contentType, cacheControl)}
+	if size >= s.opts.Parts.from() {
+		if known, ok := body.(Digested); ok {
+			put.sum = known.SHA256()
+		}
+		return s.createInParts(ctx, put)
 	}
-	put := upload{key: key, body: body, size: size, sum: sum, opts: putOptions(contentType, cacheControl)}
+	return s.createAtOnce(ctx, put)
+}
+
+// createAtOnce is Create by one conditional PUT.
+func (s *s3Store) createAtOnce(ctx context.Context, put upload) error {
+	sum, err := digest(ctx, put.body, put.size)
+	if err != nil {
+		return s.fail(ctx, "create", put.key, err)
+	}
+	put.sum = sum
 	put.opts.SetMatchETagExcept("*")
 	var last error
 	for n := range maxAttempts {
 		if err := pause(ctx, n); err != nil {
-			return s.fail(ctx, "create", key, err)
+			return s.fail(ctx, "create", put.key, err)
 		}
 		_, last = s.put(ctx, "create", put)
 		if last == nil || !inDoubt(last) || ctx.Err() != nil {
 			return last
 		}
-		known, err := s.settled(ctx, key, body, size)
+		known, err := s.settled(ctx, put.key, put.body, put.size)
 		if known || errors.Is(last, ErrConflict) && errors.Is(err, ErrForbidden) {
 			return err // there, and the same, another, or not for us to compare
 		}
@@ -73,9 +85,10 @@ func (s *s3Store) settled(ctx context.Context, key string, body io.ReaderAt, siz
 }
 
 // inDoubt tells a failed conditional write that may have been stored all the same, or whose loss has to be looked
-// at: no answer or a server error (the answer may be lost), 412 and 409 (may be the echo of one's own write).
+// at: no answer or a server error (the answer may be lost), 412 and 409 (may be the echo of one's own write), and the
+// complaint about a parent of the name (a file-backed server makes it, too, while it removes an empty directory).
 func inDoubt(err error) bool {
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrConflict)
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrConflict) || errors.Is(err, ErrExists)
 }
 
 func (s *s3Store) Swap(ctx context.Context, key, oldETag string, data []byte, contentType, cacheControl string) (string, error) {
@@ -154,12 +167,12 @@ func (s *s3Store) tagOf(ctx context.Context, key, etag string) (string, error) {
 	return info.ETag, err
 }
 
-// upload is one conditional PUT.
+// upload is one object to be written.
 type upload struct {
 	key  string
 	body io.ReaderAt
 	size int64
-	sum  string // SHA-256 of the body in hex: signed, so that the server refuses what it did not receive whole
+	sum  string // SHA-256 of the body in hex: signed, so that the server refuses what it did not receive whole; in parts "" where it is not known
 	opts minio.PutObjectOptions
 }
 
@@ -180,10 +193,15 @@ func (s *s3Store) put(parent context.Context, op string, u upload) (string, erro
 	w.limit += time.Duration(u.size>>28) * time.Second
 	body := movingBody{bodyReader{ctx, io.NewSectionReader(u.body, 0, u.size)}, w}
 	info, err := s.writes.PutObject(ctx, s.bucket, s.prefix+u.key, struct{ io.Reader }{body}, u.size, "", u.sum, u.opts)
+	return info.ETag, s.fail(ctx, op, u.key, damaged(err))
+}
+
+// damaged marks a server's refusal of bytes that are not those which were signed: they may arrive whole another time.
+func damaged(err error) error {
 	if err != nil && s3Code(err) == http.StatusBadRequest && isDigestCode(err) {
-		err = fmt.Errorf("%w: the bytes were damaged on their way: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: the bytes were damaged on their way: %w", ErrUnavailable, err)
 	}
-	return info.ETag, s.fail(ctx, op, u.key, err)
+	return err
 }
 
 func isDigestCode(err error) bool {

@@ -1,5 +1,5 @@
 // Package storage is the bucket: immutable objects that are created once, one kind of mutable object that is
-// swapped, and nothing else.
+// swapped, and the removal of what nobody needs any more.
 //
 // # Stores
 //
@@ -38,6 +38,9 @@ type Info struct {
 	Size     int64     // of the whole object, in bytes, also for a ranged read
 	ETag     string    // opaque; "" where the server gives none
 	Modified time.Time // as the store tells it; zero where it does not
+	// Whole is set by Open of a range: the server ignored it and sends the whole object, of which what comes before
+	// the offset was read and dropped. Many ranges of such an object cost many times its size: ask for few.
+	Whole bool
 }
 
 // Reader reads objects. Every method gives ErrNotFound, ErrForbidden or ErrUnavailable for an object that is
@@ -58,7 +61,9 @@ type Reader interface {
 type Writer interface {
 	// Create stores size bytes of body under a key that is free. It is nil, too, when the object already holds
 	// exactly these bytes; ErrExists when it holds others. contentType and cacheControl may be empty; a
-	// directory does not keep them. At most MaxObject bytes.
+	// directory does not keep them. At most MaxObject bytes. The body may be read more than once, and in several
+	// places at once. What an interrupted Create of a large object sent to an S3 server is not sent again by the
+	// next one of the same key (Parts).
 	Create(ctx context.Context, key string, body io.ReaderAt, size int64, contentType, cacheControl string) error
 }
 
@@ -74,6 +79,14 @@ type Swapper interface {
 	Swap(ctx context.Context, key, oldETag string, data []byte, contentType, cacheControl string) (newETag string, err error)
 }
 
+// Deleter removes objects. It is for what nobody needs any more (prune), and for nothing else.
+type Deleter interface {
+	// Delete removes the object; it is nil, too, when there is no such object. Who reads it at that moment may get
+	// all of it, a part and an error, or ErrNotFound. Of a Create of the same key at the same moment either may come
+	// last. A bucket that keeps versions keeps this one, too.
+	Delete(ctx context.Context, key string) error
+}
+
 // Lister lists objects.
 type Lister interface {
 	// List yields every object whose key begins with prefix and sorts after the key "after" (both may be
@@ -87,14 +100,14 @@ type Store interface {
 	Reader
 	Writer
 	Swapper
+	Deleter
 	Lister
 	// URL is the address the store was opened with, without any password in it.
 	URL() string
 }
 
-// MaxObject is the largest object that Create takes: S3's limit for one PUT, the only kind of upload whose
-// conditions every server honours.
-const MaxObject = 5 << 30
+// MaxObject is the largest object that Create takes: 5 TiB, S3's limit.
+const MaxObject = 5 << 40
 
 // DefaultTimeout is how long a store may be silent: for a whole small call, or between two pieces of a body.
 const DefaultTimeout = 30 * time.Second
@@ -105,6 +118,11 @@ type Options struct {
 	RoundTripper func(http.RoundTripper) http.RoundTripper
 	// Timeout is the deadline of a small call and the longest silence within a body. Zero is DefaultTimeout.
 	Timeout time.Duration
+	// Parts say how a large object goes to an S3 server.
+	Parts Parts
+	// Resumes is how often in a row a body may break without a byte gained before its reader sees an error; what
+	// broke is asked for again after about 0.1 s, 0.2 s, 0.4 s …, with jitter. Zero is DefaultResumes.
+	Resumes int
 	// CreateBucket lets Open make the S3 bucket when it does not exist and the credentials may.
 	CreateBucket bool
 	// Getenv reads the environment for credentials, region, endpoint and certificate authorities
@@ -112,6 +130,16 @@ type Options struct {
 	// AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_CA_BUNDLE, …).
 	// Nil is an empty environment: an S3 store is then reached without credentials.
 	Getenv func(string) string
+}
+
+// DefaultResumes outlasts some seconds without a network.
+const DefaultResumes = 5
+
+func (o Options) resumes() int {
+	if o.Resumes > 0 {
+		return o.Resumes
+	}
+	return DefaultResumes
 }
 
 func (o Options) timeout() time.Duration {
@@ -133,4 +161,48 @@ func (o Options) wrap(rt http.RoundTripper) http.RoundTripper {
 		return rt
 	}
 	return o.RoundTripper(rt)
+}
+
+// Parts say how a large object goes to an S3 server: in parts of their own, several at once, of which none is sent
+// again when the upload is interrupted and Create called anew. Zero fields are defaults.
+type Parts struct {
+	// From is the size from which an object goes in parts: 64 MiB. One PUT could be of 5 GiB, but where it breaks
+	// off it starts from nothing; below 64 MiB that costs less than the requests (three more) and the second hash.
+	From int64
+	// Size is the least size of a part but the last: 16 MiB (S3 takes none below 5 MiB). It grows with the object,
+	// which has at most 9,000 parts (S3's limit is 10,000).
+	Size int64
+	// Parallel is how many parts are sent at the same time: 4.
+	Parallel int
+}
+
+// Limits of S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+const (
+	maxPut   = 5 << 30 // bytes in one PUT
+	maxParts = 9000
+)
+
+func (p Parts) from() int64 {
+	if p.From > 0 {
+		return min(p.From, maxPut)
+	}
+	return 64 << 20
+}
+
+// each is the size of the parts of an object of this size; it depends on nothing else, so that an upload can be gone
+// on with.
+func (p Parts) each(size int64) int64 {
+	least := int64(16 << 20)
+	if p.Size > 0 {
+		least = p.Size
+	}
+	const mib = 1 << 20
+	return max(least, (size+maxParts*mib-1)/(maxParts*mib)*mib)
+}
+
+func (p Parts) parallel() int {
+	if p.Parallel > 0 {
+		return p.Parallel
+	}
+	return 4
 }

@@ -39,7 +39,8 @@ const maxErrorBody = 1 << 20
 
 // answers makes failures fit to be tried again by whoever is above, the client library included. A server that asks
 // to be left alone for some seconds (Retry-After) is, for as long as a call may take. An error answer that breaks off
-// is no answer.
+// is no answer. Nor is a part of an object (206) that does not say which: one range was asked for, and the S3 client
+// library does not tell 206 from 200.
 type answers struct {
 	next http.RoundTripper
 	most time.Duration // that one Retry-After is followed
@@ -47,8 +48,15 @@ type answers struct {
 
 func (a answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.next.RoundTrip(req)
-	if err != nil || resp.StatusCode < http.StatusBadRequest {
-		return resp, err
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusPartialContent && resp.Header.Get("Content-Range") == "" {
+		resp.Body.Close()
+		return nil, fmt.Errorf("answer 206 without content-range (content-type %q)", resp.Header.Get("Content-Type"))
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp, nil
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	resp.Body.Close()

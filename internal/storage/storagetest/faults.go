@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"strings"
 	"sync"
 	"testing"
 
@@ -21,14 +22,14 @@ var ErrCrashed = errors.New("injected crash: the process would be gone")
 // Call is one call of a store's method.
 type Call struct {
 	N     int    // counts all calls, from 1
-	Write int    // counts Create and Swap, from 1; 0 for the others
-	Op    string // "open", "stat", "open-if-changed", "create", "swap", "list"
+	Write int    // counts Create, Swap and Delete, from 1; 0 for the others
+	Op    string // "open", "stat", "open-if-changed", "create", "swap", "delete", "list"
 	Key   string // of List: the prefix
 	Size  int64  // of the bytes to be written
 }
 
 // Faults is a store that counts its calls, fails where a test says so, and complains when an immutable object
-// changes. Set its fields before the first call.
+// changes or one outside blobs/ is deleted. Set its fields before the first call.
 type Faults struct {
 	storage.Store
 	// Before runs before a call reaches the store; its error is the call's, and the store is not asked. It may block.
@@ -55,7 +56,7 @@ func NewFaults(t testing.TB, inner storage.Store) *Faults {
 	return &Faults{Store: inner, t: t, fail: map[int]bool{}, content: map[string][sha256.Size]byte{}}
 }
 
-// FailWrite lets the nth write (Create or Swap, from 1) fail: before anything is stored, or, with stored, after.
+// FailWrite lets the nth write (Create, Swap or Delete, from 1) fail: before anything is stored, or, with stored, after.
 func (f *Faults) FailWrite(n int, stored bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,7 +104,7 @@ func (f *Faults) injected(c Call, err error) error {
 func (f *Faults) enter(ctx context.Context, op, key string, size int64) (Call, error, error) {
 	f.mu.Lock()
 	c := Call{N: len(f.calls) + 1, Op: op, Key: key, Size: size}
-	if op == "create" || op == "swap" {
+	if op == "create" || op == "swap" || op == "delete" {
 		f.writes++
 		c.Write = f.writes
 	}
@@ -222,6 +223,22 @@ func (f *Faults) Swap(ctx context.Context, key, oldETag string, data []byte, con
 		return "", err
 	}
 	return etag, nil
+}
+
+func (f *Faults) Delete(ctx context.Context, key string) error {
+	checkDelete(f.t, key)
+	c, err, later := f.enter(ctx, "delete", key, 0)
+	if err != nil {
+		return err
+	}
+	return f.leave(ctx, c, f.Store.Delete(ctx, key), later)
+}
+
+// checkDelete complains about the removal of anything but the bytes of artifacts: all else is history or in use.
+func checkDelete(t testing.TB, key string) {
+	if !strings.HasPrefix(key, "blobs/") {
+		t.Errorf("%s is deleted, which is outside blobs/", key)
+	}
 }
 
 func (f *Faults) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {

@@ -124,6 +124,13 @@ func (s *stopping) Swap(ctx context.Context, key, oldETag string, data []byte, c
 	return etag, err
 }
 
+func (s *stopping) Delete(ctx context.Context, key string) error {
+	c := s.enter(ctx, "delete", key, 0)
+	err := s.Store.Delete(ctx, key)
+	s.at(ctx, c, After)
+	return err
+}
+
 func (s *stopping) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
 		c := s.enter(ctx, "list", prefix, 0)

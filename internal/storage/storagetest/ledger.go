@@ -15,7 +15,7 @@ import (
 )
 
 // Ledger remembers what every immutable object held, whoever stored or read it and over whichever way to the store,
-// and complains when somebody is shown other bytes under the same name.
+// and complains when somebody is shown other bytes under the same name, or deletes anything outside blobs/.
 type Ledger struct {
 	t       testing.TB
 	mu      sync.Mutex // guards what follows
@@ -82,7 +82,7 @@ func (w *Watched) read(n int) {
 }
 
 // Count gives the number of calls of one operation so far ("" is all): "open", "stat", "open-if-changed", "create",
-// "swap", "list"; "conflict" are the swaps that another writer won, and are not among "".
+// "swap", "delete", "list"; "conflict" are the swaps that another writer won, and are not among "".
 func (w *Watched) Count(op string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -149,6 +149,12 @@ func (w *Watched) Swap(ctx context.Context, key, oldETag string, data []byte, co
 		w.count("conflict")
 	}
 	return etag, err
+}
+
+func (w *Watched) Delete(ctx context.Context, key string) error {
+	w.count("delete")
+	checkDelete(w.ledger.t, key)
+	return w.Store.Delete(ctx, key)
 }
 
 func (w *Watched) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {

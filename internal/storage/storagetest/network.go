@@ -34,11 +34,13 @@ type Fault struct {
 	Kind   Kind
 	Method string // "" is any
 	Key    string // a part of the path; "" is any
+	Query  string // a part of the query, "partNumber=" for one; "" is any
 	Skip   int    // so many matching requests pass first
 	Times  int    // how many then suffer; 0 is one, negative is all
 	At     int64
 	Status int
 	Header http.Header   // of an Answer
+	Body   string        // of an Answer
 	Wait   time.Duration // of Delay and EchoLate
 }
 
@@ -133,7 +135,7 @@ func (h *HTTPFaults) match(req *http.Request) Fault {
 }
 
 func (f *Fault) meant(req *http.Request) bool {
-	return (f.Method == "" || f.Method == req.Method) && strings.Contains(req.URL.Path, f.Key)
+	return (f.Method == "" || f.Method == req.Method) && strings.Contains(req.URL.Path, f.Key) && strings.Contains(req.URL.RawQuery, f.Query)
 }
 
 type faultyTransport struct {
@@ -156,7 +158,7 @@ func (t faultyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return &http.Response{
 			StatusCode: f.Status, Status: http.StatusText(f.Status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-			Header: header, Body: http.NoBody, Request: req,
+			Header: header, Body: io.NopCloser(strings.NewReader(f.Body)), ContentLength: int64(len(f.Body)), Request: req,
 		}, nil
 	case Echo:
 		return t.twice(req)

@@ -143,7 +143,7 @@ func (s *S3) SetPolicy(t testing.TB, bucket string, allow ...Allow) {
 	for _, a := range allow {
 		for _, action := range a.Actions {
 			resource := "arn:aws:s3:::" + bucket + "/" + a.Prefix + "*"
-			if strings.HasPrefix(action, "s3:List") || strings.HasSuffix(action, "Bucket") {
+			if strings.HasPrefix(action, "s3:ListBucket") || strings.HasSuffix(action, "Bucket") {
 				resource = "arn:aws:s3:::" + bucket
 			}
 			users[action+" "+resource] = append(users[action+" "+resource], a.User)

@@ -38,6 +38,9 @@ func Run(t *testing.T, open func(t *testing.T) (store storage.Store, again func(
 		"write under bad keys":                   writeBadKeys,
 		"swap":                                   swap,
 		"swap, twenty at once":                   swapRace,
+		"delete":                                 deleted,
+		"delete what others create beside":       deleteRace,
+		"delete against create of the same key":  deleteSameKey,
 		"list":                                   list,
 		"list an empty store":                    listEmpty,
 		"list more than a thousand":              listMany,
@@ -46,12 +49,16 @@ func Run(t *testing.T, open func(t *testing.T) (store storage.Store, again func(
 		"capped reads of a mutable object":       cappedSwapped,
 		"what one handle writes the other reads": twoHandles,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			store, again := open(t)
-			test(t, store, again)
-		})
+		runOne(t, name, open, test)
 	}
+}
+
+func runOne(t *testing.T, name string, open func(*testing.T) (storage.Store, func() storage.Store), test func(*testing.T, storage.Store, func() storage.Store)) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		store, again := open(t)
+		test(t, store, again)
+	})
 }
 
 // Put creates an object.
