@@ -77,7 +77,7 @@ func TestFetchKeepsWhatAppearsUnderItsName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			parent := t.TempDir()
 			target := filepath.Join(parent, "target")
-			s, err := newStaging(target)
+			s, err := newStaging(target, "digest")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -142,6 +142,7 @@ func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *dep
 		return nil, err
 	}
 	defer j.workspace.remove()
+	defer t.keepSeed(j)
 	j.from = from
 	j.start = func(at time.Time) error {
 		sequence := int64(1)
@@ -183,7 +184,7 @@ func (t *turn) deployed(ctx context.Context, r manifest.Release, result, note st
 	if err != nil {
 		return nil, err
 	}
-	if err := t.f.hold(r, info.SHA256); err != nil {
+	if err := t.f.hold(r, info.SHA256, ""); err != nil {
 		return nil, err
 	}
 	report := t.newReport(r, info.SHA256, manifest.ReportDeployment, result, note, last)

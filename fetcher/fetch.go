@@ -12,18 +12,11 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/enovance/kitchen/internal/catalog"
-	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/manifest"
 )
-
-// parallelArtifacts is how many artifacts of a release move at a time.
-const parallelArtifacts = 3
 
 // ErrOffline says that something needs the store and there is none.
 var ErrOffline = errors.New("this needs the catalog's store, and the command works offline")
@@ -36,16 +29,27 @@ type FetchResult struct {
 	Unchanged bool   // it was there already, with exactly these bytes
 	Files     int    // files and links
 	Size      int64  // bytes as a host has them
-	Moved     int64  // bytes that came from the store
+	Moves
+}
+
+// Moves tells where a release's bytes came from.
+type Moves struct {
+	Moved    int64 // bytes that came from the store
+	Requests int   // for blobs
+	Kept     int64 // raw bytes that an interrupted fetch had left
+	Local    int64 // raw bytes found in earlier releases and other seeds, and zeros
+	Delta    int64 // raw bytes made by deltas
 }
 
 // Fetch brings a visible release into the directory into: the release engineer's
 // files under their own paths with modes 0644 and 0755, and nothing else. A missing
 // directory is made, an empty one is filled, one that holds exactly this release is
 // left as it is; any other is *Occupied. On every error the name is as it was before.
+// What was interrupted goes on from the verified chunks that it left in a hidden
+// directory beside into.
 //
-// Errors: *NotVisible, *Occupied, *Mismatch, *NoSpace, ErrOffline, and those of the
-// catalog and the store.
+// Errors: *NotVisible, *Occupied, *Mismatch, *NoSpace, *Interrupted, ErrOffline, and
+// those of the catalog and the store.
 func (f *Fetcher) Fetch(ctx context.Context, v *catalog.View, r manifest.Release, into string) (*FetchResult, error) {
 	if f.Store == nil {
 		return nil, ErrOffline
@@ -65,11 +69,12 @@ func (f *Fetcher) Fetch(ctx context.Context, v *catalog.View, r manifest.Release
 	if state, err := f.occupancy(ctx, m, target); err != nil || state == holdsRelease {
 		result.Unchanged = true
 		if err == nil {
-			err = f.hold(r, result.SHA256)
+			err = f.hold(r, result.SHA256, target)
 		}
 		return result, err
 	}
-	result.Moved, err = f.materialize(ctx, m, target, true)
+	moves, err := f.materialize(ctx, &assembly{view: v, m: m, sha: result.SHA256, target: target, durably: true})
+	result.Moves = moves
 	if errors.Is(err, errTaken) {
 		// Another fetch of the same release was quicker, or somebody put something there: never replaced.
 		if state, again := f.occupancy(ctx, m, target); again == nil && state == holdsRelease {
@@ -81,7 +86,7 @@ func (f *Fetcher) Fetch(ctx context.Context, v *catalog.View, r manifest.Release
 	if err != nil {
 		return nil, err
 	}
-	return result, f.hold(r, result.SHA256)
+	return result, f.hold(r, result.SHA256, target)
 }
 
 func newFetchResult(m *manifest.Manifest, raw []byte, into string) *FetchResult {
@@ -151,48 +156,6 @@ func (f *Fetcher) occupancy(ctx context.Context, m *manifest.Manifest, target st
 	return holdsRelease, err
 }
 
-// materialize puts the release together beside target and renames it into place.
-// It is how every file of a release gets onto a disk; what may be fetched is the
-// caller's business. It returns the bytes that came from the store.
-func (f *Fetcher) materialize(ctx context.Context, m *manifest.Manifest, target string, durably bool) (int64, error) {
-	s, err := newStaging(target)
-	if err != nil {
-		return 0, noSpace(m, target, err)
-	}
-	defer s.discard()
-	artifacts := append([]manifest.Artifact{m.Marmite}, m.Artifacts...)
-	total := int64(0)
-	for i := range artifacts {
-		total += artifacts[i].Stored.Size
-	}
-	task := &countingTask{Task: f.sink().Start("fetch "+m.Release().String(), total)}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelArtifacts)
-	for i := range artifacts {
-		group.Go(func() error { return f.place(ctx, m.Release(), &artifacts[i], s, task) })
-	}
-	err = group.Wait()
-	if err == nil {
-		err = s.publish(durably)
-	}
-	err = noSpace(m, target, err)
-	task.Done(err)
-	return task.moved.Load(), err
-}
-
-// place streams one artifact into the staging directory.
-func (f *Fetcher) place(ctx context.Context, r manifest.Release, a *manifest.Artifact, s *staging, task progress.Task) error {
-	content, err := f.openArtifact(ctx, r, a, task)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	if !a.IsTree() {
-		return s.write(a.Path, false, content)
-	}
-	return placeTree(r, a, s, content)
-}
-
 // placeTree unpacks a tree's canonical tar. Paths come from the manifest, never from the archive.
 func placeTree(r manifest.Release, a *manifest.Artifact, s *staging, content io.Reader) error {
 	if err := s.mkdirs(path.Clean(a.Path)); err != nil {
@@ -226,17 +189,6 @@ func treeError(r manifest.Release, a *manifest.Artifact, content io.Reader, err 
 		return cause
 	}
 	return &Mismatch{Release: r, Path: a.Path, What: "tree", Want: "the files its manifest lists", Got: err.Error()}
-}
-
-// countingTask remembers how much a task counted.
-type countingTask struct {
-	progress.Task
-	moved atomic.Int64
-}
-
-func (t *countingTask) Add(n int64) {
-	t.moved.Add(n)
-	t.Task.Add(n)
 }
 
 // NoSpace says that a release does not fit on a disk (exit 1). Nothing is left behind.

@@ -12,8 +12,10 @@
 // # Promises
 //
 //   - Fetch leaves the complete directory or nothing under the final name. Every
-//     byte is streamed, and its digest (as stored, and as a host gets it) is
-//     checked before the name appears. Nothing is ever whole in memory.
+//     byte is held to its digest before the name appears: a small artifact's as it is
+//     stored and as a host gets it, a large one's chunk by chunk, to the index that the
+//     manifest signs. What earlier releases on this host have is not fetched again,
+//     and never believed. Nothing is ever whole in memory.
 //   - Ready is the gate: it answers from signed, unexpired roles only, by value,
 //     and names each requirement that is not met. It answers the same offline.
 //   - Run starts a test hook once for each release a CI site follows, and a deploy
@@ -25,7 +27,7 @@
 //
 // Everything lies below site/ in the catalog's state directory:
 //
-//	site/_held/<p>@<v>                      digest of a manifest once fetched here
+//	site/_held/<p>@<v>                      digest of a manifest once fetched here, and the directory
 //	site/_follower/seen.json                what refresh has shown already, without a site
 //	site/<customer>/<site>/seen.json        the same, for a site
 //	site/<customer>/<site>/lock             one run at a time
@@ -33,6 +35,7 @@
 //	site/<customer>/<site>/deploy/<p>       what is deployed, and the last attempt
 //	site/<customer>/<site>/spool/<entry>/   results that are not sent yet
 //	site/<customer>/<site>/work/            private folders of running hooks
+//	site/<customer>/<site>/seeds/<p>/       files of the last run or deployment, to fetch the next release from
 //
 // No function reads the clock, the environment or the terminal: Fetcher carries them.
 package fetcher
@@ -56,12 +59,13 @@ const FollowPublished = "published"
 // Fetcher is one follower of one catalog. It is not changed after it is made, and
 // its methods may be called one after the other.
 type Fetcher struct {
-	Catalog *catalog.Catalog
-	Store   storage.Store // nil: offline, nothing is fetched or sent
-	State   string        // the catalog's state directory
-	Site    *Site         // nil: a follower without a site
-	Gate    Gate
-	Now     func() time.Time
+	Catalog  *catalog.Catalog
+	Store    storage.Store // nil: offline, nothing is fetched or sent
+	State    string        // the catalog's state directory
+	Site     *Site         // nil: a follower without a site
+	Gate     Gate
+	Transfer Transfer
+	Now      func() time.Time
 	// Progress gets transfers and single lines; nil is silent.
 	Progress progress.Sink
 	// Stdout and Stderr get what hooks print, all of it on Stderr; nil discards.

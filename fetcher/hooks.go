@@ -66,10 +66,11 @@ func (t *turn) prepare(ctx context.Context, j *job) error {
 	if t.f.Store == nil {
 		return ErrOffline
 	}
-	if _, err := t.f.materialize(ctx, j.m, filepath.Join(j.dir, "files"), false); err != nil {
+	a := &assembly{view: t.v, m: j.m, sha: j.sha, target: filepath.Join(j.dir, "files"), whole: j.hook == HookTest}
+	if _, err := t.f.materialize(ctx, a); err != nil {
 		return err
 	}
-	return t.f.hold(j.m.Release(), j.sha)
+	return t.f.hold(j.m.Release(), j.sha, "")
 }
 
 // environment is what a hook sees of kitchen; docs name every variable.

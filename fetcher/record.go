@@ -175,6 +175,8 @@ func (d siteDir) seen() string  { return filepath.Join(string(d), "seen.json") }
 func (d siteDir) spool() string { return filepath.Join(string(d), "spool") }
 func (d siteDir) work() string  { return filepath.Join(string(d), "work") }
 
+func (d siteDir) seeds() string { return filepath.Join(string(d), "seeds") }
+
 func (d siteDir) reportPath(r manifest.Release) string {
 	return filepath.Join(string(d), "reports", r.String())
 }
@@ -234,19 +236,25 @@ func (f *Fetcher) heldPath(r manifest.Release) string {
 	return filepath.Join(f.State, "site", "_held", r.String())
 }
 
-// hold remembers that this release was fetched here: a later yank does not take it away.
-func (f *Fetcher) hold(r manifest.Release, sha string) error {
-	if f.holds(r, sha) {
+// hold remembers that this release was fetched here, and where: a later yank does not take it away, and the next
+// release begins from it.
+func (f *Fetcher) hold(r manifest.Release, sha, dir string) error {
+	if dir == "" && f.holds(r, sha) {
 		return nil
 	}
 	path := f.heldPath(r)
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return durable.WriteFile(path, []byte(sha+"\n"), 0o600)
+	text := sha + "\n"
+	if dir != "" && !strings.ContainsAny(dir, "\r\n") {
+		text += dir + "\n"
+	}
+	return durable.WriteFile(path, []byte(text), 0o600)
 }
 
 func (f *Fetcher) holds(r manifest.Release, sha string) bool {
 	data, err := os.ReadFile(f.heldPath(r))
-	return err == nil && strings.TrimSpace(string(data)) == sha
+	have, _, _ := strings.Cut(string(data), "\n")
+	return err == nil && strings.TrimSpace(have) == sha
 }

@@ -69,7 +69,7 @@ func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*tur
 
 // end gives the lock back and removes private folders that nobody uses any more.
 func (t *turn) end() {
-	sweepStaging(t.dir.work(), workPrefix)
+	sweepStaging(t.dir.work(), workPrefix, nil)
 	t.lock.Close()
 }
 

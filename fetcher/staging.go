@@ -21,24 +21,34 @@ var errTaken = errors.New("the name was taken meanwhile")
 // staging is the directory in which a release is put together: a hidden sibling of
 // the final name, locked while its maker lives, so that the next fetch can tell a
 // crashed one from one under way.
+//
+//	manifest    digest of the release's manifest
+//	parts/      artifacts under way, which a later fetch of the same release goes on with
+//	release/    what gets the final name
 type staging struct {
 	target string // final name, symbolic links resolved
 	dir    string
-	root   *os.Root
+	root   *os.Root // of release/
 	lock   *flock.Flock
 	made   []string // parents of target that did not exist, outermost first
 }
+
+const (
+	stagedManifest = "manifest"
+	stagedParts    = "parts"
+	stagedRelease  = "release"
+)
 
 func stagingPrefix(target string) string { return "." + filepath.Base(target) + ".kitchen-" }
 
 // stagingTries bounds how often a new staging directory may be swept away by another fetch before it is locked.
 const stagingTries = 100
 
-// newStaging makes a staging directory beside target and removes those that crashed
-// fetches of the same target left behind.
-func newStaging(target string) (s *staging, err error) {
+// newStaging makes a staging directory beside target for the release whose manifest has this digest, or takes over the
+// one that an interrupted fetch of it left; those that crashed fetches of other releases left behind are removed.
+func newStaging(target, sha string) (s *staging, err error) {
 	for range stagingTries {
-		if s, err = tryStaging(target); !errors.Is(err, fs.ErrNotExist) {
+		if s, err = tryStaging(target, sha); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
@@ -46,28 +56,47 @@ func newStaging(target string) (s *staging, err error) {
 }
 
 // tryStaging is newStaging, but for fs.ErrNotExist when another fetch swept the directory away before it was locked.
-func tryStaging(target string) (*staging, error) {
+func tryStaging(target, sha string) (*staging, error) {
 	s := &staging{target: target}
 	parent := filepath.Dir(target)
 	if err := s.makeParents(parent); err != nil {
 		s.removeParents()
 		return nil, err
 	}
-	sweepStaging(parent, stagingPrefix(target))
-	dir, err := os.MkdirTemp(parent, stagingPrefix(target)+"*")
-	if err != nil {
-		s.removeParents()
-		return nil, err
+	s.takeOver(parent, sha)
+	err := error(nil)
+	if s.dir == "" {
+		err = s.begin(parent, sha)
 	}
-	s.dir, s.lock = dir, lockOf(dir)
-	if err = s.lock.Lock(); err == nil {
-		s.root, err = os.OpenRoot(dir) // it is still there, and locked: from now on nobody sweeps it
+	if err == nil {
+		release := filepath.Join(s.dir, stagedRelease)
+		if err = os.RemoveAll(release); err == nil {
+			err = os.Mkdir(release, 0o700)
+		}
+		if err == nil {
+			s.root, err = os.OpenRoot(release)
+		}
 	}
 	if err != nil {
 		s.discard()
 		return nil, err
 	}
 	return s, nil
+}
+
+// begin makes a new staging directory. Once it is locked and still there, nobody sweeps it.
+func (s *staging) begin(parent, sha string) (err error) {
+	if s.dir, err = os.MkdirTemp(parent, stagingPrefix(s.target)+"*"); err != nil {
+		return err
+	}
+	s.lock = lockOf(s.dir)
+	if err := s.lock.Lock(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, stagedManifest), []byte(sha), 0o600); err != nil {
+		return err
+	}
+	return os.Mkdir(filepath.Join(s.dir, stagedParts), 0o700)
 }
 
 // lockOf locks a directory itself, so that no lock file stays behind.
@@ -106,8 +135,21 @@ func (s *staging) removeParents() {
 	}
 }
 
-// sweepStaging removes staging directories whose maker is gone.
-func sweepStaging(parent, prefix string) {
+// takeOver makes the staging directory of an interrupted fetch of the same release its own, if there is one, and removes
+// all others whose maker is gone.
+func (s *staging) takeOver(parent, sha string) {
+	sweepStaging(parent, stagingPrefix(s.target), func(dir string, lock *flock.Flock) bool {
+		if s.dir != "" || !resumable(dir, sha) {
+			return false
+		}
+		s.dir, s.lock = dir, lock
+		return true
+	})
+}
+
+// sweepStaging removes the directories with this prefix whose maker is gone, but for those that keep takes over with
+// their lock.
+func sweepStaging(parent, prefix string, keep func(dir string, lock *flock.Flock) bool) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
 		return
@@ -120,10 +162,72 @@ func sweepStaging(parent, prefix string) {
 		old := filepath.Join(parent, name)
 		lock := lockOf(old)
 		if free, err := lock.TryLock(); err == nil && free {
+			if keep != nil && keep(old, lock) {
+				continue
+			}
 			os.RemoveAll(old)
 		}
 		lock.Close()
 	}
+}
+
+// resumable tells whether a staging directory is of this release, and whole enough to go on with.
+func resumable(dir, sha string) bool {
+	info, err := os.Lstat(filepath.Join(dir, stagedParts))
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	info, err = os.Lstat(filepath.Join(dir, stagedManifest))
+	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(sha)) {
+		return false
+	}
+	data, err := os.ReadFile(filepath.Join(dir, stagedManifest))
+	return err == nil && string(data) == sha
+}
+
+// part opens the file in which an artifact is put together, for reading and writing. What it holds already is to be
+// verified.
+func (s *staging) part(name string) (*os.File, error) {
+	path := filepath.Join(s.dir, stagedParts, name)
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		if err := os.RemoveAll(path); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+}
+
+// place gives a finished part its name in the release.
+func (s *staging) place(part *os.File, name string) error {
+	if err := s.mkdirs(path.Dir(name)); err != nil {
+		return err
+	}
+	if err := part.Chmod(0o644); err != nil {
+		return err
+	}
+	if _, err := s.root.Lstat(name); err == nil {
+		return &fs.PathError{Op: "place", Path: name, Err: fs.ErrExist}
+	}
+	return os.Rename(part.Name(), filepath.Join(s.dir, stagedRelease, filepath.FromSlash(name)))
+}
+
+// leave keeps what was put together for the next fetch of the same release, and tells how many bytes of parts that is.
+func (s *staging) leave() (kept int64) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, stagedParts))
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+				kept += min(sys.Blocks*512, info.Size())
+			}
+		}
+	}
+	if err != nil || kept == 0 {
+		s.discard()
+		return 0
+	}
+	s.dir, s.made = "", nil
+	s.release()
+	return kept
 }
 
 // discard removes everything that was put together, and the lock.
@@ -210,15 +314,15 @@ func (s *staging) publish(durably bool) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s: %w", errTaken, s.target, err)
 	default:
-		if err := os.Rename(s.dir, s.target); err != nil {
+		if err := os.Rename(filepath.Join(s.dir, stagedRelease), s.target); err != nil {
 			if removed {
 				err = errors.Join(err, os.Mkdir(s.target, 0o755))
 			}
 			return err
 		}
 	}
-	s.dir, s.made = "", nil
-	s.release()
+	s.made = nil
+	s.discard()
 	if durably {
 		return durable.SyncDir(filepath.Dir(s.target))
 	}

@@ -79,6 +79,7 @@ func (t *turn) test(ctx context.Context, info catalog.ReleaseInfo, o RunOptions,
 		return err
 	}
 	defer j.workspace.remove()
+	defer t.keepSeed(j)
 	if j.from, err = t.fromCandidates(j.m); err != nil {
 		return err
 	}

@@ -1,0 +1,244 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/transfer"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// parallelArtifacts is how many artifacts of a release move at a time.
+const parallelArtifacts = 3
+
+// Transfer says how releases are moved.
+type Transfer struct {
+	Parallel int      // ranges of one artifact at a time; 0 is transfer.DefaultParallel
+	Seeds    []string // files and release directories that may share bytes with what is fetched
+	NoSeeds  bool     // what runs and deployments fetched is not kept for the next one
+}
+
+// assembly is a release on its way onto a disk.
+type assembly struct {
+	view    *catalog.View
+	m       *manifest.Manifest
+	sha     string // of the manifest
+	target  string // final name
+	durably bool   // every byte is on the disk before the name appears
+	// whole holds chunked artifacts to the digest of their raw bytes, too. Those who test do: so an index that leads to
+	// other bytes than the manifest names passes no CI, and whoever deploys has the index verified chunk by chunk.
+	whole bool
+
+	f       *Fetcher
+	staging *staging
+	seeds   []seedDir
+	task    progress.Task
+	mu      sync.Mutex // guards Moves
+	Moves
+}
+
+// materialize puts the release together beside its target and renames it into place.
+// It is how every file of a release gets onto a disk; what may be fetched is the
+// caller's business.
+func (f *Fetcher) materialize(ctx context.Context, a *assembly) (Moves, error) {
+	s, err := newStaging(a.target, a.sha)
+	if err != nil {
+		return Moves{}, noSpace(a.m, a.target, err)
+	}
+	defer s.discard()
+	a.f, a.staging, a.seeds = f, s, f.seedDirs(ctx, a.view, a.m)
+	artifacts := append([]manifest.Artifact{a.m.Marmite}, a.m.Artifacts...)
+	total := int64(0)
+	for i := range artifacts {
+		total += artifacts[i].Stored.Size
+	}
+	a.task = f.sink().Start("fetch "+a.m.Release().String(), total)
+	if err = a.bring(ctx, artifacts); err == nil {
+		err = s.publish(a.durably)
+	}
+	err = a.interrupted(ctx, noSpace(a.m, a.target, err))
+	a.task.Done(err)
+	return a.Moves, err
+}
+
+// bring moves all artifacts, and then gives the large ones their places: until then an interrupted fetch finds them
+// among its parts.
+func (a *assembly) bring(ctx context.Context, artifacts []manifest.Artifact) error {
+	parts := make([]*os.File, len(artifacts))
+	defer func() {
+		for _, part := range parts {
+			if part != nil {
+				part.Close()
+			}
+		}
+	}()
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(parallelArtifacts)
+	for i := range artifacts {
+		group.Go(func() (err error) {
+			if artifacts[i].Chunked() {
+				parts[i], err = a.assemble(inner, &artifacts[i], i)
+				return err
+			}
+			return a.stream(inner, &artifacts[i])
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, part := range parts {
+		if part == nil {
+			continue
+		}
+		if err := a.placePart(ctx, &artifacts[i], part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stream writes an artifact that is one stream into the release.
+func (a *assembly) stream(ctx context.Context, artifact *manifest.Artifact) error {
+	if a.copyLocal(ctx, artifact) {
+		a.task.Add(artifact.Stored.Size)
+		return nil
+	}
+	moved := &countingTask{Task: a.task}
+	content, err := a.f.openArtifact(ctx, a.m.Release(), artifact, moved)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	if artifact.IsTree() {
+		err = placeTree(a.m.Release(), artifact, a.staging, content)
+	} else {
+		err = a.staging.write(artifact.Path, false, content)
+	}
+	a.mu.Lock()
+	a.Moved += moved.n
+	a.Requests++
+	a.mu.Unlock()
+	return err
+}
+
+// countingTask remembers how much a task counted.
+type countingTask struct {
+	progress.Task
+	n int64
+}
+
+func (t *countingTask) Add(n int64) {
+	t.n += n
+	t.Task.Add(n)
+}
+
+// assemble puts a chunked artifact together in a part.
+func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n int) (part *os.File, err error) {
+	index, err := transfer.ReadIndex(ctx, a.f.Store, artifact)
+	if err != nil {
+		return nil, a.refused(artifact, err)
+	}
+	if part, err = a.staging.part(strconv.Itoa(n)); err != nil {
+		return nil, err
+	}
+	seeds := a.seedsFor(artifact)
+	defer closeSeeds(seeds)
+	job := &transfer.Job{Store: a.f.Store, Artifact: artifact, Index: index, Parallel: a.f.Transfer.Parallel, Scratch: a.staging.dir, Task: a.task}
+	for _, s := range seeds {
+		job.Seeds = append(job.Seeds, s.Seed)
+	}
+	sources, err := job.Assemble(ctx, part)
+	a.mu.Lock()
+	a.Moved += sources.Moved + artifact.Index.Size
+	a.Requests += sources.Requests + 1
+	a.Kept += sources.Kept
+	a.Local += sources.Seeded + sources.Zero
+	a.Delta += sources.Delta
+	a.mu.Unlock()
+	for _, problem := range sources.Problems {
+		a.f.sink().Note(artifact.Path + ": " + problem)
+	}
+	if err == nil && a.whole {
+		err = transfer.Verify(ctx, part, artifact)
+	}
+	if err != nil {
+		part.Close()
+		return nil, a.refused(artifact, err)
+	}
+	return part, nil
+}
+
+// refused puts the release's names to what package transfer refused.
+func (a *assembly) refused(artifact *manifest.Artifact, err error) error {
+	var wrong *transfer.Mismatch
+	if !errors.As(err, &wrong) {
+		return fmt.Errorf("%s of %s: %w", artifact.Path, a.m.Release(), err)
+	}
+	mismatch := &Mismatch{Release: a.m.Release(), Path: artifact.Path, What: wrong.What, Want: wrong.Want, Got: wrong.Got}
+	if errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("%w: %w", mismatch, storage.ErrNotFound)
+	}
+	return mismatch
+}
+
+// placePart gives a part its place in the release: as the file that it is, or unpacked as the tree.
+func (a *assembly) placePart(ctx context.Context, artifact *manifest.Artifact, part *os.File) error {
+	if !artifact.IsTree() {
+		return a.staging.place(part, artifact.Path)
+	}
+	content := &contextReader{ctx, io.NewSectionReader(part, 0, artifact.Size)}
+	if err := placeTree(a.m.Release(), artifact, a.staging, content); err != nil {
+		return err
+	}
+	return os.Remove(part.Name())
+}
+
+// Interrupted is a fetch that ended before its end, and left what the next one goes on from.
+type Interrupted struct {
+	Release manifest.Release
+	Kept    int64 // bytes
+	Size    int64 // bytes of the whole release
+	Err     error
+}
+
+func (e *Interrupted) Error() string {
+	return fmt.Sprintf("%v; %d of the %d bytes of %s are kept", e.Err, e.Kept, e.Size, e.Release)
+}
+
+// Unwrap gives what ended it.
+func (e *Interrupted) Unwrap() error { return e.Err }
+
+// Hint says how to go on.
+func (e *Interrupted) Hint() string {
+	return "run the same command again: it goes on from what is kept"
+}
+
+// interrupted leaves the parts where they are when the same fetch may succeed another time.
+func (a *assembly) interrupted(ctx context.Context, err error) error {
+	if err == nil || a.staging.dir == "" || ctx.Err() == nil && !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	var refused *Mismatch
+	if errors.As(err, &refused) {
+		return err
+	}
+	kept := a.staging.leave()
+	if kept == 0 {
+		return err
+	}
+	size := a.m.Marmite.Size
+	for _, artifact := range a.m.Artifacts {
+		size += artifact.Size
+	}
+	return &Interrupted{Release: a.m.Release(), Kept: kept, Size: size, Err: err}
+}
