@@ -3,28 +3,47 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/enovance/kitchen/fetcher"
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/urfave/cli/v2"
 )
 
 type fetchOptions struct {
-	release manifest.Release
-	into    string
+	release  manifest.Release
+	into     string
+	seeds    []string
+	parallel int
+	rate     int64
 }
 
 func fetchCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "fetch", Category: groupCustomerCI, Usage: "bring a release into a directory, verified", ArgsUsage: "PRODUCT@VERSION --into DIR",
-		Description: "DIR appears complete, with every byte checked, or not at all. A DIR that holds this very release already is left alone.",
+		Description: "DIR appears complete, with every byte checked, or not at all. A DIR that holds this very release already is left alone. " +
+			"What releases fetched before on this host have, and what seeds have, does not move again; a fetch that was interrupted goes on where it was.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "into", Usage: "`DIR` to make"},
+			&cli.StringSliceFlag{Name: "seed", Usage: "`PATH` of a file or directory that may share bytes with the release, such as an earlier image; repeatable, need not be trusted"},
+			&cli.IntFlag{Name: "parallel", Usage: "ranges of one artifact at a time, `N` from 1 to 32 (default 4)"},
+			&cli.StringFlag{Name: "limit-rate", Usage: "`RATE` in bytes a second, such as 500K or 10M"},
 		},
 		Action: action(k, func(c *cli.Context) (o fetchOptions, err error) {
-			o.into = c.String("into")
+			o.into, o.seeds, o.parallel = c.String("into"), c.StringSlice("seed"), c.Int("parallel")
+			if c.IsSet("parallel") && o.parallel < 1 {
+				return o, usagef("--parallel is between 1 and %d, not %d", transfer.MaxParallel, o.parallel)
+			}
+			if err := checkParallel("--parallel", o.parallel); err != nil {
+				return o, err
+			}
+			if o.rate, err = parseRate(c.String("limit-rate")); err != nil {
+				return o, usagef("--limit-rate: %v", err)
+			}
 			if o.release, err = releaseOperand(c); err != nil {
 				return o, err
 			}
@@ -46,6 +65,10 @@ type fetchDocument struct {
 	Files     int    `json:"files"`
 	Size      int64  `json:"size"`
 	Moved     int64  `json:"moved"` // bytes that came from the store
+	Requests  int    `json:"requests"`
+	Kept      int64  `json:"kept"`  // raw bytes that an interrupted fetch had left
+	Local     int64  `json:"local"` // raw bytes found on this host, and zeros
+	Delta     int64  `json:"delta"` // raw bytes made by deltas
 }
 
 func (d *fetchDocument) human(p *page) {
@@ -57,8 +80,25 @@ func (d *fetchDocument) human(p *page) {
 		p.linef("%s holds %s already, exactly: %d files, %s", d.Dir, d.Release, d.Files, render.Size(d.Size))
 	default:
 		p.verdict(render.Good, d.Release+" is in "+d.Dir)
-		p.linef("%d files, %s; %s came from the store", d.Files, render.Size(d.Size), render.Size(d.Moved))
+		p.linef("%d files; fetched %s of %s%s", d.Files, render.Size(d.Moved), render.Size(d.Size), d.saved())
 	}
+}
+
+// saved tells where the rest came from.
+func (d *fetchDocument) saved() string {
+	var parts []string
+	for _, part := range []struct {
+		n    int64
+		what string
+	}{{d.Kept, "kept from before"}, {d.Local, "here already"}, {d.Delta, "made by deltas"}} {
+		if part.n > 0 {
+			parts = append(parts, render.Size(part.n)+" "+part.what)
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
 }
 
 func runFetch(ctx context.Context, k *kitchen, o fetchOptions) error {
@@ -66,6 +106,13 @@ func runFetch(ctx context.Context, k *kitchen, o fetchOptions) error {
 		f, err := s.fetcher(false)
 		if err != nil {
 			return err
+		}
+		f.Transfer.Seeds = append(o.seeds, f.Transfer.Seeds...)
+		if o.parallel > 0 {
+			f.Transfer.Parallel = o.parallel
+		}
+		if o.rate > 0 && s.store != nil {
+			f.Store = storage.Limited(s.store, o.rate, k.now)
 		}
 		d := &fetchDocument{Schema: "kitchen.fetch/v1", Release: o.release.String()}
 		result, err := f.Fetch(ctx, v, o.release, o.into)
@@ -78,7 +125,8 @@ func runFetch(ctx context.Context, k *kitchen, o fetchOptions) error {
 			return err
 		}
 		d.Fetched, d.Dir, d.SHA256, d.Unchanged = true, result.Dir, result.SHA256, result.Unchanged
-		d.Files, d.Size, d.Moved = result.Files, result.Size, result.Moved
+		d.Files, d.Size, d.Moved, d.Requests = result.Files, result.Size, result.Moved, result.Requests
+		d.Kept, d.Local, d.Delta = result.Kept, result.Local, result.Delta
 		return k.show(d)
 	})
 }

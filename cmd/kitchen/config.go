@@ -8,9 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/enovance/kitchen/fetcher"
+	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -27,6 +30,7 @@ type config struct {
 	Hooks           hooksConfig         `toml:"hooks"`
 	Keys            map[string][]string `toml:"keys"` // role, or "online", → key files
 	Gate            gateConfig          `toml:"gate"`
+	Transfer        transferConfig      `toml:"transfer"`
 
 	path string // "" when there is no file
 	dir  string // absolute; the working directory when there is no file
@@ -50,6 +54,60 @@ type gateConfig struct {
 	MaxAge  age                  `toml:"max_age"`
 	Deny    []string             `toml:"deny"`
 	Pins    map[string]pinConfig `toml:"pins"`
+}
+
+// transferConfig says how releases are moved.
+type transferConfig struct {
+	Seeds     []string `toml:"seeds"`      // files and release directories, or patterns of them, to take bytes from
+	Keep      *bool    `toml:"keep"`       // false: run and deploy do not keep what they fetched for the next time
+	Parallel  int      `toml:"parallel"`   // ranges at a time
+	LimitRate byteRate `toml:"limit_rate"` // bytes a second
+}
+
+// byteRate is a rate as people write it: 500K, 10M, 1G, or a plain number of bytes, a second.
+type byteRate int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *byteRate) UnmarshalText(text []byte) error {
+	n, err := parseRate(string(text))
+	*r = byteRate(n)
+	return err
+}
+
+// parseRate reads a rate. "" is 0, meaning no limit.
+func parseRate(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	digits, shift := s, 0
+	if at := strings.IndexByte("KMG", strings.ToUpper(s)[len(s)-1]); at >= 0 {
+		digits, shift = s[:len(s)-1], 10*(at+1)
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n <= 0 || n > 1<<62>>shift {
+		return 0, fmt.Errorf("%q is no rate; write bytes a second like 500K, 10M or 1G", s)
+	}
+	return n << shift, nil
+}
+
+// transfer gives the configured way of moving releases. A pattern that matches nothing is no seed.
+func (c *config) transfer() (fetcher.Transfer, error) {
+	t := fetcher.Transfer{Parallel: c.Transfer.Parallel, NoSeeds: c.Transfer.Keep != nil && !*c.Transfer.Keep}
+	for _, pattern := range c.Transfer.Seeds {
+		names, err := filepath.Glob(c.abs(pattern))
+		if err != nil {
+			return t, &manifest.FileError{Name: c.path, Reason: fmt.Sprintf("transfer.seeds: %q is no pattern", pattern)}
+		}
+		t.Seeds = append(t.Seeds, names...)
+	}
+	return t, checkParallel("transfer.parallel", t.Parallel)
+}
+
+func checkParallel(what string, n int) error {
+	if n < 0 || n > transfer.MaxParallel {
+		return usagef("%s is between 1 and %d, not %d", what, transfer.MaxParallel, n)
+	}
+	return nil
 }
 
 type pinConfig struct {

@@ -195,6 +195,13 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 		Gate:   fetcher.Gate{Require: c.Gate.Require, MaxAge: time.Duration(c.Gate.MaxAge), Deny: c.Gate.Deny, Pins: map[string]fetcher.GatePin{}},
 		Stdout: k.foreign(), Stderr: k.foreign(), Env: k.environ(),
 	}
+	var err error
+	if f.Transfer, err = c.transfer(); err != nil {
+		return nil, err
+	}
+	if s.store != nil {
+		f.Store = storage.Limited(s.store, int64(c.Transfer.LimitRate), k.now)
+	}
 	for role, pin := range c.Gate.Pins {
 		f.Gate.Pins[role] = fetcher.GatePin{Keys: pin.Keys, Threshold: pin.Threshold}
 	}

@@ -20,7 +20,7 @@ const module = "github.com/enovance/kitchen"
 // arrows lists, for every room, the rooms it may import. "leaf" stands for the
 // small leaves that anybody may use.
 var arrows = map[string][]string{
-	"cmd/kitchen":          {"publisher", "fetcher", "internal/catalog", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
+	"cmd/kitchen":          {"publisher", "fetcher", "internal/catalog", "internal/transfer", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
 	"cmd/tuf-client":       {"internal/trust", "manifest", "internal/durable"},
 	"publisher":            {"internal/catalog", "internal/transfer", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
 	"fetcher":              {"internal/catalog", "internal/transfer", "internal/trust", "internal/storage", "keys", "manifest", "leaf"},
@@ -54,8 +54,9 @@ var soleImporters = map[string][]string{
 	"golang.org/x/term":                  {"cmd/kitchen"},
 	"github.com/Masterminds/semver":      {"manifest"},
 	"github.com/in-toto/":                {"manifest", "keys"},
+	"github.com/ulikunitz/xz":            {"publisher"},
 	"github.com/rogpeppe/go-internal":    {},
-	"github.com/klauspost/compress/zstd": {"internal/catalog", "internal/chunk", "internal/delta", "publisher", "fetcher"},
+	"github.com/klauspost/compress/zstd": {"internal/catalog", "internal/chunk", "internal/delta", "internal/transfer", "publisher", "fetcher"},
 }
 
 // onlyInCmd are calls that read the world; everywhere else it is passed in.
