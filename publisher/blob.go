@@ -168,6 +168,7 @@ func (u *uploader) store(ctx context.Context, it *item, deltaFrom []*manifest.Ma
 	if err := u.deltas(ctx, it, p, deltaFrom); err != nil {
 		return err
 	}
+	u.sayCompressed(ctx, it, p)
 	u.cache.keep(&it.artifact, p)
 	return nil
 }

@@ -115,6 +115,33 @@ func (u *uploader) deltas(ctx context.Context, it *item, p *packed, from []*mani
 // goneRanges is how many ranges of an earlier object are read at a time.
 const goneRanges = 4
 
+// sayCompressed tells what it costs that an artifact is compressed already: one byte changed, and all that follows is
+// another.
+func (u *uploader) sayCompressed(ctx context.Context, it *item, p *packed) {
+	unpacked, ok := manifest.UnpackedPath(it.path)
+	if !ok || it.unpack || p.index == nil {
+		return
+	}
+	moves, who := it.artifact.Stored.Size, "whoever has another release"
+	for _, m := range u.earlier {
+		before := artifactOf(m, it.artifact.Path)
+		if before == nil {
+			continue
+		}
+		x, err := transfer.ReadIndex(ctx, u.Store, before)
+		if err != nil {
+			break // it only costs the figure
+		}
+		moves, who = 0, "whoever has "+m.Version
+		for _, i := range chunk.Compare(x, p.index).Missing {
+			moves += int64(p.index[i].Stored)
+		}
+		break
+	}
+	u.said = append(u.said, fmt.Sprintf("%s is compressed: %s moves %d of its %d bytes; with unpack = true in product.toml it is stored as %s, of which only what changed moves",
+		it.path, who, moves, it.artifact.Stored.Size, unpacked))
+}
+
 // maxDeltaShare is the share of the bytes it saves, in percent, from which a delta is not worth its place.
 const maxDeltaShare = 80
 

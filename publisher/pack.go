@@ -90,9 +90,14 @@ func (u *uploader) pack(ctx context.Context, it *item) (p *packed, err error) {
 	defer src.Close()
 	counted := io.TeeReader(src, progress.Writer{Task: task})
 	head := make([]byte, chunkedFrom)
-	n, err := io.ReadFull(counted, head)
+	n := 0
+	for err == nil && n < len(head) {
+		var m int
+		m, err = counted.Read(head[n:])
+		n += m
+	}
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case err == io.EOF: // and nothing that wraps it: that is a stream cut short
 		return u.packSmall(it, head[:n])
 	case err != nil:
 		return nil, err

@@ -3,7 +3,6 @@ package chunk
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"io"
 )
 
@@ -78,7 +77,7 @@ func (r *Reader) Next() ([]byte, error) {
 	if r.end-r.start < Max && r.err == nil {
 		r.fill()
 	}
-	if r.err != nil && !errors.Is(r.err, io.EOF) {
+	if r.err != nil && r.err != io.EOF {
 		return nil, r.err
 	}
 	if r.start == r.end {
@@ -90,14 +89,14 @@ func (r *Reader) Next() ([]byte, error) {
 	return chunk, nil
 }
 
-// fill reads until the buffer is full or the stream has ended.
+// fill reads until the buffer is full or the stream has ended. Only io.EOF itself is an end: a stream that says
+// io.ErrUnexpectedEOF was cut short.
 func (r *Reader) fill() {
 	r.end = copy(r.buf, r.buf[r.start:r.end])
 	r.start = 0
-	n, err := io.ReadFull(r.src, r.buf[r.end:])
-	r.end += n
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
+	for r.err == nil && r.end < len(r.buf) {
+		var n int
+		n, r.err = r.src.Read(r.buf[r.end:])
+		r.end += n
 	}
-	r.err = err
 }

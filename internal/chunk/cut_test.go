@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -111,6 +112,20 @@ func TestReaderGivesTheError(t *testing.T) {
 		}
 	}
 	t.Fatal("no error")
+}
+
+// TestCutStreamsAreNoEnd: a stream that ends before its end must not pass for a shorter one.
+func TestCutStreamsAreNoEnd(t *testing.T) {
+	for _, broken := range []error{io.ErrUnexpectedEOF, fmt.Errorf("cut: %w", io.ErrUnexpectedEOF), fmt.Errorf("cut: %w", io.EOF)} {
+		r := NewReader(io.MultiReader(bytes.NewReader(noise(1, 3*Max)), iotest.ErrReader(broken)))
+		var err error
+		for err == nil {
+			_, err = r.Next()
+		}
+		if err != broken {
+			t.Errorf("%v after %v", err, broken)
+		}
+	}
 }
 
 func BenchmarkCut(b *testing.B) {

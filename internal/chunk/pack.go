@@ -78,7 +78,7 @@ func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err er
 	r := NewReader(src)
 	for {
 		chunk, err := r.Next()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF {
 			whole.Sum(packed.Raw.SHA256[:0])
 			return nil
 		}

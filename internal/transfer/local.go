@@ -178,7 +178,7 @@ func (a *assembly) readSeed(ctx context.Context, seed Seed) (*cutSeed, error) {
 		for {
 			raw, err := pieces.Next()
 			if err != nil {
-				if !errors.Is(err, io.EOF) {
+				if err != io.EOF {
 					broken = err
 				}
 				return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
@@ -115,15 +116,35 @@ func (w *World) Manifest(r manifest.Release, content Content) *manifest.Manifest
 	return m
 }
 
-// artifact stores raw bytes, compressed.
+// artifact stores raw bytes, compressed; large ones in chunks.
 func (w *World) artifact(path, kind string, raw []byte) manifest.Artifact {
 	w.T.Helper()
+	if len(raw) >= 4<<20 {
+		return w.chunked(path, kind, raw)
+	}
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	check(w.T, err)
 	stored := encoder.EncodeAll(raw, nil)
 	w.Put(manifest.BlobObject(Digest(stored)), stored)
 	return manifest.Artifact{Path: path, Kind: kind, Size: int64(len(raw)), SHA256: Digest(raw),
 		Stored: manifest.Stored{SHA256: Digest(stored), Size: int64(len(stored)), Encoding: manifest.EncodingZstd}}
+}
+
+func (w *World) chunked(path, kind string, raw []byte) manifest.Artifact {
+	w.T.Helper()
+	codec, err := chunk.NewCodec(zstd.SpeedFastest, 1)
+	check(w.T, err)
+	var object bytes.Buffer
+	packed, err := codec.Pack(context.Background(), bytes.NewReader(raw), &object, chunk.Options{})
+	check(w.T, err)
+	index, err := packed.Index.Encode()
+	check(w.T, err)
+	stored := object.Bytes()
+	w.Put(manifest.BlobObject(Digest(stored)), stored)
+	w.Put(manifest.BlobObject(Digest(index)), index)
+	return manifest.Artifact{Path: path, Kind: kind, Size: int64(len(raw)), SHA256: Digest(raw),
+		Stored: manifest.Stored{SHA256: Digest(stored), Size: int64(len(stored)), Encoding: manifest.EncodingZstd},
+		Index:  manifest.Object{SHA256: Digest(index), Size: int64(len(index))}}
 }
 
 func (w *World) tree(path string, files map[string]string) manifest.Artifact {

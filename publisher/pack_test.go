@@ -1,0 +1,292 @@
+package publisher_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/internal/storage/storagetest"
+	"github.com/enovance/kitchen/internal/transfer"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// image is stored in chunks; edits change it here and there.
+func image(edits int) string {
+	r := rand.New(rand.NewPCG(1, 1))
+	b := make([]byte, 9<<20)
+	for i := range b {
+		b[i] = "abcdefghijklmnop"[r.IntN(16)]
+	}
+	for i := range edits {
+		copy(b[(i+1)*(len(b)/(edits+1)):], fmt.Sprintf("edited in place %d", i))
+	}
+	return string(b)
+}
+
+func (w *world) manifestOf(t *testing.T, r string) *manifest.Manifest {
+	t.Helper()
+	m, _, err := w.view(t).Manifest(ctx, release(r))
+	check(t, err)
+	return m
+}
+
+func (w *world) blobFile(sha string) string {
+	return filepath.Join(w.dir, filepath.FromSlash(manifest.BlobObject(sha)))
+}
+
+// wantContent fetches an artifact as a reader would, from seed.
+func (w *world) wantContent(t *testing.T, a *manifest.Artifact, seed, want string) *transfer.Sources {
+	t.Helper()
+	x, err := transfer.ReadIndex(ctx, w.store, a)
+	check(t, err)
+	part, err := os.Create(filepath.Join(t.TempDir(), "part"))
+	check(t, err)
+	defer part.Close()
+	j := &transfer.Job{Store: w.store, Artifact: a, Index: x, Scratch: t.TempDir(), Task: progress.Silent{}.Start("", 0)}
+	if seed != "" {
+		j.Seeds = []transfer.Seed{{Name: "seed", Size: int64(len(seed)), Open: func() (transfer.SeedReader, error) { return stringSeed{strings.NewReader(seed)}, nil }}}
+	}
+	sources, err := j.Assemble(ctx, part)
+	check(t, err)
+	check(t, transfer.Verify(ctx, part, a))
+	got, err := os.ReadFile(part.Name())
+	check(t, err)
+	if string(got) != want {
+		t.Error("other bytes than were published")
+	}
+	return sources
+}
+
+type stringSeed struct{ *strings.Reader }
+
+func (stringSeed) Close() error { return nil }
+
+func TestAnArtifactIsOneObjectOfFrames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.publisher(t, w.online)
+	_, err := p.Publish(ctx, source(t, "openstack@1.0.0", map[string]string{"images/disk.img": image(0), "small": "small"}), signers(w.engineer))
+	check(t, err)
+	m := w.manifestOf(t, "openstack@1.0.0")
+	disk, small := &m.Artifacts[0], &m.Artifacts[1]
+	if !disk.Chunked() || small.Chunked() || m.Marmite.Chunked() {
+		t.Fatalf("chunked: %t, %t", disk.Chunked(), small.Chunked())
+	}
+	w.wantContent(t, disk, "", image(0))
+	object, err := os.ReadFile(w.blobFile(disk.Stored.SHA256))
+	check(t, err)
+	z, err := zstd.NewReader(bytes.NewReader(object))
+	check(t, err)
+	defer z.Close()
+	raw, err := io.ReadAll(z)
+	if err != nil || string(raw) != image(0) {
+		t.Errorf("the object is not its artifact to zstd: %v", err)
+	}
+	if name, err := exec.LookPath("zstd"); err == nil {
+		out, err := exec.Command(name, "-d", "-c", w.blobFile(disk.Stored.SHA256)).Output()
+		if err != nil || string(out) != image(0) {
+			t.Errorf("zstd -d gives other bytes: %v", err)
+		}
+	}
+}
+
+func TestDeltasFromEarlierReleases(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i, cached := range []bool{false, true, true, false} {
+		p := w.publisher(t, w.online)
+		if cached {
+			p.Cache = filepath.Join(w.dir, "..", "cache")
+		}
+		_, err := p.Publish(ctx, source(t, fmt.Sprintf("openstack@%d.0.0", i+1), map[string]string{"disk": image(i)}), signers(w.engineer))
+		check(t, err)
+	}
+	for i, want := range []int{0, 1, 2, 2} {
+		a := &w.manifestOf(t, fmt.Sprintf("openstack@%d.0.0", i+1)).Artifacts[0]
+		if len(a.Deltas) != want {
+			t.Fatalf("release %d has %d deltas, want %d", i+1, len(a.Deltas), want)
+		}
+		for n, d := range a.Deltas {
+			old := image(i - 1 - n)
+			if sum := sha256.Sum256([]byte(old)); d.From != hex.EncodeToString(sum[:]) {
+				t.Errorf("delta %d of release %d is from another", n, i+1)
+			}
+			if s := w.wantContent(t, a, old, image(i)); s.Moved != d.Size || s.Requests != 1 {
+				t.Errorf("delta %d of release %d: %+v", n, i+1, s)
+			}
+		}
+	}
+	p := w.publisher(t, w.online)
+	p.Packing.DeltaFrom = []string{"1.0.0"}
+	_, err := p.Publish(ctx, source(t, "openstack@5.0.0", map[string]string{"disk": image(6)}), signers(w.engineer))
+	check(t, err)
+	if a := w.manifestOf(t, "openstack@5.0.0").Artifacts[0]; len(a.Deltas) != 1 {
+		t.Errorf("--delta-from: %+v", a.Deltas)
+	}
+	p.Packing = publisher.Packing{NoDeltas: true}
+	_, err = p.Publish(ctx, source(t, "openstack@6.0.0", map[string]string{"disk": image(7)}), signers(w.engineer))
+	check(t, err)
+	if a := w.manifestOf(t, "openstack@6.0.0").Artifacts[0]; len(a.Deltas) != 0 {
+		t.Errorf("--no-delta: %+v", a.Deltas)
+	}
+	p.Packing = publisher.Packing{DeltaFrom: []string{"9.9.9"}}
+	_, err = p.Publish(ctx, source(t, "openstack@7.0.0", map[string]string{"disk": image(8)}), signers(w.engineer))
+	wantError[*publisher.Invalid](t, err, "9.9.9", "not a published release")
+}
+
+func TestUnpackedArtifacts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var gz, xzs, zs bytes.Buffer
+	g := gzip.NewWriter(&gz)
+	x, err := xz.NewWriter(&xzs)
+	check(t, err)
+	z, err := zstd.NewWriter(&zs)
+	check(t, err)
+	for _, c := range []io.WriteCloser{g, z} {
+		_, err := io.WriteString(c, image(0))
+		check(t, err)
+		check(t, c.Close())
+	}
+	_, err = io.WriteString(x, image(0)[:5<<20]) // it is slow
+	check(t, err)
+	check(t, x.Close())
+	dir := source(t, "openstack@1.0.0", map[string]string{"a.tar.gz": gz.String(), "b.img.xz": xzs.String(), "c.tzst": zs.String()})
+	spec, err := os.ReadFile(filepath.Join(dir, "product.toml"))
+	check(t, err)
+	packedToml := strings.ReplaceAll(string(spec), "[[artifact]]\n", "[[artifact]]\nunpack = true\n")
+	write(t, filepath.Join(dir, "product.toml"), packedToml)
+	p := w.publisher(t, w.online)
+	_, err = p.Publish(ctx, dir, signers(w.engineer))
+	check(t, err)
+	m := w.manifestOf(t, "openstack@1.0.0")
+	for i, want := range []string{"a.tar", "b.img", "c.tar"} {
+		if m.Artifacts[i].Path != want {
+			t.Errorf("artifact %d: %+v", i, m.Artifacts[i])
+		}
+	}
+	if m.Artifacts[2].Stored != m.Artifacts[0].Stored {
+		t.Error("equal artifacts are two objects")
+	}
+	w.wantContent(t, &m.Artifacts[0], "", image(0))
+	w.wantContent(t, &m.Artifacts[1], "", image(0)[:5<<20])
+	if out, err := p.Publish(ctx, dir, signers(w.engineer)); err != nil || out.Status != publisher.Unchanged {
+		t.Errorf("again: %+v, %v", out, err)
+	}
+	for name, content := range map[string]string{"cut": gz.String()[:gz.Len()/2], "no gzip": "nothing", "followed by something": gz.String() + "more"} {
+		bad := source(t, "openstack@2.0.0", map[string]string{"a.tar.gz": content})
+		spec, err := os.ReadFile(filepath.Join(bad, "product.toml"))
+		check(t, err)
+		write(t, filepath.Join(bad, "product.toml"), strings.ReplaceAll(string(spec), "[[artifact]]\n", "[[artifact]]\nunpack = true\n"))
+		_, err = p.Publish(ctx, bad, signers(w.engineer))
+		if err == nil {
+			t.Errorf("%s: published", name)
+			continue
+		}
+		wantError[*publisher.Source](t, err, "a.tar.gz", "cannot be unpacked")
+	}
+	// Compressed and left so: said, with what it costs.
+	for i, want := range []string{"whoever has another release", "whoever has 3.0.0 moves"} {
+		gz.Reset()
+		g.Reset(&gz)
+		_, err := io.WriteString(g, image(i))
+		check(t, err)
+		check(t, g.Close())
+		out, err := p.Publish(ctx, source(t, fmt.Sprintf("openstack@%d.0.0", 3+i), map[string]string{"a.tar.gz": gz.String()}), signers(w.engineer))
+		check(t, err)
+		if text := strings.Join(out.Summary, "\n"); !strings.Contains(text, want) || !strings.Contains(text, "unpack = true") {
+			t.Errorf("not said: %s", text)
+		}
+	}
+}
+
+// TestWhatIsStoredIsNotMadeAgain counts what goes up, and what is read.
+func TestWhatIsStoredIsNotMadeAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	faults := storagetest.NewFaults(t, w.store)
+	p := w.over(t, faults, w.online)
+	p.Cache = t.TempDir()
+	dir := source(t, "openstack@1.0.0", map[string]string{"disk": image(0)})
+	_, err := p.Publish(ctx, dir, signers(w.engineer))
+	check(t, err)
+	next := func(version string) *publisher.Outcome {
+		t.Helper()
+		spec, err := os.ReadFile(filepath.Join(dir, "product.toml"))
+		check(t, err)
+		lines := strings.SplitN(string(spec), "\n", 3)
+		write(t, filepath.Join(dir, "product.toml"), lines[0]+"\nversion = \""+version+"\"\n"+lines[2])
+		out, err := p.Publish(ctx, dir, signers(w.engineer))
+		check(t, err)
+		return out
+	}
+	heard := &labels{}
+	p.Progress = heard
+	next("2.0.0")
+	if heard.has("packing disk") || heard.has("uploading disk") || !heard.has("reading disk") {
+		t.Errorf("an unchanged artifact: %q", heard.list)
+	}
+	*heard = labels{}
+	p.Packing.TrustCache = true
+	next("3.0.0")
+	if heard.has("packing disk") || heard.has("reading disk") {
+		t.Errorf("a trusted one: %q", heard.list)
+	}
+	if a := w.manifestOf(t, "openstack@3.0.0").Artifacts[0]; a.Stored != w.manifestOf(t, "openstack@1.0.0").Artifacts[0].Stored {
+		t.Errorf("another object: %+v", a)
+	}
+	// Other bytes with the old size and time: the inode's change gives it away, cache or not.
+	name := filepath.Join(dir, "disk")
+	info, err := os.Stat(name)
+	check(t, err)
+	time.Sleep(20 * time.Millisecond) // file systems keep the time of change in ticks
+	check(t, os.WriteFile(name, []byte(image(1)), 0o644))
+	check(t, os.Chtimes(name, info.ModTime(), info.ModTime()))
+	*heard = labels{}
+	next("4.0.0")
+	if !heard.has("packing disk") {
+		t.Errorf("changed behind the clock: %q", heard.list)
+	}
+	w.wantContent(t, &w.manifestOf(t, "openstack@4.0.0").Artifacts[0], "", image(1))
+	// A cache of garbage costs time only.
+	entries, err := os.ReadDir(p.Cache)
+	check(t, err)
+	for _, e := range entries {
+		write(t, filepath.Join(p.Cache, e.Name()), "garbage")
+	}
+	check(t, os.WriteFile(name, []byte(image(2)), 0o644))
+	next("5.0.0")
+	w.wantContent(t, &w.manifestOf(t, "openstack@5.0.0").Artifacts[0], image(1), image(2))
+}
+
+// labels remembers what was begun.
+type labels struct{ list []string }
+
+func (l *labels) Start(label string, _ int64) progress.Task {
+	l.list = append(l.list, label)
+	return progress.Silent{}.Start(label, 0)
+}
+func (l *labels) Note(string) {}
+func (l *labels) has(label string) bool {
+	for _, have := range l.list {
+		if strings.HasPrefix(have, label) {
+			return true
+		}
+	}
+	return false
+}
