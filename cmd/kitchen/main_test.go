@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -194,6 +195,7 @@ func TestScripts(t *testing.T) {
 			"exits":   cmdExits,
 			"json":    cmdJSON,
 			"catalog": cmdCatalog,
+			"image":   cmdImage,
 		},
 	})
 }
@@ -316,3 +318,21 @@ var catalogTemplate = sync.OnceValues(func() (string, error) {
 	}
 	return dir, os.RemoveAll(filepath.Join(dir, "state-vendor"))
 })
+
+// cmdImage writes a file of 12 MiB that compresses, edited in some places: image NAME EDITS.
+func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: image NAME EDITS")
+	}
+	edits, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	r := rand.New(rand.NewPCG(1, 1))
+	b := make([]byte, 12<<20)
+	for i := range b {
+		b[i] = "abcdefghijklmnop"[r.IntN(16)]
+	}
+	for i := range edits {
+		copy(b[(i+1)*(len(b)/(edits+1)):], fmt.Sprintf("edited in place %d", i))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+}
