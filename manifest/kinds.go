@@ -48,6 +48,7 @@ func fixed(name, contentType string, max int64) Kind {
 var (
 	kindTimestamp = Kind{Name: "timestamp", ContentType: typeJSON, Mutable: true, MaxSize: 16 * kib, CacheControl: never}
 	kindProbe     = Kind{Name: "probe", ContentType: typeText, Mutable: true, MaxSize: 16 * kib, CacheControl: never}
+	kindPrune     = Kind{Name: "prune", ContentType: typeJSON, Mutable: true, MaxSize: mib, CacheControl: never}
 	kindRoot      = fixed("root", typeJSON, 512*kib)
 	kindSnapshot  = fixed("snapshot", typeJSON, 4*mib)
 	kindRole      = fixed("role", typeJSON, 16*mib)
@@ -86,6 +87,9 @@ func KindOf(key string) (Kind, error) {
 			k, ok = pendingKind(part[1:])
 		case "_kitchen":
 			k, ok = kindProbe, len(part) == 3 && strings.HasPrefix(part[1], "probe-")
+			if key == PruneObject {
+				k, ok = kindPrune, true
+			}
 		}
 	}
 	if !ok {

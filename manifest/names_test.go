@@ -142,12 +142,13 @@ func TestKindOf(t *testing.T) {
 		ProposalObject("registry.2.0123456789abcdef", "proposal.json"):               "proposal",
 		SignatureObject("registry.2.0123456789abcdef", "registry", sha, digest("y")): "signature",
 		"_kitchen/probe-1/once": "probe",
+		"_kitchen/prune.json":   "prune",
 	} {
 		k, err := KindOf(key)
 		if err != nil || k.Name != want || k.MaxSize <= 0 || k.ContentType == "" {
 			t.Errorf("KindOf(%q) = %+v, %v; want %s", key, k, err, want)
 		}
-		if mutable := want == "timestamp" || want == "probe"; k.Mutable != mutable || (k.CacheControl == "no-store") != mutable {
+		if mutable := want == "timestamp" || want == "probe" || want == "prune"; k.Mutable != mutable || (k.CacheControl == "no-store") != mutable {
 			t.Errorf("KindOf(%q): mutable %v, cache %q", key, k.Mutable, k.CacheControl)
 		}
 	}

@@ -10,6 +10,9 @@ import (
 // TimestampObject is the only mutable object of a catalog.
 const TimestampObject = "metadata/timestamp.json"
 
+// PruneObject is the list of the blobs that a prune under way is about to delete.
+const PruneObject = "_kitchen/prune.json"
+
 // PendingPrefix lies before every proposal.
 const PendingPrefix = "pending/"
 

@@ -67,8 +67,15 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 	if err != nil {
 		return err
 	}
+	doomed, _, err := p.readPruneList(ctx)
+	if err != nil {
+		return err
+	}
 	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
 		for _, o := range a.Objects() {
+			if doomed[o.SHA256] {
+				return fmt.Errorf("%s, of which %s is made, is being pruned: finish that (kitchen prune --yes), then publish again", manifest.BlobObject(o.SHA256), m.Release())
+			}
 			if p.stored[o] {
 				continue
 			}

@@ -58,6 +58,7 @@ func (k *kitchen) commands() []*cli.Command {
 		statusCommand(k),
 		logCommand(k),
 		commitCommand(k),
+		pruneCommand(k),
 
 		listCommand(k),
 		showCommand(k),

@@ -181,7 +181,7 @@ func (d *display) redraw() {
 		label = fmt.Sprintf("%s (+%d)", label, len(d.tasks)-1)
 	}
 	if d.bar == nil {
-		d.bar = progressbar.NewOptions64(max(total, -1), progressbar.OptionSetWriter(d.out), progressbar.OptionShowBytes(true),
+		d.bar = progressbar.NewOptions64(max(total, -1), progressbar.OptionSetWriter(d.out), progressbar.OptionShowBytes(true), progressbar.OptionSetPredictTime(true),
 			progressbar.OptionSetWidth(20), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetRenderBlankState(true))
 	}
 	d.bar.Describe(render.Shorten(render.Line(label), 30))
@@ -242,7 +242,7 @@ func (t *task) describe(now time.Time) string {
 	case t.count == 0:
 		return t.label
 	case t.total > 0:
-		return fmt.Sprintf("%s: %d%% of %s%s", t.label, t.count*100/t.total, render.Size(t.total), rate(t.count, spent))
+		return fmt.Sprintf("%s: %d%% of %s%s%s", t.label, t.count*100/t.total, render.Size(t.total), rate(t.count, spent), left(t.count, t.total, spent))
 	default:
 		return fmt.Sprintf("%s: %s%s", t.label, render.Size(t.count), rate(t.count, spent))
 	}
@@ -253,6 +253,14 @@ func (t *task) finished(now time.Time) string {
 		return t.label + ": done"
 	}
 	return fmt.Sprintf("%s: done, %s%s", t.label, render.Size(t.count), rate(t.count, now.Sub(t.begun)))
+}
+
+// left tells how much longer a task takes at the pace that it had.
+func left(count, total int64, spent time.Duration) string {
+	if spent < time.Second || count <= 0 || count >= total {
+		return ""
+	}
+	return ", " + render.Duration(time.Duration(float64(spent)*float64(total-count)/float64(count))) + " left"
 }
 
 func rate(n int64, spent time.Duration) string {

@@ -188,6 +188,22 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
+func BenchmarkDecode(b *testing.B) {
+	c := codec(b)
+	raw := bytes.Repeat([]byte("some text that compresses, number "), Average/34)
+	frame := c.Encode(nil, raw)
+	want := Chunk{SHA256: sha256.Sum256(raw), Raw: len(raw), Stored: len(frame)}
+	b.SetBytes(int64(len(raw)))
+	b.ReportAllocs()
+	var out []byte
+	for b.Loop() {
+		var err error
+		if out, err = c.Decode(out[:0], frame, want); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkParseIndex(b *testing.B) {
 	x := make(Index, 40000)
 	for i := range x {

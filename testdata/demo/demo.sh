@@ -140,7 +140,7 @@ say 'We overwrite the image in the bucket with other bytes and fetch it.'
 cp -R bucket tampered
 biggest=$(find tampered/blobs -type f -size +1000k | head -n 1)
 chmod u+w "$biggest" && dd if=/dev/zero of="$biggest" bs=65536 count=1 conv=notrunc 2>/dev/null
-run_code 4 kitchen --config acme-ci.toml --catalog tampered fetch hello-cloud@1.0.0 --into got
+run_code 4 kitchen --config laptop.toml --catalog tampered fetch hello-cloud@1.0.0 --into got
 
 chapter 'The vendor sees where everything stands'
 run kitchen --config vendor.toml status

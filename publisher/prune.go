@@ -1,0 +1,301 @@
+package publisher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// Pruning removes blobs that nothing reaches. Reached is what a manifest names that a role lists, that a proposal may
+// bring in, or that is younger than the grace period: its publisher may be about to propose it. Published releases stay
+// listed for ever, so the current roles reach whatever an older, unexpired version of them does.
+//
+// Somebody may be about to publish a release that shares a blob which nothing reaches yet. So a prune
+//
+//  1. writes the names of what it means to delete into manifest.PruneObject,
+//  2. signs a new timestamp,
+//  3. looks once more what is reached, and spares that,
+//  4. deletes the rest, and empties the list.
+//
+// Whoever commits a release reads the timestamp, then the list, and then swaps the timestamp. If the swap succeeds, the new
+// timestamp of step 2 came before that commit's reading, which then saw the list and took what is on it for gone; or it
+// comes after the commit, whose manifest step 3 sees. Clocks play no part in it. A prune that was killed leaves
+// its list, and another one completes it.
+
+// DefaultGrace is how old a blob has to be before it is pruned.
+const DefaultGrace = 7 * day
+
+const pruneSchema = "kitchen.prune-list/v1"
+
+// maxPruned is how many blobs one prune deletes: their names fill a list of its largest size.
+const maxPruned = 10_000
+
+// PruneRequest says what to prune.
+type PruneRequest struct {
+	Grace  time.Duration // blobs and manifests younger than this stay; 0 is DefaultGrace
+	Delete bool          // false: only tell
+}
+
+// PruneResult tells what is, or was, not needed.
+type PruneResult struct {
+	Objects []storage.Info // in the order of their keys
+	Bytes   int64
+	Kept    int  // blobs that stay
+	Deleted bool // they are gone
+	More    bool // there are more than one prune deletes: run it again
+}
+
+// pruneList is the document manifest.PruneObject.
+type pruneList struct {
+	Schema  string   `json:"schema"`
+	Objects []string `json:"objects"` // SHA-256 of blobs
+}
+
+// Prune removes blobs that no release, no proposal and no publication under way needs, or tells which they are. Deleting
+// takes the online key. Errors: *NoOnlineKey, *Pruning, *LostRace, those of the catalog and the store; a manifest that
+// is listed and cannot be read ends it before anything is deleted.
+func (p *Publisher) Prune(ctx context.Context, req PruneRequest) (*PruneResult, error) {
+	if req.Grace <= 0 {
+		req.Grace = DefaultGrace
+	}
+	if req.Delete && p.Online == nil {
+		return nil, &NoOnlineKey{}
+	}
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result, err := p.unreached(ctx, view, req.Grace)
+	if err != nil || !req.Delete {
+		return result, err
+	}
+	list, etag, err := p.readPruneList(ctx)
+	if err != nil || len(result.Objects)+len(list) == 0 {
+		return result, err
+	}
+	result.More = result.More || len(list) > 0 // a list that a killed prune left is completed first
+	if len(list) == 0 {
+		for _, o := range result.Objects {
+			list[blobDigest(o.Key)] = true
+		}
+	}
+	if etag, err = p.writePruneList(ctx, etag, list); err != nil {
+		return nil, err
+	}
+	if view, err = p.fence(ctx); err != nil {
+		return nil, err
+	}
+	again, err := p.unreached(ctx, view, req.Grace)
+	if err != nil {
+		return nil, err
+	}
+	again.Objects = slices.DeleteFunc(again.Objects, func(o storage.Info) bool { return !list[blobDigest(o.Key)] })
+	again.Bytes = 0
+	for _, o := range again.Objects {
+		if err := p.Store.Delete(ctx, o.Key); err != nil {
+			return nil, err
+		}
+		again.Bytes += o.Size
+	}
+	again.Deleted, again.More = true, result.More
+	_, err = p.writePruneList(ctx, etag, nil)
+	return again, err
+}
+
+// fence puts a new timestamp into effect, and gives the view that rests on it or on a later one.
+func (p *Publisher) fence(ctx context.Context) (view *catalog.View, err error) {
+	err = p.race(ctx, func() error {
+		if view, err = p.refreshToCommit(ctx); err != nil {
+			return err
+		}
+		return p.install(ctx, view, nil)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p.refresh(ctx)
+}
+
+// unreached finds the blobs that nothing reaches and that are old enough.
+func (p *Publisher) unreached(ctx context.Context, v *catalog.View, grace time.Duration) (*PruneResult, error) {
+	young := v.Now().Add(-grace)
+	old := func(o storage.Info) bool { return !o.Modified.IsZero() && o.Modified.Before(young) }
+	reached, err := p.reached(ctx, v, old)
+	if err != nil {
+		return nil, err
+	}
+	result := &PruneResult{}
+	for o, err := range p.Store.List(ctx, "blobs/", "") {
+		if err != nil {
+			return nil, err
+		}
+		kind, err := manifest.KindOf(o.Key)
+		if err != nil || kind.Name != "blob" || reached[blobDigest(o.Key)] || !old(o) {
+			result.Kept++
+			continue
+		}
+		if len(result.Objects) == maxPruned {
+			result.More = true
+			continue
+		}
+		result.Objects = append(result.Objects, o)
+		result.Bytes += o.Size
+	}
+	return result, nil
+}
+
+func blobDigest(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
+// reached are the digests of all blobs that some manifest names which may be, or come, into effect.
+func (p *Publisher) reached(ctx context.Context, v *catalog.View, old func(storage.Info) bool) (map[string]bool, error) {
+	pending, err := p.pendingText(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reached := map[string]bool{}
+	for o, err := range p.Store.List(ctx, "targets/", "") {
+		if err != nil {
+			return nil, err
+		}
+		kind, err := manifest.KindOf(o.Key)
+		if err != nil || kind.Name != "manifest" {
+			continue
+		}
+		listed, err := listedSomewhere(v, o.Key)
+		if err != nil {
+			return nil, err
+		}
+		if !listed && old(o) && !strings.Contains(pending, targetDigest(o.Key)) {
+			continue // left by a publication that came to nothing
+		}
+		m, err := p.anyManifest(ctx, o.Key)
+		if err != nil {
+			return nil, fmt.Errorf("%s may name blobs that are needed, and cannot be read: nothing is pruned: %w", o.Key, err)
+		}
+		for _, blob := range m.Objects() {
+			reached[blob.SHA256] = true
+		}
+	}
+	return reached, nil
+}
+
+// anyManifest reads a manifest for what it names, whoever lists it.
+func (p *Publisher) anyManifest(ctx context.Context, key string) (*manifest.Manifest, error) {
+	data, err := get(ctx, p.Store, key)
+	if err != nil {
+		return nil, err
+	}
+	if digest(data) != targetDigest(key) {
+		return nil, errors.New("it has other bytes than its name says")
+	}
+	return manifest.ParseManifest(data)
+}
+
+func targetDigest(key string) string {
+	name, _, _ := strings.Cut(key[strings.LastIndexByte(key, '/')+1:], ".")
+	return name
+}
+
+// listedSomewhere tells whether the role of a manifest's stage lists it with this digest. A role that cannot be believed
+// is an error: what it lists is not known.
+func listedSomewhere(v *catalog.View, key string) (bool, error) {
+	at := strings.LastIndexByte(key, '/') + 1
+	_, name, _ := strings.Cut(key[at:], ".")
+	path := strings.TrimPrefix(key[:at], "targets/") + name
+	stage, release, err := manifest.ParseTargetPath(path)
+	if err != nil {
+		return false, err
+	}
+	role, err := currentRole(v, manifest.StageRole(stage, release.Product))
+	var unknown *catalog.UnknownProduct
+	if errors.As(err, &unknown) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return role.Targets[path].SHA256 == targetDigest(key), nil
+}
+
+// pendingText is all that waits: whatever digest stands in it may come into effect.
+func (p *Publisher) pendingText(ctx context.Context) (string, error) {
+	var text strings.Builder
+	for o, err := range p.Store.List(ctx, manifest.PendingPrefix, "") {
+		if err != nil {
+			return "", err
+		}
+		if !strings.HasSuffix(o.Key, ".payload.json") {
+			continue
+		}
+		data, err := get(ctx, p.Store, o.Key)
+		if err != nil {
+			return "", fmt.Errorf("%s may bring in a release, and cannot be read: nothing is pruned: %w", o.Key, err)
+		}
+		text.Write(data)
+	}
+	return text.String(), nil
+}
+
+// Pruning is a prune that another one is in the way of (exit 1).
+type Pruning struct{ Err error }
+
+func (e *Pruning) Error() string { return "somebody else prunes this catalog" }
+
+// Unwrap gives the store's error.
+func (e *Pruning) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *Pruning) Hint() string { return "wait until that is done, then run kitchen prune again" }
+
+// readPruneList gives the digests that a prune is about to delete, and the list's entity tag.
+func (p *Publisher) readPruneList(ctx context.Context) (map[string]bool, string, error) {
+	kind, err := manifest.KindOf(manifest.PruneObject)
+	if err != nil {
+		return nil, "", err
+	}
+	data, info, err := storage.ReadAll(ctx, p.Store, manifest.PruneObject, kind.MaxSize)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrForbidden) {
+		return map[string]bool{}, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	var list pruneList
+	if err := json.Unmarshal(data, &list); err != nil || list.Schema != pruneSchema {
+		return nil, "", fmt.Errorf("%s is no list of what is pruned: remove it if no prune is under way", manifest.PruneObject)
+	}
+	doomed := make(map[string]bool, len(list.Objects))
+	for _, sha := range list.Objects {
+		doomed[sha] = true
+	}
+	return doomed, info.ETag, nil
+}
+
+func (p *Publisher) writePruneList(ctx context.Context, etag string, doomed map[string]bool) (string, error) {
+	list := pruneList{Schema: pruneSchema, Objects: make([]string, 0, len(doomed))}
+	for sha := range doomed {
+		list.Objects = append(list.Objects, sha)
+	}
+	slices.Sort(list.Objects)
+	data, err := json.Marshal(list)
+	if err != nil {
+		return "", err
+	}
+	kind, err := manifest.KindOf(manifest.PruneObject)
+	if err != nil {
+		return "", err
+	}
+	etag, err = p.Store.Swap(ctx, manifest.PruneObject, etag, data, kind.ContentType, kind.CacheControl)
+	if errors.Is(err, storage.ErrConflict) {
+		err = &Pruning{err}
+	}
+	return etag, err
+}
