@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
@@ -33,6 +36,7 @@ type assembly struct {
 	view    *catalog.View
 	m       *manifest.Manifest
 	sha     string // of the manifest
+	place   string // beside which it is put together; "" is target
 	target  string // final name
 	durably bool   // every byte is on the disk before the name appears
 	// whole holds chunked artifacts to the digest of their raw bytes, too. Those who test do: so an index that leads to
@@ -43,6 +47,7 @@ type assembly struct {
 	staging *staging
 	seeds   []seedDir
 	task    progress.Task
+	patched sync.Mutex // held by the one artifact at a time that may apply a delta: that takes memory
 	mu      sync.Mutex // guards Moves
 	Moves
 }
@@ -51,17 +56,24 @@ type assembly struct {
 // It is how every file of a release gets onto a disk; what may be fetched is the
 // caller's business.
 func (f *Fetcher) materialize(ctx context.Context, a *assembly) (Moves, error) {
-	s, err := newStaging(a.target, a.sha)
+	if a.place == "" {
+		a.place = a.target
+	}
+	s, err := newStaging(a.place, a.target, a.sha)
 	if err != nil {
 		return Moves{}, noSpace(a.m, a.target, err)
 	}
 	defer s.discard()
-	a.f, a.staging, a.seeds = f, s, f.seedDirs(ctx, a.view, a.m)
+	a.f, a.staging = f, s
 	artifacts := append([]manifest.Artifact{a.m.Marmite}, a.m.Artifacts...)
 	total := int64(0)
 	for i := range artifacts {
 		total += artifacts[i].Stored.Size
+		if artifacts[i].Chunked() && !artifacts[i].IsTree() {
+			s.reclaim(strconv.Itoa(i), artifacts[i].Path)
+		}
 	}
+	a.seeds = append([]seedDir{{filepath.Join(s.dir, stagedBefore), a.m}}, f.seedDirs(ctx, a.view, a.m)...)
 	a.task = f.sink().Start("fetch "+a.m.Release().String(), total)
 	if err = a.bring(ctx, artifacts); err == nil {
 		err = s.publish(a.durably)
@@ -151,6 +163,10 @@ func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n 
 	if part, err = a.staging.part(strconv.Itoa(n)); err != nil {
 		return nil, err
 	}
+	if len(artifact.Deltas) > 0 {
+		a.patched.Lock()
+		defer a.patched.Unlock()
+	}
 	seeds := a.seedsFor(artifact)
 	defer closeSeeds(seeds)
 	job := &transfer.Job{Store: a.f.Store, Artifact: artifact, Index: index, Parallel: a.f.Transfer.Parallel, Scratch: a.staging.dir, Task: a.task}
@@ -212,7 +228,12 @@ type Interrupted struct {
 }
 
 func (e *Interrupted) Error() string {
-	return fmt.Sprintf("%v; %d of the %d bytes of %s are kept", e.Err, e.Kept, e.Size, e.Release)
+	return fmt.Sprintf("%v; %s", e.Err, e.Words())
+}
+
+// Words tell what is kept.
+func (e *Interrupted) Words() string {
+	return fmt.Sprintf("kept %s of the %s of %s", render.Size(e.Kept), render.Size(e.Size), e.Release)
 }
 
 // Unwrap gives what ended it.
@@ -223,13 +244,16 @@ func (e *Interrupted) Hint() string {
 	return "run the same command again: it goes on from what is kept"
 }
 
-// interrupted leaves the parts where they are when the same fetch may succeed another time.
+// interrupted leaves the parts where they are when the same fetch may succeed another time: when the store went away,
+// or does not know the reader any more, and when somebody stopped it.
 func (a *assembly) interrupted(ctx context.Context, err error) error {
-	if err == nil || a.staging.dir == "" || ctx.Err() == nil && !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	var refused *Mismatch
+	var full *NoSpace
+	if err == nil || a.staging.dir == "" || errors.As(err, &refused) || errors.As(err, &full) {
 		return err
 	}
-	var refused *Mismatch
-	if errors.As(err, &refused) {
+	again := []error{storage.ErrUnavailable, storage.ErrForbidden, io.ErrUnexpectedEOF}
+	if ctx.Err() == nil && !slices.ContainsFunc(again, func(e error) bool { return errors.Is(err, e) }) {
 		return err
 	}
 	kept := a.staging.leave()

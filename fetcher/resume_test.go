@@ -116,7 +116,7 @@ func TestAnInterruptedFetchGoesOn(t *testing.T) {
 func TestLeftoversOfAnotherReleaseAreNotTaken(t *testing.T) {
 	t.Parallel()
 	target := filepath.Join(t.TempDir(), "live")
-	s, err := newStaging(target, "one")
+	s, err := newStaging(target, target, "one")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestLeftoversOfAnotherReleaseAreNotTaken(t *testing.T) {
 	if s.leave() == 0 {
 		t.Fatal("nothing kept")
 	}
-	other, err := newStaging(target, "two")
+	other, err := newStaging(target, target, "two")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,8 @@ func TestALinkAmongThePartsIsNotFollowed(t *testing.T) {
 	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := newStaging(filepath.Join(dir, "live"), "one")
+	target := filepath.Join(dir, "live")
+	s, err := newStaging(target, target, "one")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ var errTaken = errors.New("the name was taken meanwhile")
 //	manifest    digest of the release's manifest
 //	parts/      artifacts under way, which a later fetch of the same release goes on with
 //	release/    what gets the final name
+//	before/     what an interrupted fetch had in release/: bytes to begin from, not verified any more
 type staging struct {
 	target string // final name, symbolic links resolved
 	dir    string
@@ -37,18 +38,20 @@ const (
 	stagedManifest = "manifest"
 	stagedParts    = "parts"
 	stagedRelease  = "release"
+	stagedBefore   = "before"
 )
 
-func stagingPrefix(target string) string { return "." + filepath.Base(target) + ".kitchen-" }
+func stagingPrefix(place string) string { return "." + filepath.Base(place) + ".kitchen-" }
 
 // stagingTries bounds how often a new staging directory may be swept away by another fetch before it is locked.
 const stagingTries = 100
 
-// newStaging makes a staging directory beside target for the release whose manifest has this digest, or takes over the
-// one that an interrupted fetch of it left; those that crashed fetches of other releases left behind are removed.
-func newStaging(target, sha string) (s *staging, err error) {
+// newStaging makes a staging directory beside place for the release whose manifest has this digest, or takes over the
+// one that an interrupted fetch of it left there; those that crashed fetches of other releases left for this place are
+// removed. place is the target itself, or another name on its file system that is the same at every attempt.
+func newStaging(place, target, sha string) (s *staging, err error) {
 	for range stagingTries {
-		if s, err = tryStaging(target, sha); !errors.Is(err, fs.ErrNotExist) {
+		if s, err = tryStaging(place, target, sha); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
@@ -56,24 +59,20 @@ func newStaging(target, sha string) (s *staging, err error) {
 }
 
 // tryStaging is newStaging, but for fs.ErrNotExist when another fetch swept the directory away before it was locked.
-func tryStaging(target, sha string) (*staging, error) {
+func tryStaging(place, target, sha string) (*staging, error) {
 	s := &staging{target: target}
-	parent := filepath.Dir(target)
-	if err := s.makeParents(parent); err != nil {
-		s.removeParents()
-		return nil, err
-	}
-	s.takeOver(parent, sha)
-	err := error(nil)
-	if s.dir == "" {
-		err = s.begin(parent, sha)
+	err := s.makeParents(filepath.Dir(target))
+	if err == nil {
+		s.takeOver(place, sha)
+		if s.dir == "" {
+			err = s.begin(place, sha)
+		} else {
+			err = s.setAside()
+		}
 	}
 	if err == nil {
 		release := filepath.Join(s.dir, stagedRelease)
-		if err = os.RemoveAll(release); err == nil {
-			err = os.Mkdir(release, 0o700)
-		}
-		if err == nil {
+		if err = os.Mkdir(release, 0o700); err == nil {
 			s.root, err = os.OpenRoot(release)
 		}
 	}
@@ -84,9 +83,37 @@ func tryStaging(target, sha string) (*staging, error) {
 	return s, nil
 }
 
+// setAside keeps what an interrupted fetch had put into the release apart from the release, which begins empty again.
+func (s *staging) setAside() error {
+	before := filepath.Join(s.dir, stagedBefore)
+	if err := os.RemoveAll(before); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(s.dir, stagedRelease), before); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// reclaim makes a part again of a file that an interrupted fetch had given its place already.
+func (s *staging) reclaim(part, name string) {
+	root, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	from, to := path.Join(stagedBefore, name), path.Join(stagedParts, part)
+	if info, err := root.Lstat(from); err != nil || !info.Mode().IsRegular() {
+		return
+	}
+	if _, err := root.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+		_ = root.Rename(from, to) // else it moves again
+	}
+}
+
 // begin makes a new staging directory. Once it is locked and still there, nobody sweeps it.
-func (s *staging) begin(parent, sha string) (err error) {
-	if s.dir, err = os.MkdirTemp(parent, stagingPrefix(s.target)+"*"); err != nil {
+func (s *staging) begin(place, sha string) (err error) {
+	if s.dir, err = os.MkdirTemp(filepath.Dir(place), stagingPrefix(place)+"*"); err != nil {
 		return err
 	}
 	s.lock = lockOf(s.dir)
@@ -137,8 +164,8 @@ func (s *staging) removeParents() {
 
 // takeOver makes the staging directory of an interrupted fetch of the same release its own, if there is one, and removes
 // all others whose maker is gone.
-func (s *staging) takeOver(parent, sha string) {
-	sweepStaging(parent, stagingPrefix(s.target), func(dir string, lock *flock.Flock) bool {
+func (s *staging) takeOver(place, sha string) {
+	sweepStaging(filepath.Dir(place), stagingPrefix(place), func(dir string, lock *flock.Flock) bool {
 		if s.dir != "" || !resumable(dir, sha) {
 			return false
 		}
@@ -171,9 +198,17 @@ func sweepStaging(parent, prefix string, keep func(dir string, lock *flock.Flock
 	}
 }
 
-// resumable tells whether a staging directory is of this release, and whole enough to go on with.
+// resumable tells whether a staging directory is of this release, and whole enough to go on with. It has to be ours
+// alone: whoever else might write into it could change what is verified before it gets its name.
 func resumable(dir, sha string) bool {
-	info, err := os.Lstat(filepath.Join(dir, stagedParts))
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() || info.Mode().Perm()&0o077 != 0 {
+		return false
+	}
+	if sys, ok := info.Sys().(*syscall.Stat_t); !ok || int64(sys.Uid) != int64(os.Geteuid()) {
+		return false
+	}
+	info, err = os.Lstat(filepath.Join(dir, stagedParts))
 	if err != nil || !info.IsDir() {
 		return false
 	}
@@ -230,13 +265,13 @@ func (s *staging) leave() (kept int64) {
 	return kept
 }
 
-// discard removes everything that was put together, and the lock.
+// discard removes everything that was put together, and then the lock: nobody takes over what is being removed.
 func (s *staging) discard() {
-	s.release()
 	if s.dir != "" {
 		os.RemoveAll(s.dir)
 		s.dir = ""
 	}
+	s.release()
 	s.removeParents()
 }
 

@@ -14,7 +14,7 @@ func TestStagingIsNeverSweptBeforeItIsLocked(t *testing.T) {
 	for range 8 {
 		group.Go(func() {
 			for range 60 {
-				s, err := newStaging(target, "digest")
+				s, err := newStaging(target, target, "digest")
 				if err != nil {
 					t.Error(err)
 					return

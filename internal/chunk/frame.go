@@ -65,15 +65,15 @@ func (c *Codec) Decode(dst, frame []byte, want Chunk) ([]byte, error) {
 		return nil, &Error{"chunk", fmt.Sprintf("a frame of %d bytes, the index says %d", len(frame), want.Stored)}
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, want.Raw)
-	out, err := c.decoder.DecodeAll(frame, dst[start:start:start+want.Raw])
+	dst = slices.Grow(dst, want.Raw+maxBlock+64) // with room behind the last block the decoder takes its quicker way
+	out, err := c.decoder.DecodeAll(frame, dst[start:start:cap(dst)])
 	if err != nil {
 		return nil, &Error{"chunk", "its frame is no zstd: " + err.Error()}
 	}
 	if err := want.Check(out); err != nil {
 		return nil, err
 	}
-	return append(dst, out...), nil // in place: out lies where it belongs already
+	return dst[:start+len(out)], nil // what has the right length had room: it lies there already
 }
 
 // Check compares raw bytes with what the index says of them. The error is an *Error.
