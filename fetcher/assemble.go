@@ -260,9 +260,5 @@ func (a *assembly) interrupted(ctx context.Context, err error) error {
 	if kept == 0 {
 		return err
 	}
-	size := a.m.Marmite.Size
-	for _, artifact := range a.m.Artifacts {
-		size += artifact.Size
-	}
-	return &Interrupted{Release: a.m.Release(), Kept: kept, Size: size, Err: err}
+	return &Interrupted{Release: a.m.Release(), Kept: kept, Size: releaseSize(a.m), Err: err}
 }

@@ -3,12 +3,14 @@ package fetcher
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -77,7 +79,7 @@ func TestFetchKeepsWhatAppearsUnderItsName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			parent := t.TempDir()
 			target := filepath.Join(parent, "target")
-			s, err := newStaging(target, "digest")
+			s, err := newStaging(target, target, "digest")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,5 +152,73 @@ func TestAnOlderReleaseIsNoLongerDeployed(t *testing.T) {
 	}
 	if e, err := f.deploy(t, r1, DeployOptions{Again: true}); !isA[*NotReady](err) {
 		t.Errorf("again, against its path: %+v, %v", e, err)
+	}
+}
+
+// TestAPlantedStagingDirectoryIsNotTakenOver: who may write beside the target, but not into what we make there, prepares
+// a directory that looks like what an interrupted fetch left; in it, he could exchange what is verified before it gets
+// its name.
+func TestAPlantedStagingDirectoryIsNotTakenOver(t *testing.T) {
+	t.Parallel()
+	for name, plant := range map[string]func(dir string) error{
+		"writable for others": func(dir string) error { return os.Chmod(dir, 0o777) },
+		"of somebody else": func(dir string) error {
+			if os.Geteuid() != 0 {
+				t.Log("a directory of SOMEBODY ELSE is not tested: only root can make one")
+				return os.Chmod(dir, 0o770)
+			}
+			return os.Chown(dir, 65534, 65534)
+		},
+		"a link to one": func(dir string) error {
+			if err := os.Rename(dir, dir+"-elsewhere"); err != nil {
+				return err
+			}
+			return os.Symlink(dir+"-elsewhere", dir)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := filepath.Join(t.TempDir(), "live")
+			left, err := newStaging(target, target, "digest")
+			if err != nil {
+				t.Fatal(err)
+			}
+			planted := left.dir
+			left.dir, left.made = "", nil
+			left.release()
+			if err := plant(planted); err != nil {
+				t.Fatal(err)
+			}
+			s, err := newStaging(target, target, "digest")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.discard()
+			if info, err := os.Lstat(s.dir); err != nil || s.dir == planted || info.Mode() != fs.ModeDir|0o700 {
+				t.Errorf("%s was taken over: %v, %v", s.dir, info, err)
+			}
+		})
+	}
+}
+
+// TestAnIndexThatDisagreesWithTheDigestPassesNoCI: a release engineer's index leads to other bytes than the raw digest
+// beside it. Whoever fetches gets what the index says; no CI tests that as the release.
+func TestAnIndexThatDisagreesWithTheDigestPassesNoCI(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.Manifest(release(t, "openstack@1.0.0"), catalogtest.Content{Files: map[string]string{"images/disk.img": disk(0)}})
+	m.Artifacts[0].SHA256 = catalogtest.Digest([]byte("another disk"))
+	publishManifest(t, w, m)
+	f := at(t, w, "acme/staging", say)
+	_, err := f.Run(t.Context(), f.view(t), RunOptions{})
+	var wrong *Mismatch
+	if !errors.As(err, &wrong) || wrong.What != "sha256" || wrong.Path != "images/disk.img" {
+		t.Errorf("got %v", err)
+	}
+	f.assertRan(t)
+	if sent := reports(t, w); len(sent) > 0 {
+		t.Errorf("reports: %v", sent)
+	}
+	if left := names(t, filepath.Join(string(f.siteDir(f.Site.ID)), "incoming")); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }

@@ -213,9 +213,14 @@ func noSpace(m *manifest.Manifest, target string, err error) error {
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
-	need := m.Marmite.Size
+	return &NoSpace{Release: m.Release(), Dir: filepath.Dir(target), Need: releaseSize(m), Err: err}
+}
+
+// releaseSize is how many bytes the artifacts of a release have.
+func releaseSize(m *manifest.Manifest) int64 {
+	size := m.Marmite.Size
 	for _, a := range m.Artifacts {
-		need += a.Size
+		size += a.Size
 	}
-	return &NoSpace{Release: m.Release(), Dir: filepath.Dir(target), Need: need, Err: err}
+	return size
 }

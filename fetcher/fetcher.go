@@ -35,6 +35,7 @@
 //	site/<customer>/<site>/deploy/<p>       what is deployed, and the last attempt
 //	site/<customer>/<site>/spool/<entry>/   results that are not sent yet
 //	site/<customer>/<site>/work/            private folders of running hooks
+//	site/<customer>/<site>/incoming/        staging of a run or deployment, which the next one goes on with
 //	site/<customer>/<site>/seeds/<p>/       files of the last run or deployment, to fetch the next release from
 //
 // No function reads the clock, the environment or the terminal: Fetcher carries them.

@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/hook"
+	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -66,11 +68,27 @@ func (t *turn) prepare(ctx context.Context, j *job) error {
 	if t.f.Store == nil {
 		return ErrOffline
 	}
-	a := &assembly{view: t.v, m: j.m, sha: j.sha, target: filepath.Join(j.dir, "files"), whole: j.hook == HookTest}
-	if _, err := t.f.materialize(ctx, a); err != nil {
+	if err := t.bring(ctx, j); err != nil {
 		return err
 	}
 	return t.f.hold(j.m.Release(), j.sha, "")
+}
+
+// bring fetches the release's files. What is left of attempts at other releases of the product goes once one succeeds.
+func (t *turn) bring(ctx context.Context, j *job) error {
+	incoming, r := t.dir.incoming(), j.m.Release()
+	if err := durable.MkdirAll(incoming, 0o700); err != nil {
+		return err
+	}
+	a := &assembly{view: t.v, m: j.m, sha: j.sha, place: filepath.Join(incoming, r.String()),
+		target: filepath.Join(j.dir, "files"), whole: j.hook == HookTest}
+	moves, err := t.f.materialize(ctx, a)
+	if err != nil {
+		return err
+	}
+	sweepStaging(incoming, "."+r.Product+"@", nil)
+	t.f.sink().Note(fmt.Sprintf("fetched %s of the %s of %s", render.Size(moves.Moved), render.Size(releaseSize(j.m)), r))
+	return nil
 }
 
 // environment is what a hook sees of kitchen; docs name every variable.

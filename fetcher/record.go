@@ -177,6 +177,10 @@ func (d siteDir) work() string  { return filepath.Join(string(d), "work") }
 
 func (d siteDir) seeds() string { return filepath.Join(string(d), "seeds") }
 
+// incoming is beside what runs and deployments fetch it, release by release: so that the next one goes on where one
+// was interrupted, although its private folder is another.
+func (d siteDir) incoming() string { return filepath.Join(string(d), "incoming") }
+
 func (d siteDir) reportPath(r manifest.Release) string {
 	return filepath.Join(string(d), "reports", r.String())
 }
@@ -232,8 +236,10 @@ func (d siteDir) keepDeploy(rec *deployRecord) error {
 	return writeRecord(d.deployPath(rec.Product), rec)
 }
 
+func (f *Fetcher) heldRecords() string { return filepath.Join(f.State, "site", "_held") }
+
 func (f *Fetcher) heldPath(r manifest.Release) string {
-	return filepath.Join(f.State, "site", "_held", r.String())
+	return filepath.Join(f.heldRecords(), r.String())
 }
 
 // hold remembers that this release was fetched here, and where: a later yank does not take it away, and the next

@@ -113,6 +113,79 @@ func TestAnInterruptedFetchGoesOn(t *testing.T) {
 	}
 }
 
+// TestAnInterruptedRunGoesOn: the store lets nobody in any more; later it does. The next run has another private folder, and goes on all the same; another release that
+// fails meanwhile takes nothing away.
+func TestAnInterruptedRunGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ready(w, "openstack@1.0.0", oneImage(disk(0)))
+	ready(w, "openstack@1.0.1", oneImage(disk(1)))
+	f := at(t, w, "acme/staging", say)
+	v, counter := f.view(t), f.counted()
+	counter.after, counter.cut = 3<<20, func() error { return fmt.Errorf("%w: the key expired", storage.ErrForbidden) }
+	f.Fetcher.Transfer.Parallel = 1
+	_, err := f.Run(t.Context(), v, RunOptions{})
+	var kept *Interrupted
+	if !errors.As(err, &kept) || kept.Release.Version != "1.0.0" {
+		t.Fatalf("error %v, want *Interrupted", err)
+	}
+	f.assertRan(t)
+	first := counter.bytes
+	counter.after, counter.bytes = 0, 0
+	r := release(t, "openstack@1.0.0")
+	if _, err := f.Run(t.Context(), v, RunOptions{Only: &r}); err != nil {
+		t.Fatal(err)
+	}
+	f.assertRan(t, r.String())
+	if stored := w.Store; first+counter.bytes > 8<<20 || counter.bytes > first+1<<20 {
+		t.Errorf("%d bytes moved, then %d, from %s", first, counter.bytes, stored.URL())
+	}
+	if left := names(t, filepath.Join(string(f.siteDir(f.Site.ID)), "incoming")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestKilledAfterItsFilesHadTheirPlaces: nothing moves again but the indexes and what is small.
+func TestKilledAfterItsFilesHadTheirPlaces(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := ready(w, "openstack@1.0.0", catalogtest.Content{Files: map[string]string{"images/disk.img": disk(0), "notes": "small"},
+		Trees: map[string]map[string]string{"puppet/": {"big": disk(3), "site.pp": "node {}"}}})
+	f := at(t, w, "acme/prod", "")
+	v, target := f.view(t), filepath.Join(t.TempDir(), "live")
+	result, err := f.Fetch(t.Context(), v, m.Release(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sha := result.SHA256
+	killed, err := newStaging(target+"2", target+"2", sha)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As a process leaves it that is killed while it flushes what it is about to rename.
+	if err := errors.Join(os.Remove(filepath.Join(killed.dir, stagedRelease)), os.Rename(target, filepath.Join(killed.dir, stagedRelease))); err != nil {
+		t.Fatal(err)
+	}
+	killed.release()
+	again, err := f.Fetch(t.Context(), v, m.Release(), target+"2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var indexes int64
+	for _, a := range m.Artifacts {
+		indexes += a.Index.Size
+	}
+	if again.Moved != indexes || again.Kept != int64(len(disk(0))) {
+		t.Errorf("moves %+v, the indexes have %d", again.Moves, indexes)
+	}
+	if err := f.VerifyFiles(t.Context(), m, target+"2"); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(target), ".*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 func TestLeftoversOfAnotherReleaseAreNotTaken(t *testing.T) {
 	t.Parallel()
 	target := filepath.Join(t.TempDir(), "live")

@@ -3,12 +3,15 @@ package fetcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -30,19 +33,37 @@ type seedDir struct {
 // named, and the directories into which the product's releases were fetched last.
 func (f *Fetcher) seedDirs(ctx context.Context, v *catalog.View, m *manifest.Manifest) []seedDir {
 	var list []seedDir
-	for _, dir := range f.Transfer.Seeds {
-		list = append(list, seedDir{dir: dir})
+	for _, name := range f.Transfer.Seeds {
+		if reason := unfit(name); reason != "" {
+			f.sink().Note(fmt.Sprintf("seed %s is left out: %s", name, reason))
+			continue
+		}
+		list = append(list, seedDir{dir: name})
 	}
-	for _, h := range f.heldDirs(m.Product) {
-		if len(list) == len(f.Transfer.Seeds)+autoSeeds {
-			break
+	held := f.heldDirs(m.Product)
+	for _, h := range held[:min(len(held), autoSeeds)] {
+		earlier, _, err := v.Manifest(ctx, h.release)
+		if err != nil {
+			earlier = nil // its files serve all the same
 		}
-		earlier, raw, err := v.Manifest(ctx, h.release)
-		if err == nil && len(raw) > 0 {
-			list = append(list, seedDir{h.dir, earlier})
-		}
+		list = append(list, seedDir{h.dir, earlier})
 	}
 	return list
+}
+
+// unfit says why a name that somebody gave is no seed, "" when it may be one.
+func unfit(name string) string {
+	info, err := os.Stat(name)
+	var known *fs.PathError
+	switch {
+	case errors.As(err, &known):
+		return known.Err.Error()
+	case err != nil:
+		return err.Error()
+	case !info.IsDir() && !info.Mode().IsRegular():
+		return "neither a file nor a directory"
+	}
+	return ""
 }
 
 // heldDir is where a release was fetched to.
@@ -52,27 +73,36 @@ type heldDir struct {
 	at      time.Time
 }
 
-// heldDirs are the directories of a product's releases that are there still, the latest fetch first.
+// heldDirs are the directories of a product's releases that are there still, the latest fetch first. A directory counts
+// once, as what was put into it last.
 func (f *Fetcher) heldDirs(product string) []heldDir {
-	names, err := filepath.Glob(filepath.Join(filepath.Dir(f.heldPath(manifest.Release{Product: product, Version: "x"})), product+"@*"))
+	entries, err := os.ReadDir(f.heldRecords())
 	if err != nil {
 		return nil
 	}
 	var list []heldDir
-	for _, name := range names {
-		release, err := manifest.ParseRelease(filepath.Base(name))
-		info, statErr := os.Stat(name)
-		data, readErr := os.ReadFile(name)
+	for _, e := range entries {
+		release, err := manifest.ParseRelease(e.Name())
+		if err != nil || release.Product != product {
+			continue
+		}
+		info, statErr := e.Info()
+		data, readErr := os.ReadFile(f.heldPath(release))
 		_, dir, found := strings.Cut(strings.TrimSuffix(string(data), "\n"), "\n")
-		if errors.Join(err, statErr, readErr) != nil || !found {
+		if errors.Join(statErr, readErr) != nil || !found {
 			continue
 		}
 		if there, err := os.Stat(dir); err == nil && there.IsDir() {
 			list = append(list, heldDir{release, dir, info.ModTime()})
 		}
 	}
-	slices.SortFunc(list, func(a, b heldDir) int { return b.at.Compare(a.at) })
-	return list
+	slices.SortStableFunc(list, func(a, b heldDir) int { return b.at.Compare(a.at) })
+	met := map[string]bool{}
+	return slices.DeleteFunc(list, func(h heldDir) bool {
+		again := met[h.dir]
+		met[h.dir] = true
+		return again
+	})
 }
 
 // openSeed is a seed with what is to be closed after its use.
@@ -90,27 +120,34 @@ func closeSeeds(list []openSeed) {
 }
 
 // seedsFor are the seeds of one chunked artifact: in each place the file of the same path, or the tree's tar; a place
-// that is a file is one itself. Those from which the manifest names a delta come first.
+// that is a file is one itself. Those from which the manifest names a delta come first, files of another name last.
 func (a *assembly) seedsFor(artifact *manifest.Artifact) []openSeed {
-	var first, then []openSeed
+	var ranked [3][]openSeed
 	for _, place := range a.seeds {
 		var before *manifest.Artifact
 		if place.m != nil {
 			before = artifactAt(place.m, artifact.Path)
 		}
 		seed, ok := a.seedAt(place, artifact, before)
-		switch {
-		case !ok:
-		case before != nil && (before.SHA256 == artifact.SHA256 || slices.ContainsFunc(artifact.Deltas, func(d manifest.Delta) bool { return d.From == before.SHA256 })):
-			first = append(first, seed)
-		default:
-			then = append(then, seed)
+		if !ok {
+			continue
 		}
+		rank := 1
+		switch {
+		case before != nil && (before.SHA256 == artifact.SHA256 || slices.ContainsFunc(artifact.Deltas, func(d manifest.Delta) bool { return d.From == before.SHA256 })):
+			rank = 0
+		case !artifact.IsTree() && filepath.Base(seed.Name) != path.Base(artifact.Path):
+			rank = 2
+		}
+		ranked[rank] = append(ranked[rank], seed)
 	}
-	return append(first, then...)
+	return slices.Concat(ranked[:]...)
 }
 
 func artifactAt(m *manifest.Manifest, path string) *manifest.Artifact {
+	if m.Marmite.Path == path {
+		return &m.Marmite
+	}
 	for i := range m.Artifacts {
 		if m.Artifacts[i].Path == path {
 			return &m.Artifacts[i]
@@ -124,7 +161,7 @@ func (a *assembly) seedAt(place seedDir, artifact, before *manifest.Artifact) (o
 	info, err := os.Stat(name)
 	if err == nil && info.IsDir() {
 		if artifact.IsTree() {
-			return a.treeSeed(place, before)
+			return a.treeSeed(place, artifact, before)
 		}
 		name = filepath.Join(place.dir, filepath.FromSlash(artifact.Path))
 		info, err = os.Stat(name)
@@ -138,12 +175,13 @@ func (a *assembly) seedAt(place seedDir, artifact, before *manifest.Artifact) (o
 	return openSeed{Seed: transfer.Seed{Name: name, Size: info.Size(), Open: func() (transfer.SeedReader, error) { return durable.Open(name) }}}, true
 }
 
-// treeSeed makes the tar of a tree again that was fetched before, as far as its files are what they were.
-func (a *assembly) treeSeed(place seedDir, before *manifest.Artifact) (openSeed, bool) {
+// treeSeed makes the tar of a tree again that may lie in a place, as far as its files are what a manifest says: that of
+// the release that was put there, or else the one of the release under way.
+func (a *assembly) treeSeed(place seedDir, artifact, before *manifest.Artifact) (openSeed, bool) {
 	if before == nil || !before.IsTree() {
-		return openSeed{}, false
+		before = artifact
 	}
-	root, err := os.OpenRoot(filepath.Join(place.dir, filepath.FromSlash(before.Path)))
+	root, err := os.OpenRoot(filepath.Join(place.dir, filepath.FromSlash(artifact.Path)))
 	if err != nil {
 		return openSeed{}, false
 	}
@@ -152,19 +190,75 @@ func (a *assembly) treeSeed(place seedDir, before *manifest.Artifact) (openSeed,
 	if err != nil {
 		return openSeed{}, false
 	}
-	if os.Remove(spool.Name()) != nil {
-		spool.Close()
-		return openSeed{}, false
+	if err = os.Remove(spool.Name()); err == nil {
+		err = writeSeedTree(spool, root, before.Files)
 	}
-	// One that differs from its manifest ends early; what came before serves.
-	_ = manifest.WriteTree(spool, before.Files, func(name string) (io.ReadCloser, error) { return root.Open(name) })
-	size, err := spool.Seek(0, io.SeekCurrent)
-	if err != nil || size == 0 {
-		spool.Close()
+	size, seekErr := spool.Seek(0, io.SeekCurrent)
+	if errors.Join(err, seekErr) != nil || size == 0 {
+		spool.Close() // a disk that is full, for one: the tree itself may fit still
 		return openSeed{}, false
 	}
 	open := func() (transfer.SeedReader, error) { return unclosed{spool}, nil }
-	return openSeed{transfer.Seed{Name: filepath.Join(place.dir, before.Path), Size: size, Open: open}, spool}, true
+	return openSeed{transfer.Seed{Name: root.Name(), Size: size, Open: open}, spool}, true
+}
+
+// maxChanged is how many changed files of a tree are passed over, when it is a seed, before the rest is left out.
+const maxChanged = 100
+
+// writeSeedTree writes the tar of those files of a list that are there. Errors are those of writing it.
+func writeSeedTree(w io.Writer, root *os.Root, files []manifest.TreeFile) error {
+	there := slices.DeleteFunc(slices.Clone(files), func(f manifest.TreeFile) bool {
+		if f.SHA256 == "" {
+			return false
+		}
+		info, err := root.Lstat(f.Path)
+		return err != nil || !info.Mode().IsRegular() || info.Size() != f.Size
+	})
+	if !slices.ContainsFunc(there, func(f manifest.TreeFile) bool { return f.SHA256 != "" }) {
+		return nil
+	}
+	out := &keptError{w: w}
+	for range maxChanged {
+		at := -1
+		err := manifest.WriteTree(out, there, func(name string) (io.ReadCloser, error) {
+			for at++; there[at].Path != name; { // files are asked for in order
+				at++
+			}
+			return openRegular(root, name)
+		})
+		if err == nil || out.err != nil || at < 0 {
+			break
+		}
+		there = there[at+1:] // that file is another by now
+	}
+	return out.err
+}
+
+// openRegular opens a file as durable.Open does, within a directory.
+func openRegular(root *os.Root, name string) (io.ReadCloser, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	}
+	return f, nil
+}
+
+// keptError keeps the error of a writer apart from those of what is written.
+type keptError struct {
+	w   io.Writer
+	err error
+}
+
+func (k *keptError) Write(p []byte) (int, error) {
+	n, err := k.w.Write(p)
+	if err != nil {
+		k.err = err
+	}
+	return n, err
 }
 
 // unclosed is a spool that is opened more than once and closed in the end.
@@ -172,23 +266,24 @@ type unclosed struct{ io.ReaderAt }
 
 func (unclosed) Close() error { return nil }
 
-// copyLocal writes a small file into the release from where an earlier release has it, if it is that still.
+// copyLocal writes a file that is one stream into the release from a place that has it, if it is that still.
 func (a *assembly) copyLocal(ctx context.Context, artifact *manifest.Artifact) bool {
 	if artifact.IsTree() {
 		return false
 	}
 	for _, place := range a.seeds {
-		if place.m == nil {
-			continue
+		if place.m != nil {
+			if before := artifactAt(place.m, artifact.Path); before == nil || before.SHA256 != artifact.SHA256 {
+				continue
+			}
 		}
-		before := artifactAt(place.m, artifact.Path)
-		if artifact.Kind == manifest.KindMarmite && place.m.Marmite.Path == artifact.Path {
-			before = &place.m.Marmite
+		name := place.dir
+		info, err := os.Stat(name)
+		if err == nil && info.IsDir() {
+			name = filepath.Join(place.dir, filepath.FromSlash(artifact.Path))
+			info, err = os.Stat(name)
 		}
-		if before == nil || before.SHA256 != artifact.SHA256 {
-			continue
-		}
-		if a.copyFrom(ctx, filepath.Join(place.dir, filepath.FromSlash(artifact.Path)), artifact) {
+		if err == nil && info.Mode().IsRegular() && info.Size() == artifact.Size && a.copyFrom(ctx, name, artifact) {
 			return true
 		}
 	}

@@ -1,7 +1,9 @@
 package fetcher
 
 import (
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 )
@@ -27,4 +29,42 @@ func TestStagingIsNeverSweptBeforeItIsLocked(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// TestWhatIsBeingRemovedIsNotTakenOver: a fetch that ends and one of the same release that begins meet at the staging
+// directory of the first.
+func TestWhatIsBeingRemovedIsNotTakenOver(t *testing.T) {
+	t.Parallel()
+	target := filepath.Join(t.TempDir(), "got")
+	ending, err := newStaging(target, target, "digest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3000 { // removing them takes a while
+		if err := os.WriteFile(filepath.Join(ending.dir, stagedRelease, strconv.Itoa(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, done := ending.dir, make(chan struct{})
+	go func() {
+		defer close(done)
+		ending.discard()
+	}()
+	for ended := false; !ended; {
+		select {
+		case <-done:
+			ended = true
+		default:
+		}
+		s, err := newStaging(target, target, "digest")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.dir == dir {
+			t.Error("taken over while it was removed")
+			<-done
+			return
+		}
+		s.discard()
+	}
 }

@@ -80,8 +80,8 @@ func parseRate(s string) (int64, error) {
 		return 0, nil
 	}
 	digits, shift := s, 0
-	if at := strings.IndexByte("KMG", strings.ToUpper(s)[len(s)-1]); at >= 0 {
-		digits, shift = s[:len(s)-1], 10*(at+1)
+	if at := strings.IndexByte("KkMmGg", s[len(s)-1]); at >= 0 {
+		digits, shift = s[:len(s)-1], 10*(at/2+1)
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n <= 0 || n > 1<<62>>shift {
@@ -93,14 +93,18 @@ func parseRate(s string) (int64, error) {
 // transfer gives the configured way of moving releases. A pattern that matches nothing is no seed.
 func (c *config) transfer() (fetcher.Transfer, error) {
 	t := fetcher.Transfer{Parallel: c.Transfer.Parallel, NoSeeds: c.Transfer.Keep != nil && !*c.Transfer.Keep}
+	dir := &config{dir: strings.NewReplacer("\\", "\\\\", "*", "\\*", "?", "\\?", "[", "\\[").Replace(c.dir)} // the folder itself is no pattern
 	for _, pattern := range c.Transfer.Seeds {
-		names, err := filepath.Glob(c.abs(pattern))
+		names, err := filepath.Glob(dir.abs(pattern))
 		if err != nil {
 			return t, &manifest.FileError{Name: c.path, Reason: fmt.Sprintf("transfer.seeds: %q is no pattern", pattern)}
 		}
 		t.Seeds = append(t.Seeds, names...)
 	}
-	return t, checkParallel("transfer.parallel", t.Parallel)
+	if err := checkParallel("transfer.parallel", t.Parallel); err != nil {
+		return t, &manifest.FileError{Name: c.path, Reason: err.Error()}
+	}
+	return t, nil
 }
 
 func checkParallel(what string, n int) error {

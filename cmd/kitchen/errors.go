@@ -94,6 +94,9 @@ func explain(ctx context.Context, err error) failure {
 	if f.Code == exitInterrupted {
 		f.Message = "interrupted"
 		f.Hint = "nothing is left half-done; run the same command again to go on"
+		if kept, ok := errors.AsType[*fetcher.Interrupted](err); ok {
+			f.Message += "; " + kept.Words()
+		}
 	}
 	return f
 }
