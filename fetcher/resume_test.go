@@ -72,7 +72,7 @@ func TestAnInterruptedFetchGoesOn(t *testing.T) {
 		t.Run(c, func(t *testing.T) {
 			f := at(t, w, "acme/prod", "")
 			v := f.view(t)
-			counter := &blobCounter{Store: f.Fetcher.Store.(storage.Store), after: 6 << 20}
+			counter := &blobCounter{Store: f.Fetcher.Store, after: 6 << 20}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			counter.cut = func() error { return fmt.Errorf("%w: gone", storage.ErrUnavailable) }

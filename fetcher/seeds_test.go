@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
-	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -21,7 +20,7 @@ func oneImage(content string) catalogtest.Content {
 
 // counted puts a counter before a host's store.
 func (f *follower) counted() *blobCounter {
-	c := &blobCounter{Store: f.Fetcher.Store.(storage.Store)}
+	c := &blobCounter{Store: f.Fetcher.Store}
 	f.Fetcher.Store = c
 	return c
 }
