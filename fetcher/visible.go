@@ -33,6 +33,9 @@ func (f *Fetcher) visible(ctx context.Context, v *catalog.View, r manifest.Relea
 	if recall := f.recalled(v, r); recall != nil {
 		return nil, &NotVisible{Release: r, Reason: "it is " + recall.String(), Next: recalledNext(r)}
 	}
+	if err := recallsKnown(v, r.Product); err != nil {
+		return nil, err
+	}
 	if info.Yanked != "" && !f.keeps(r, info.SHA256) {
 		return nil, &NotVisible{Release: r, Reason: yankedReason(info), Next: yankedNext(r)}
 	}
@@ -62,6 +65,18 @@ func (f *Fetcher) recalled(v *catalog.View, r manifest.Release) *catalog.Recall 
 	}
 	recall, _, _ := v.RecallFor(r, certificateRoles(roles)...)
 	return recall
+}
+
+// recallsKnown is an error when there is a list of recalls that was altered or is missing from the store: nobody can
+// tell then what is recalled. One that was never signed lists nothing; one that has expired is the gate's to judge.
+func recallsKnown(v *catalog.View, product string) error {
+	name := manifest.RoleRecalled(product)
+	_, err := v.Role(name)
+	var absent *catalog.RoleAbsent
+	if _, _, expired := v.ExpiredRole(name); err == nil || errors.As(err, &absent) || expired {
+		return nil
+	}
+	return fmt.Errorf("whether releases of %s are recalled cannot be known: %w", product, err)
 }
 
 // keeps tells whether this host has a release, as these bytes: it fetched it, or deployed it. A yank does not take

@@ -35,7 +35,12 @@ func (e *usedUp) Unwrap() error { return errLost }
 
 // write carries a change through: work it out, sign it, and either put it into effect or leave it as a proposal.
 func (p *Publisher) write(ctx context.Context, change change, signers []keys.Signer) (*Outcome, error) {
-	w := &writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}}
+	return p.writeOn(ctx, change, signers, nil)
+}
+
+// writeOn is write for a change that builds on complete proposals of other signers, too, if joins says so.
+func (p *Publisher) writeOn(ctx context.Context, change change, signers []keys.Signer, joins func(*waiting) bool) (*Outcome, error) {
+	w := &writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}, joins: joins}
 	var out *Outcome
 	err := p.race(ctx, func() (err error) {
 		out, err = w.attempt(ctx)
@@ -89,6 +94,7 @@ type writer struct {
 	change  change
 	signers []keys.Signer
 	floor   map[string]int64 // role → number that is used up
+	joins   func(*waiting) bool
 	also    []string         // what else was put into effect on the way
 }
 
@@ -119,11 +125,12 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 	return w.carry(ctx, d, dr, live)
 }
 
-// mine are the proposals to build on: signed by all of the signers, and such as may take effect. On top of one that
+// mine are the proposals to build on: signed by all of the signers, or such as this change joins, that may take effect. On top of one that
 // may not, everything else would wait in vain.
 func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting) (list []*waiting, err error) {
 	for _, proposal := range fullestFirst(live) {
-		if !proposal.signedByAll(w.signers) {
+		joined := w.joins != nil && proposal.complete() && w.joins(proposal)
+		if !joined && !proposal.signedByAll(w.signers) {
 			continue
 		}
 		reason, err := verdict(w.vet(ctx, v, proposal.roles))

@@ -27,7 +27,12 @@ func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason strin
 	if err != nil {
 		return nil, err
 	}
-	return p.write(ctx, func(ctx context.Context, d *desk) (*draft, error) {
+	// Recalls only grow, and whoever may make one may repeat another's: so that of two who recall at the same time,
+	// neither overtakes the other.
+	onlyRecalls := func(w *waiting) bool {
+		return len(w.roles) == 1 && w.roles[0].name == manifest.RoleRecalled(r.Product)
+	}
+	return p.writeOn(ctx, func(ctx context.Context, d *desk) (*draft, error) {
 		name, path := manifest.RoleRecalled(r.Product), manifest.TargetPath(manifest.StageRecalled, r)
 		if err := authorizeRole(d.view, name, signers); err != nil {
 			return nil, err
@@ -54,7 +59,7 @@ func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason strin
 			return nil, err
 		}
 		return dr, nil // a manifest that cannot be had must not keep anybody from stopping its release
-	}, signers)
+	}, signers, onlyRecalls)
 }
 
 // nextRecall is the number of a recall that is made on a version of recalled.<p>. Versions rise, so that no two

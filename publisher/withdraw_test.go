@@ -301,3 +301,33 @@ func TestOneCustomersCertificate(t *testing.T) {
 	})
 	wantError[*publisher.UnknownRole](t, err, "ready-to-deploy.openstack.umbrella")
 }
+
+// TestTwoWhoRecallAtTheSameTime: an engineer and a certifier, neither with the online key, recall one release each. Both
+// recalls take effect, whichever the committer takes first.
+func TestTwoWhoRecallAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.publish(t, "openstack@1.0.0")
+	w.publish(t, "openstack@1.1.0")
+	recall := func(r string, by key) *publisher.Outcome {
+		t.Helper()
+		out, err := w.publisher(t, nil).Recall(ctx, release(r), "a hole in "+r, signers(by))
+		check(t, err)
+		return out
+	}
+	recall("openstack@1.0.0", w.engineer)
+	if out := recall("openstack@1.1.0", w.certA); out.Status != publisher.Pending || !strings.Contains(strings.Join(out.Summary, "\n"), "openstack@1.1.0") {
+		t.Errorf("the second: %+v", out)
+	}
+	result, err := w.publisher(t, w.online).Commit(ctx)
+	check(t, err)
+	if len(result.Stale)+len(result.Refused) > 0 {
+		t.Errorf("left over: %+v", result)
+	}
+	v := w.view(t)
+	for _, r := range []string{"openstack@1.0.0", "openstack@1.1.0"} {
+		if recall, err := v.Recall(release(r)); err != nil || recall == nil {
+			t.Errorf("%s is not recalled: %v", r, err)
+		}
+	}
+}
