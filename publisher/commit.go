@@ -95,7 +95,7 @@ type writer struct {
 	signers []keys.Signer
 	floor   map[string]int64 // role → number that is used up
 	joins   func(*waiting) bool
-	also    []string         // what else was put into effect on the way
+	also    []string // what else was put into effect on the way
 }
 
 func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
