@@ -35,11 +35,7 @@ func (p *Publisher) has(ctx context.Context, o manifest.Object) (bool, error) {
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrForbidden) {
 		return false, nil
 	}
-	there := err == nil && info.Size == o.Size
-	if there {
-		p.saw(o)
-	}
-	return there, err
+	return err == nil && info.Size == o.Size, err
 }
 
 // hasAll tells whether the store holds all objects that readers of an artifact may ask for.
@@ -52,16 +48,9 @@ func (p *Publisher) hasAll(ctx context.Context, a *manifest.Artifact) (bool, err
 	return true, nil
 }
 
-// saw remembers an object that is there: vetting the same release again need not ask for it again.
-func (p *Publisher) saw(o manifest.Object) {
-	if p.stored == nil {
-		p.stored = map[manifest.Object]bool{}
-	}
-	p.stored[o] = true
-}
-
 // vetRelease holds a release that is new to what its readers will ask for: its manifest, and every object that this
-// names, at its size. What is in them only a reader can tell, and does.
+// names, at its size, asked for now: a prune may have taken what was there a moment ago (see Prune). What is in them only
+// a reader can tell, and does.
 func (p *Publisher) vetRelease(ctx context.Context, role, path string, target trust.Target) error {
 	m, err := getManifest(ctx, p.Store, role, path, target)
 	if err != nil {
@@ -74,10 +63,7 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
 		for _, o := range a.Objects() {
 			if doomed[o.SHA256] {
-				return fmt.Errorf("%s, of which %s is made, is being pruned: finish that (kitchen prune --yes), then publish again", manifest.BlobObject(o.SHA256), m.Release())
-			}
-			if p.stored[o] {
-				continue
+				return fmt.Errorf("%s, of which %s is made, is being pruned: publish again once that is done (kitchen prune --yes --take-over completes one that was interrupted)", manifest.BlobObject(o.SHA256), m.Release())
 			}
 			there, err := p.has(ctx, o)
 			if err != nil {
@@ -210,7 +196,6 @@ func (u *uploader) send(ctx context.Context, what string, body io.ReaderAt, o ma
 	task.Done(err)
 	if err == nil {
 		u.sent += o.Size
-		u.saw(o)
 	}
 	return err
 }

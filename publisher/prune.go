@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,13 +26,20 @@ import (
 //  3. looks once more what is reached, and spares that,
 //  4. deletes the rest, and empties the list.
 //
-// Whoever commits a release reads the timestamp, then the list, and then swaps the timestamp. If the swap succeeds, the new
-// timestamp of step 2 came before that commit's reading, which then saw the list and took what is on it for gone; or it
-// comes after the commit, whose manifest step 3 sees. Clocks play no part in it. A prune that was killed leaves
-// its list, and another one completes it.
+// Whoever commits a release reads the timestamp, then the list, then looks for every blob of the release in the store, and
+// then swaps the timestamp. If the swap succeeds, the new timestamp of step 2 came before that commit's reading, which then
+// saw the list and took what is on it for gone, or saw what was gone; or it comes after the commit, whose manifest step 3
+// sees. Clocks play no part in it.
+//
+// One prune runs at a time: a list that is not empty is somebody's. One that was killed leaves its list; a person who knows
+// that takes it over. A prune looks before each deletion whether the list is its own still. What remains: a prune that was
+// taken over although it lived, stopped between that look and its deletion.
 
 // DefaultGrace is how old a blob has to be before it is pruned.
 const DefaultGrace = 7 * day
+
+// maxPendingText bounds the payloads of proposals that a prune looks through, in bytes.
+const maxPendingText = 256 << 20
 
 const pruneSchema = "kitchen.prune-list/v1"
 
@@ -40,8 +48,9 @@ const maxPruned = 10_000
 
 // PruneRequest says what to prune.
 type PruneRequest struct {
-	Grace  time.Duration // blobs and manifests younger than this stay; 0 is DefaultGrace
-	Delete bool          // false: only tell
+	Grace    time.Duration // blobs and manifests younger than this stay; 0 is DefaultGrace
+	Delete   bool          // false: only tell
+	TakeOver bool          // complete what a prune left that does not run any more
 }
 
 // PruneResult tells what is, or was, not needed.
@@ -56,6 +65,7 @@ type PruneResult struct {
 // pruneList is the document manifest.PruneObject.
 type pruneList struct {
 	Schema  string   `json:"schema"`
+	Owner   string   `json:"owner"`   // a random word: no two prunes write the same list
 	Objects []string `json:"objects"` // SHA-256 of blobs
 }
 
@@ -78,10 +88,14 @@ func (p *Publisher) Prune(ctx context.Context, req PruneRequest) (*PruneResult, 
 		return result, err
 	}
 	list, etag, err := p.readPruneList(ctx)
-	if err != nil || len(result.Objects)+len(list) == 0 {
+	switch {
+	case err != nil || len(result.Objects)+len(list) == 0:
 		return result, err
+	case len(list) > 0 && !req.TakeOver:
+		return nil, &Pruning{}
+	case len(list) > 0:
+		result.More = true // what was left is completed first
 	}
-	result.More = result.More || len(list) > 0 // a list that a killed prune left is completed first
 	if len(list) == 0 {
 		for _, o := range result.Objects {
 			list[blobDigest(o.Key)] = true
@@ -100,6 +114,9 @@ func (p *Publisher) Prune(ctx context.Context, req PruneRequest) (*PruneResult, 
 	again.Objects = slices.DeleteFunc(again.Objects, func(o storage.Info) bool { return !list[blobDigest(o.Key)] })
 	again.Bytes = 0
 	for _, o := range again.Objects {
+		if _, now, err := p.readPruneList(ctx); err != nil || now != etag {
+			return nil, errors.Join(&Pruning{Err: err}, err)
+		}
 		if err := p.Store.Delete(ctx, o.Key); err != nil {
 			return nil, err
 		}
@@ -239,6 +256,9 @@ func (p *Publisher) pendingText(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("%s may bring in a release, and cannot be read: nothing is pruned: %w", o.Key, err)
 		}
+		if text.Len()+len(data) > maxPendingText {
+			return "", fmt.Errorf("more than %d bytes wait below %s: nothing is pruned; remove what is garbage", maxPendingText, manifest.PendingPrefix)
+		}
 		text.Write(data)
 	}
 	return text.String(), nil
@@ -247,13 +267,17 @@ func (p *Publisher) pendingText(ctx context.Context) (string, error) {
 // Pruning is a prune that another one is in the way of (exit 1).
 type Pruning struct{ Err error }
 
-func (e *Pruning) Error() string { return "somebody else prunes this catalog" }
+func (e *Pruning) Error() string {
+	return "another prune of this catalog is under way, or was interrupted"
+}
 
 // Unwrap gives the store's error.
 func (e *Pruning) Unwrap() error { return e.Err }
 
 // Hint says what to do.
-func (e *Pruning) Hint() string { return "wait until that is done, then run kitchen prune again" }
+func (e *Pruning) Hint() string {
+	return "wait until it is done; if you know that none runs any more, kitchen prune --yes --take-over completes it"
+}
 
 // readPruneList gives the digests that a prune is about to delete, and the list's entity tag.
 func (p *Publisher) readPruneList(ctx context.Context) (map[string]bool, string, error) {
@@ -280,7 +304,7 @@ func (p *Publisher) readPruneList(ctx context.Context) (map[string]bool, string,
 }
 
 func (p *Publisher) writePruneList(ctx context.Context, etag string, doomed map[string]bool) (string, error) {
-	list := pruneList{Schema: pruneSchema, Objects: make([]string, 0, len(doomed))}
+	list := pruneList{Schema: pruneSchema, Owner: rand.Text(), Objects: make([]string, 0, len(doomed))}
 	for sha := range doomed {
 		list.Objects = append(list.Objects, sha)
 	}

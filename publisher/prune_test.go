@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -151,7 +152,7 @@ func TestAPublicationThatSharesWhatIsBeingPruned(t *testing.T) {
 		_, err := p.Publish(ctx, dir, signers(w.engineer))
 		if err == nil {
 			t.Error("a release was committed whose blobs are about to go")
-		} else if !strings.Contains(err.Error(), "being pruned") || !strings.Contains(err.Error(), "kitchen prune --yes") {
+		} else if !strings.Contains(err.Error(), "being pruned") || !strings.Contains(err.Error(), "kitchen prune --yes --take-over") {
 			t.Errorf("error %v", err)
 		}
 		return killed
@@ -163,9 +164,100 @@ func TestAPublicationThatSharesWhatIsBeingPruned(t *testing.T) {
 	if err == nil {
 		t.Error("committed in the middle of a prune")
 	}
-	_, err = w.publisher(t, w.online).Prune(ctx, publisher.PruneRequest{Delete: true})
+	if _, err = w.publisher(t, w.online).Prune(ctx, publisher.PruneRequest{Delete: true}); err == nil {
+		t.Error("took over what may be under way")
+	} else {
+		wantError[*publisher.Pruning](t, err, "under way")
+	}
+	_, err = w.publisher(t, w.online).Prune(ctx, publisher.PruneRequest{Delete: true, TakeOver: true})
 	check(t, err)
 	_, err = w.publisher(t, w.online).Publish(ctx, dir, signers(w.engineer))
 	check(t, err)
 	w.wantStage(t, "openstack@1.0.0", "published")
+}
+
+// leftByAnUpload stores the blobs of a publication that never became a proposal, long ago.
+func (w *world) leftByAnUpload(t *testing.T, dir string) {
+	t.Helper()
+	other := w.copy(t)
+	_, err := other.publisher(t, w.online).Publish(ctx, dir, signers(w.engineer))
+	check(t, err)
+	check(t, os.CopyFS(filepath.Join(w.dir, "blobs"), os.DirFS(filepath.Join(other.dir, "blobs"))))
+	w.orphan(t, "and an orphan", month)
+}
+
+// swappingStore does something before the first swap of the timestamp.
+type swappingStore struct {
+	storage.Store
+	before func()
+}
+
+func (s *swappingStore) Swap(ctx context.Context, key, etag string, data []byte, contentType, cacheControl string) (string, error) {
+	if s.before != nil && key == manifest.TimestampObject {
+		before := s.before
+		s.before = nil
+		before()
+	}
+	return s.Store.Swap(ctx, key, etag, data, contentType, cacheControl)
+}
+
+// creatingStore does something before the first manifest is stored.
+type creatingStore struct {
+	storage.Store
+	before func()
+}
+
+func (s *creatingStore) Create(ctx context.Context, key string, body io.ReaderAt, size int64, contentType, cacheControl string) error {
+	if s.before != nil && strings.HasPrefix(key, "targets/catalog/") {
+		before := s.before
+		s.before = nil
+		before()
+	}
+	return s.Store.Create(ctx, key, body, size, contentType, cacheControl)
+}
+
+// TestAWholePruneBetweenUploadAndCommit: what a publication found in the store is looked for again before its commit.
+func TestAWholePruneBetweenUploadAndCommit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := source(t, "openstack@1.0.0", nil)
+	w.leftByAnUpload(t, dir)
+	store := &creatingStore{Store: w.store, before: func() {
+		_, err := w.publisher(t, w.online).Prune(ctx, publisher.PruneRequest{Delete: true})
+		check(t, err)
+	}}
+	if _, err := w.over(t, store, w.online).Publish(ctx, dir, signers(w.engineer)); err == nil || !strings.Contains(err.Error(), "not in the store whole") {
+		t.Errorf("error %v", err)
+	}
+	w.wantStage(t, "openstack@1.0.0", "")
+	_, err := w.publisher(t, w.online).Publish(ctx, dir, signers(w.engineer))
+	check(t, err)
+	w.wantStage(t, "openstack@1.0.0", "published")
+}
+
+// TestAPruneThatWasTakenOverDeletesNothingMore: what was published meanwhile stays.
+func TestAPruneThatWasTakenOverDeletesNothingMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := source(t, "openstack@1.0.0", nil)
+	w.leftByAnUpload(t, dir)
+	pruner := w.publisher(t, w.online)
+	pruner.Store = &swappingStore{Store: w.store, before: func() { // in the fence, its list being written
+		_, err := w.publisher(t, w.online).Prune(ctx, publisher.PruneRequest{Delete: true, TakeOver: true})
+		check(t, err)
+		_, err = w.publisher(t, w.online).Publish(ctx, dir, signers(w.engineer))
+		check(t, err)
+	}}
+	_, err := pruner.Prune(ctx, publisher.PruneRequest{Delete: true})
+	if err == nil {
+		// Everything on its list is reached by now: nothing was left to delete.
+		t.Log("it had nothing to delete any more")
+	}
+	w.wantStage(t, "openstack@1.0.0", "published")
+	left := w.blobs(t)
+	for _, o := range w.manifestOf(t, "openstack@1.0.0").Objects() {
+		if !left[o.SHA256] {
+			t.Errorf("%s of a published release is gone", o.SHA256)
+		}
+	}
 }

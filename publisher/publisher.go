@@ -41,7 +41,6 @@ import (
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/keys"
-	"github.com/enovance/kitchen/manifest"
 )
 
 // Lifetimes of what this package signs, DESIGN §4.
@@ -84,8 +83,6 @@ type Publisher struct {
 	Cache string
 	// Packing says how artifacts are stored.
 	Packing Packing
-
-	stored map[manifest.Object]bool // objects of releases that are known to be in the store
 }
 
 // States of an Outcome.

@@ -13,6 +13,7 @@ type pruneOptions struct {
 	online string
 	grace  time.Duration
 	yes    bool
+	over   bool
 }
 
 func pruneCommand(k *kitchen) *cli.Command {
@@ -23,9 +24,11 @@ func pruneCommand(k *kitchen) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "grace", Usage: "keep what is younger than `D`, such as 48h or 14d (default 7d)"},
 			&cli.BoolFlag{Name: "yes", Usage: "delete; without it nothing is changed"},
+			&cli.BoolFlag{Name: "take-over", Usage: "complete a prune that was interrupted, knowing that it does not run any more"},
 		}, onlineFlags()...),
 		Action: action(k, func(c *cli.Context) (o pruneOptions, err error) {
 			o.online, o.yes = k.readKeyOptions(c).online, c.Bool("yes")
+			o.over = c.Bool("take-over")
 			if o.grace, err = parseAge(c.String("grace")); err != nil {
 				return o, usagef("--grace: %v", err)
 			}
@@ -73,7 +76,7 @@ func (d *pruneDocument) human(p *page) {
 
 func runPrune(ctx context.Context, k *kitchen, o pruneOptions) error {
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
-		result, err := p.Prune(ctx, publisher.PruneRequest{Grace: o.grace, Delete: o.yes})
+		result, err := p.Prune(ctx, publisher.PruneRequest{Grace: o.grace, Delete: o.yes, TakeOver: o.over})
 		if err != nil {
 			return err
 		}
