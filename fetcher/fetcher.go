@@ -14,8 +14,14 @@
 //   - Fetch leaves the complete directory or nothing under the final name. Every
 //     byte is held to its digest before the name appears: a small artifact's as it is
 //     stored and as a host gets it, a large one's chunk by chunk, to the index that the
-//     manifest signs. What earlier releases on this host have is not fetched again,
-//     and never believed. Nothing is ever whole in memory.
+//     manifest signs; a tree's files besides to their own. That is the only way into a
+//     release's directory, for Fetch, Run and Deploy, and wherever bytes come from: the
+//     store, an interrupted attempt, earlier releases on this host and other seeds are
+//     not believed. A test run holds large artifacts to their raw digests, too, so that
+//     an index that leads elsewhere passes no CI. Nothing is ever whole in memory.
+//   - What was interrupted goes on from what is kept, unless the disk is full or
+//     something is not what was signed: then nothing is left. Only a directory that is
+//     this user's alone is gone on with.
 //   - Ready is the gate: it answers from signed, unexpired roles only, by value,
 //     and names each requirement that is not met. It answers the same offline.
 //   - Run starts a test hook once for each release a CI site follows, and a deploy

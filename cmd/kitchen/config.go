@@ -59,7 +59,7 @@ type gateConfig struct {
 // transferConfig says how releases are moved.
 type transferConfig struct {
 	Seeds     []string `toml:"seeds"`      // files and release directories, or patterns of them, to take bytes from
-	Keep      *bool    `toml:"keep"`       // false: run and deploy do not keep what they fetched for the next time
+	Keep      bool     `toml:"keep"`       // by default; false: run and deploy do not keep what they fetched for the next time
 	Parallel  int      `toml:"parallel"`   // ranges at a time
 	LimitRate byteRate `toml:"limit_rate"` // bytes a second
 }
@@ -92,7 +92,7 @@ func parseRate(s string) (int64, error) {
 
 // transfer gives the configured way of moving releases. A pattern that matches nothing is no seed.
 func (c *config) transfer() (fetcher.Transfer, error) {
-	t := fetcher.Transfer{Parallel: c.Transfer.Parallel, NoSeeds: c.Transfer.Keep != nil && !*c.Transfer.Keep}
+	t := fetcher.Transfer{Parallel: c.Transfer.Parallel, NoSeeds: !c.Transfer.Keep}
 	dir := &config{dir: strings.NewReplacer("\\", "\\\\", "*", "\\*", "?", "\\?", "[", "\\[").Replace(c.dir)} // the folder itself is no pattern
 	for _, pattern := range c.Transfer.Seeds {
 		names, err := filepath.Glob(dir.abs(pattern))
@@ -188,7 +188,9 @@ func loadConfig(path string) (*config, error) {
 	data, err := readCapped(path, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) && !asked {
 		dir, err := os.Getwd()
-		return &config{dir: dir}, err
+		c := newConfig("")
+		c.dir = dir
+		return c, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -196,8 +198,13 @@ func loadConfig(path string) (*config, error) {
 	return parseConfig(path, data)
 }
 
+// newConfig has what a kitchen.toml means that says nothing.
+func newConfig(path string) *config {
+	return &config{path: path, Transfer: transferConfig{Keep: true}}
+}
+
 func parseConfig(path string, data []byte) (*config, error) {
-	c := &config{path: path}
+	c := newConfig(path)
 	if err := manifest.DecodeTOML(path, data, c); err != nil {
 		return nil, err
 	}

@@ -2,9 +2,12 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/enovance/kitchen/fetcher"
 )
 
 func TestConfig(t *testing.T) {
@@ -57,6 +60,8 @@ func TestBadConfig(t *testing.T) {
 		{"bad site", "[site]\nid = \"Acme/x\"\n", "k.toml:2: "},
 		{"bad follow", "[site]\nfollow = \"all\"\n", "k.toml:2: "},
 		{"bad age", "[gate]\nmax_age = \"7 days\"\n", "k.toml:2: "},
+		{"bad rate", "[transfer]\nlimit_rate = \"fast\"\n", "k.toml:2: "},
+		{"unknown key in transfer", "[transfer]\nkeep = false\nseed = \"x\"\n", "k.toml:3: "},
 		{"unknown role", "[keys]\n\"approved.openstack\" = [\"x\"]\n", "approved.openstack"},
 		{"no TOML", "catalog = \n", "k.toml:1: "},
 	} {
@@ -78,6 +83,50 @@ func TestAges(t *testing.T) {
 	for _, in := range []string{"d", "-1h", "0", "7 d", "1y", "999999999d", "99999999999999999999h", "h"} {
 		if got, err := parseAge(in); err == nil {
 			t.Errorf("parseAge(%q) = %v, want an error", in, got)
+		}
+	}
+}
+
+func TestRates(t *testing.T) {
+	for in, want := range map[string]int64{"": 0, "1": 1, "500K": 500 << 10, "10M": 10 << 20, "10m": 10 << 20, "2G": 2 << 30} {
+		if got, err := parseRate(in); err != nil || got != want {
+			t.Errorf("parseRate(%q) = %v, %v; want %v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"K", "0", "-1", "-1K", "1.5M", "10 M", "10MB", "9999999999G", "1T", "\u017f", "5\u212a"} {
+		if got, err := parseRate(in); err == nil || !strings.Contains(err.Error(), "500K, 10M or 1G") {
+			t.Errorf("parseRate(%q) = %v, %v; want an error that says how to write it", in, got, err)
+		}
+	}
+}
+
+// TestTransferConfig: patterns are relative to the file, whatever its folder is called.
+func TestTransferConfig(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a [b] *")
+	for _, name := range []string{"old/v1.img", "old/v2.img", "old/notes"} {
+		if err := (scene{dir: dir}).write(name, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parse := func(text string) (fetcher.Transfer, error) {
+		t.Helper()
+		c, err := parseConfig(filepath.Join(dir, "kitchen.toml"), []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.transfer()
+	}
+	got, err := parse("[transfer]\nseeds = [\"old/*.img\", \"none/*\"]\nparallel = 7\nkeep = false\n")
+	want := []string{filepath.Join(dir, "old/v1.img"), filepath.Join(dir, "old/v2.img")}
+	if err != nil || !slices.Equal(got.Seeds, want) || got.Parallel != 7 || !got.NoSeeds {
+		t.Errorf("read as %+v, %v", got, err)
+	}
+	if got, err := parse(""); err != nil || got.NoSeeds || got.Parallel != 0 || len(got.Seeds) > 0 {
+		t.Errorf("nothing said: %+v, %v", got, err)
+	}
+	for text, want := range map[string]string{"parallel = 33": "transfer.parallel is between 1 and 32, not 33", "parallel = -1": "between 1 and 32", "seeds = [\"[\"]": "is no pattern"} {
+		if _, err := parse("[transfer]\n" + text + "\n"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "kitchen.toml") {
+			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
 }

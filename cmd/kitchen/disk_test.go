@@ -34,7 +34,7 @@ func TestFullDisk(t *testing.T) {
 		name string
 		test func(*testing.T, *smallDisk)
 	}{
-		{"fetch", fetchOntoFullDisk}, {"state", refreshOntoFullDisk}, {"catalog", publishOntoFullDisk},
+		{"fetch", fetchOntoFullDisk}, {"fetch-large", fetchLargeOntoFullDisk}, {"state", refreshOntoFullDisk}, {"catalog", publishOntoFullDisk},
 		{"spool", reportOntoFullDisk}, {"deployment", deployOntoFullDisk},
 	} {
 		t.Run(full.name, func(t *testing.T) {
@@ -124,6 +124,17 @@ func fetchOntoFullDisk(t *testing.T, d *smallDisk) {
 	d.makeRoom(t)
 	s.start(t, line).want(t, exitDone)
 	s.ask("--config ./laptop.toml ready openstack@1.0.0 --files "+d.dir+"/got").want(t, exitDone, "holds exactly its files")
+}
+
+// What was put together of an image in chunks goes, too: it is what fills the disk.
+func fetchLargeOntoFullDisk(t *testing.T, d *smallDisk) {
+	s := withLargeRelease(t)
+	for _, into := range []string{"/got", "/new/got"} {
+		s.start(t, "--config ./laptop.toml fetch openstack@9.0.0 --into "+d.dir+into).want(t, exitFailed, "error: no space for openstack@9.0.0 below "+d.dir, "nothing was left behind")
+		if left := entries(t, scene{dir: d.dir}, "*"); len(left)+len(entries(t, scene{dir: d.dir}, ".*")) > 0 {
+			t.Fatalf("left behind: %v", left)
+		}
+	}
 }
 
 func refreshOntoFullDisk(t *testing.T, d *smallDisk) {

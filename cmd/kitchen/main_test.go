@@ -326,6 +326,11 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	edits, err := strconv.Atoi(args[1])
 	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), madeImage(edits), 0o644))
+}
+
+// madeImage is an image of 12 MiB that compresses, edited in so many places.
+func madeImage(edits int) []byte {
 	r := rand.New(rand.NewPCG(1, 1))
 	b := make([]byte, 12<<20)
 	for i := range b {
@@ -334,5 +339,5 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	for i := range edits {
 		copy(b[(i+1)*(len(b)/(edits+1)):], fmt.Sprintf("edited in place %d", i))
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+	return b
 }
