@@ -86,12 +86,18 @@ func (w *world) blob(b []byte) manifest.Object {
 	return o
 }
 
-// overwrite replaces a blob behind the store's back.
+// overwrite replaces a blob behind the store's back, in place: whoever reads at that moment sees the one or the other
+// bytes, and never an empty file.
 func (w *world) overwrite(sha string, b []byte) {
 	w.t.Helper()
 	name := filepath.Join(w.dir, filepath.FromSlash(manifest.BlobObject(sha)))
 	check(w.t, os.Chmod(name, 0o644))
-	check(w.t, os.WriteFile(name, b, 0o644))
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	check(w.t, err)
+	defer f.Close()
+	_, err = f.Write(b)
+	check(w.t, err)
+	check(w.t, f.Truncate(int64(len(b))))
 }
 
 func (w *world) read(sha string) []byte {
