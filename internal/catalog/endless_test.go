@@ -115,6 +115,7 @@ func readings(t *testing.T, w *catalogtest.World) map[string][]reading {
 		"evidence":  coveredBy("internal/storage/TestHTTPEndlessData", "publisher reads it with storage.ReadAll, capped by its kind"),
 		"proposal":  coveredBy("internal/storage/TestHTTPEndlessData", "publisher reads it with storage.ReadAll, capped by its kind"),
 		"signature": coveredBy("internal/storage/TestHTTPEndlessData", "publisher reads it with storage.ReadAll, capped by its kind"),
+		"prune":     coveredBy("internal/storage/TestHTTPEndlessData", "publisher reads it with storage.ReadAll, capped by its kind"),
 		"probe":     coveredBy("internal/storage/TestProbeFindsStoresThatOverwrite", "init reads back a few bytes with storage.ReadAll"),
 		"policy":    {{why: "nothing reads policies yet"}},
 		"journal":   {{why: "there is no journal yet"}},
