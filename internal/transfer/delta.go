@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -19,10 +20,16 @@ import (
 // for exactly that and it is shorter than the chunks. A delta that fails is a problem, no error.
 func (a *assembly) delta(ctx context.Context) error {
 	for _, seed := range a.seeds {
+		if a.missing == 0 {
+			return nil
+		}
 		diff := chunk.Compare(seed.index, a.Index)
 		churn := hex.EncodeToString(diff.Churn[:])
 		at := slices.IndexFunc(a.Artifact.Deltas, func(d manifest.Delta) bool { return d.Churn == churn })
-		if _, stored := a.lacking(); at < 0 || a.missing == 0 || a.Artifact.Deltas[at].Size >= stored {
+		if at < 0 {
+			continue
+		}
+		if _, stored := a.lacking(); a.Artifact.Deltas[at].Size >= stored {
 			continue
 		}
 		err := a.applyDelta(ctx, a.Artifact.Deltas[at], seed, diff)
@@ -78,22 +85,46 @@ func (a *assembly) fetchDelta(ctx context.Context, d manifest.Delta) (*os.File, 
 }
 
 func (a *assembly) copyDelta(ctx context.Context, d manifest.Delta, f *os.File) error {
-	a.Requests++
-	body, _, err := a.Store.Open(ctx, manifest.BlobObject(d.SHA256), 0, -1)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(body, d.Size+1))
-	a.Moved += n
-	if err != nil {
-		return err
+	for n, tries := int64(0), 0; n < d.Size; {
+		if err := pause(ctx, tries); err != nil {
+			return err
+		}
+		m, err := a.moreDelta(ctx, d, n, io.MultiWriter(f, sum))
+		n += m
+		if m > 0 {
+			tries = 0
+		}
+		if tries++; err != nil && (!passing(err) || tries == maxTries) {
+			return err
+		}
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); n != d.Size || got != d.SHA256 {
-		return fmt.Errorf("it has sha256 %s, signed is %s", got, d.SHA256)
+	if got := hex.EncodeToString(sum.Sum(nil)); got != d.SHA256 {
+		return &Mismatch{"sha256", d.SHA256, got}
 	}
 	return nil
+}
+
+// moreDelta asks once for the bytes of a delta object from n on, and tells how many came.
+func (a *assembly) moreDelta(ctx context.Context, d manifest.Delta, n int64, w io.Writer) (int64, error) {
+	a.Requests++
+	body, info, err := a.Store.Open(ctx, manifest.BlobObject(d.SHA256), n, d.Size-n)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	if info.Size >= 0 && info.Size != d.Size {
+		return 0, &Mismatch{"size", fmt.Sprintf("%d bytes", d.Size), fmt.Sprintf("%d bytes", info.Size)}
+	}
+	if info.Whole {
+		a.Moved += n
+	}
+	m, err := io.CopyN(w, body, d.Size-n)
+	a.Moved += m
+	if err != nil {
+		return m, noEOF(err)
+	}
+	return m, nil
 }
 
 // pieces reads parts of a seed as if they were one file.
@@ -112,7 +143,7 @@ func (p *pieces) add(offset, length int64) {
 
 // ReadAt implements io.ReaderAt.
 func (p *pieces) ReadAt(b []byte, off int64) (n int, err error) {
-	at, found := slices.BinarySearchFunc(p.list, off, func(x piece, off int64) int { return int(min(max(x.start-off, -1), 1)) })
+	at, found := slices.BinarySearchFunc(p.list, off, func(x piece, off int64) int { return cmp.Compare(x.start, off) })
 	if !found {
 		at--
 	}
@@ -154,7 +185,7 @@ func (w *chunkWriter) Write(b []byte) (int, error) {
 			return 0, err
 		}
 		if err := w.put(c.SHA256, w.buf, &w.Delta); err != nil {
-			return 0, &partError{err}
+			return 0, err
 		}
 		w.buf, w.positions = w.buf[:0], w.positions[1:]
 	}

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,8 +18,8 @@ import (
 
 const (
 	maxGap   = 64 << 10 // bytes between two chunks that are read along rather than asked for again
-	maxRange = 16 << 20 // bytes of one request
-	maxTries = 5        // of one range without a chunk gained
+	minRange = 8 << 20  // bytes of one request are at least so many, where so many neighbours are wanted
+	maxRange = 16 << 20 // and at most so many
 )
 
 // ranges brings what is still missing out of the stored object.
@@ -34,8 +33,8 @@ func (a *assembly) ranges(ctx context.Context) error {
 	return err
 }
 
-// Chunks fetches the chunks at these positions of a stored object and writes their raw bytes, one after the other, to w:
-// neighbours in one request, each held to the index. It tells how many bytes came from the store.
+// Chunks fetches the chunks at these positions of a stored object, which ascend, and writes their raw bytes, one after
+// the other, to w: neighbours in one request, each held to the index. It tells how many bytes came from the store.
 func Chunks(ctx context.Context, store storage.Reader, object string, x chunk.Index, positions []int, parallel int, w io.WriterAt, task progress.Task) (moved int64, err error) {
 	codec, err := newCodec()
 	if err != nil {
@@ -50,9 +49,11 @@ func Chunks(ctx context.Context, store storage.Reader, object string, x chunk.In
 	_, stored := offsets(x)
 	r := &ranger{store: store, key: manifest.BlobObject(object), index: x, stored: stored, codec: codec, parallel: parallel,
 		deliver: func(i int, raw []byte) error {
-			_, err := w.WriteAt(raw, at[i])
+			if _, err := w.WriteAt(raw, at[i]); err != nil {
+				return &partError{err}
+			}
 			task.Add(int64(len(raw)))
-			return err
+			return nil
 		}}
 	err = r.fetch(ctx, positions)
 	return r.moved.Load(), err
@@ -66,56 +67,68 @@ type ranger struct {
 	stored   []int64 // offsets
 	codec    *chunk.Codec
 	parallel int
-	deliver  func(i int, raw []byte) error // gets verified bytes; called by many at once
+	deliver  func(i int, raw []byte) error // gets verified bytes; called by many at once; its errors are *partError
+	alone    bool                          // one request reads all there is to read, so that it may be answered with more
 	moved    atomic.Int64
 	requests atomic.Int64
-	whole    atomic.Bool // the server ignores ranges
+	buffers  sync.Pool // of *rangeBuffers
 }
+
+// rangeBuffers hold one chunk.
+type rangeBuffers struct{ frame, raw []byte }
 
 // errWhole says that the server sends the whole object whatever it is asked for.
 var errWhole = errors.New("the server ignores ranges")
 
 // fetch delivers the chunks at positions, which ascend.
 func (r *ranger) fetch(ctx context.Context, positions []int) error {
+	r.parallel = min(r.parallel, MaxParallel)
+	if r.parallel < 1 {
+		r.parallel = DefaultParallel
+	}
 	groups := r.groups(positions)
-	group, inner := errgroup.WithContext(ctx)
-	limit := r.parallel
-	if limit < 1 {
-		limit = DefaultParallel
+	r.alone = len(groups) == 1
+	left, err := r.all(ctx, groups)
+	if errors.Is(err, errWhole) {
+		r.alone = true
+		_, err = r.group(ctx, left) // in one go, to the end of what is needed
 	}
-	group.SetLimit(min(limit, MaxParallel))
-	left := make([][]int, len(groups))
-	for n, g := range groups {
-		if inner.Err() != nil {
-			left[n] = g
-			continue
-		}
-		group.Go(func() (err error) {
-			left[n], err = r.group(inner, g)
-			return err
-		})
+	var local *partError
+	if errors.As(err, &local) {
+		return local.err
 	}
-	err := group.Wait()
-	if !errors.Is(err, errWhole) {
-		return err
-	}
-	var rest []int
-	for _, g := range left {
-		rest = append(rest, g...)
-	}
-	_, err = r.group(ctx, rest) // in one go, to the end of what is needed
 	return err
 }
 
-// groups puts neighbours together.
+// all brings the groups, some at a time, and gives back what it did not bring.
+func (r *ranger) all(ctx context.Context, groups [][]int) (rest []int, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.parallel)
+	for n := range groups {
+		group.Go(func() (err error) {
+			groups[n], err = r.group(ctx, groups[n])
+			return err
+		})
+	}
+	err = group.Wait()
+	for _, left := range groups {
+		rest = append(rest, left...)
+	}
+	return rest, err
+}
+
+// groups puts neighbours together: into few requests, but enough to keep all that may be under way at work.
 func (r *ranger) groups(positions []int) [][]int {
+	total := int64(0)
+	for _, i := range positions {
+		total += int64(r.index[i].Stored)
+	}
+	most := max(minRange, min(maxRange, total/int64(2*r.parallel)))
 	var groups [][]int
 	for n, i := range positions {
 		if n > 0 {
 			last := &groups[len(groups)-1]
-			before := positions[n-1]
-			gap := r.stored[i] - r.end(before)
-			if gap < maxGap && r.end(i)-r.stored[(*last)[0]] <= maxRange {
+			if r.stored[i]-r.end(positions[n-1]) < maxGap && r.end(i)-r.stored[(*last)[0]] <= most {
 				*last = append(*last, i)
 				continue
 			}
@@ -127,100 +140,106 @@ func (r *ranger) groups(positions []int) [][]int {
 
 func (r *ranger) end(i int) int64 { return r.stored[i] + int64(r.index[i].Stored) }
 
-// group brings the chunks of one range, and goes on with what is left of it when the connection breaks. It gives back
-// what it did not bring.
+// group brings the chunks of one range, and goes on with what is left of it when the connection breaks. A chunk that
+// came wrong is asked for once more, on its own. It gives back what it did not bring.
 func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
-	buf := &rangeBuffers{}
-	for tries := 0; len(positions) > 0; tries++ {
+	buf, ok := r.buffers.Get().(*rangeBuffers)
+	if !ok {
+		buf = &rangeBuffers{}
+	}
+	defer r.buffers.Put(buf)
+	suspect := false // the first chunk came wrong
+	for tries := 0; len(positions) > 0; {
 		if err := pause(ctx, tries); err != nil {
 			return positions, err
 		}
-		left, err := r.request(ctx, positions, buf)
-		if len(left) < len(positions) {
-			tries = 0
+		ask := positions
+		if suspect {
+			ask = positions[:1]
 		}
-		positions = left
+		n, err := r.request(ctx, ask, buf)
+		positions = positions[n:]
+		if n > 0 {
+			tries, suspect = 0, false
+		}
 		var wrong *chunk.Error
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
 			return positions, context.Cause(ctx)
-		case errors.As(err, &wrong):
-			if err := r.alone(ctx, positions[0], buf); err != nil {
+		case errors.As(err, &wrong) && suspect:
+			i := positions[0]
+			return positions, &Mismatch{fmt.Sprintf("chunk %d at byte %d of %s", i, r.stored[i], r.key), fmt.Sprintf("sha256 %x", r.index[i].SHA256), wrong.Reason}
+		case wrong != nil:
+			suspect = true
+		default:
+			if tries++; !passing(err) || tries == maxTries {
 				return positions, err
 			}
-			positions = positions[1:]
-		case !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, io.ErrUnexpectedEOF), tries+1 >= maxTries:
-			return positions, err
 		}
 	}
 	return nil, nil
 }
 
-// alone asks for a chunk that came wrong once more, on its own.
-func (r *ranger) alone(ctx context.Context, i int, buf *rangeBuffers) error {
-	_, err := r.request(ctx, []int{i}, buf)
-	var wrong *chunk.Error
-	if errors.As(err, &wrong) {
-		return &Mismatch{fmt.Sprintf("chunk %d at byte %d of %s", i, r.stored[i], r.key), fmt.Sprintf("sha256 %x", r.index[i].SHA256), wrong.Reason}
-	}
-	return err
-}
-
-type rangeBuffers struct{ frame, raw []byte }
-
-// request asks once for what lies between the first and the last position, and gives back those that it did not bring.
-func (r *ranger) request(ctx context.Context, positions []int, buf *rangeBuffers) ([]int, error) {
+// request asks once for what lies between the first and the last position, and tells how many of them it brought.
+func (r *ranger) request(ctx context.Context, positions []int, buf *rangeBuffers) (n int, err error) {
 	start, end := r.stored[positions[0]], r.end(positions[len(positions)-1])
 	r.requests.Add(1)
 	body, info, err := r.store.Open(ctx, r.key, start, end-start)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return positions, fmt.Errorf("%w: %w", &Mismatch{"stored object", r.key, "nothing"}, err)
+		return 0, fmt.Errorf("%w: %w", &Mismatch{"stored object", r.key, "nothing"}, err)
 	case err != nil:
-		return positions, err
+		return 0, r.named(positions[0], err)
 	}
 	defer body.Close()
-	last := len(r.index) - 1
-	if size := r.end(last); info.Size >= 0 && info.Size != size {
-		return positions, &Mismatch{"stored size", fmt.Sprintf("%d bytes", size), fmt.Sprintf("%d bytes", info.Size)}
+	if size := r.end(len(r.index) - 1); info.Size >= 0 && info.Size != size {
+		return 0, &Mismatch{"stored size", fmt.Sprintf("%d bytes", size), fmt.Sprintf("%d bytes", info.Size)}
 	}
-	if info.Whole && !r.whole.Swap(true) && start > 0 {
-		return positions, errWhole
-	}
-	for at := start; len(positions) > 0; positions = positions[1:] {
-		i := positions[0]
-		if err := r.skip(body, r.stored[i]-at); err != nil {
-			return positions, err
+	if info.Whole {
+		r.moved.Add(start) // they came, too
+		if !r.alone {
+			return 0, errWhole
 		}
-		c := r.index[i]
-		buf.frame = grown(buf.frame, c.Stored)
-		n, err := io.ReadFull(body, buf.frame)
-		r.moved.Add(int64(n))
-		if err != nil {
-			return positions, noEOF(err)
+	}
+	for at := start; n < len(positions); n++ {
+		i := positions[n]
+		if err := r.read(body, r.stored[i]-at, i, buf); err != nil {
+			return n, err
 		}
 		at = r.end(i)
-		if buf.raw, err = r.codec.Decode(buf.raw[:0], buf.frame, c); err != nil {
-			return positions, err
+		if buf.raw, err = r.codec.Decode(buf.raw[:0], buf.frame, r.index[i]); err != nil {
+			return n, err
 		}
 		if err := r.deliver(i, buf.raw); err != nil {
-			return positions, err
+			return n, err
 		}
 	}
-	return nil, nil
+	return n, nil
 }
 
-func (r *ranger) skip(body io.Reader, n int64) error {
-	if n == 0 {
-		return nil
+// read gets the frame of a chunk that begins after so many bytes of the body.
+func (r *ranger) read(body io.Reader, after int64, i int, buf *rangeBuffers) error {
+	buf.frame = grown(buf.frame, r.index[i].Stored)
+	skipped, err := io.CopyN(io.Discard, body, after)
+	n := 0
+	if err == nil {
+		n, err = io.ReadFull(body, buf.frame)
 	}
-	m, err := io.CopyN(io.Discard, body, n)
-	r.moved.Add(m)
-	if m < n {
-		return noEOF(err)
+	r.moved.Add(skipped + int64(n))
+	if err != nil {
+		return r.named(i, noEOF(err))
 	}
 	return nil
+}
+
+// named says which chunk could not be read, if the store does not say which object.
+func (r *ranger) named(i int, err error) error {
+	var named *storage.Error
+	if errors.As(err, &named) {
+		return err
+	}
+	return fmt.Errorf("chunk %d at byte %d of %s: %w", i, r.stored[i], r.key, err)
 }
 
 func grown(b []byte, n int) []byte {
@@ -228,23 +247,4 @@ func grown(b []byte, n int) []byte {
 		return make([]byte, n)
 	}
 	return b[:n]
-}
-
-// pause waits before another try: about 0.2 s, 0.4 s, 0.8 s …, with jitter; not before the first.
-func pause(ctx context.Context, n int) error {
-	if n == 0 {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return nil
-	}
-	base := 100 * time.Millisecond << min(n, 6)
-	t := time.NewTimer(base/2 + rand.N(base))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

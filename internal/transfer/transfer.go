@@ -10,8 +10,12 @@
 //  4. a delta, where the manifest names one for exactly what a seed lacks
 //  5. ranges of the stored object, for what is still missing; neighbours in one request
 //
-// Memory does not grow with the artifact but for its index (about 100 bytes a chunk): some 3 MiB for each range under
-// way and each core, and what package delta needs while one is applied.
+// A source that breaks is asked again for what it did not give yet, after a pause; one that gives wrong bytes, once.
+//
+// Memory does not grow with the artifact but for its index (some 70 bytes a chunk, up to three times that while the index
+// is read and while deltas are looked for): about 3 MiB for each range under way, 2 MiB for each core up to eight, and
+// what package delta needs while one is applied. That is less than 200 MiB for artifacts of up to 100 GiB, and less than
+// 600 MiB while a delta is applied.
 package transfer
 
 import (
@@ -22,10 +26,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"sync"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/progress"
@@ -98,112 +98,6 @@ func (j *Job) Assemble(ctx context.Context, part *os.File) (*Sources, error) {
 	}
 	return &a.Sources, nil
 }
-
-// assembly is an artifact on its way.
-type assembly struct {
-	*Job
-	Sources
-	part    *os.File
-	codec   *chunk.Codec
-	raw     []int64                     // offset of each chunk in the artifact
-	stored  []int64                     // and in the stored object
-	places  map[[sha256.Size]byte][]int // positions of each digest
-	seeds   []*cutSeed
-	mu      sync.Mutex // guards what follows, and Sources
-	have    []bool     // chunks that are in their place, verified
-	missing int        // chunks that are not
-	fresh   bool       // part had nothing in it
-}
-
-func (j *Job) newAssembly(part *os.File) (*assembly, error) {
-	a := &assembly{Job: j, part: part, places: make(map[[sha256.Size]byte][]int, len(j.Index)), have: make([]bool, len(j.Index)), missing: len(j.Index)}
-	if raw, stored := j.Index.Sizes(); raw != j.Artifact.Size || stored != j.Artifact.Stored.Size {
-		return nil, &Mismatch{"index", fmt.Sprintf("%d bytes stored as %d", j.Artifact.Size, j.Artifact.Stored.Size), fmt.Sprintf("%d stored as %d", raw, stored)}
-	}
-	a.raw, a.stored = offsets(j.Index)
-	for i, c := range j.Index {
-		a.places[c.SHA256] = append(a.places[c.SHA256], i)
-	}
-	info, err := part.Stat()
-	if err != nil {
-		return nil, err
-	}
-	a.fresh = info.Size() == 0
-	if err := part.Truncate(j.Artifact.Size); err != nil {
-		return nil, err
-	}
-	a.codec, err = newCodec()
-	return a, err
-}
-
-func newCodec() (*chunk.Codec, error) { return chunk.NewCodec(zstd.SpeedDefault, MaxParallel) }
-
-// offsets are where each chunk begins in the artifact and in the stored object.
-func offsets(x chunk.Index) (raw, stored []int64) {
-	raw, stored = make([]int64, len(x)), make([]int64, len(x))
-	var r, s int64
-	for i, c := range x {
-		raw[i], stored[i] = r, s
-		r, s = r+int64(c.Raw), s+int64(c.Stored)
-	}
-	return raw, stored
-}
-
-// put writes the bytes of a chunk, which were held to its digest, to all places that lack them, and counts what that
-// was worth. It may be called by many at once.
-func (a *assembly) put(sha [sha256.Size]byte, raw []byte, counter *int64) error {
-	for _, i := range a.places[sha] {
-		if a.has(i) {
-			continue
-		}
-		if _, err := a.part.WriteAt(raw, a.raw[i]); err != nil {
-			return err
-		}
-		a.done(i, counter)
-	}
-	return nil
-}
-
-func (a *assembly) has(i int) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.have[i]
-}
-
-// done notes that a chunk is in its place.
-func (a *assembly) done(i int, counter *int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.have[i] {
-		return
-	}
-	a.have[i] = true
-	a.missing--
-	*counter += int64(a.Index[i].Raw)
-	a.Task.Add(int64(a.Index[i].Stored))
-}
-
-func (a *assembly) problem(format string, args ...any) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.Problems = append(a.Problems, fmt.Sprintf(format, args...))
-}
-
-// lacking are the positions of chunks that are missing, each digest once, and the bytes that they take as stored.
-func (a *assembly) lacking() (positions []int, stored int64) {
-	seen := map[[sha256.Size]byte]bool{}
-	for i, c := range a.Index {
-		if !a.have[i] && !seen[c.SHA256] {
-			seen[c.SHA256] = true
-			positions = append(positions, i)
-			stored += int64(c.Stored)
-		}
-	}
-	return positions, stored
-}
-
-// workers is how many cores are put to work.
-func workers() int { return runtime.GOMAXPROCS(0) }
 
 // Verify holds the whole of an artifact's raw bytes to the digest that its manifest names. Whoever assembled it from
 // a signed index knows every chunk; this shows in addition that index and manifest speak of the same bytes.

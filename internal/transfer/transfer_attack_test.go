@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -32,6 +33,7 @@ func wantMismatch(t *testing.T, err error, parts ...string) {
 
 func TestStoredObjectThatIsNotWhatWasSigned(t *testing.T) {
 	t.Parallel()
+	var needed int64 // a byte of a chunk that has to be fetched
 	for name, c := range map[string]struct {
 		change func(b []byte) []byte
 		says   string
@@ -39,20 +41,34 @@ func TestStoredObjectThatIsNotWhatWasSigned(t *testing.T) {
 		"truncated":       {func(b []byte) []byte { return b[:len(b)-1] }, "stored size"},
 		"longer":          {func(b []byte) []byte { return append(b, 0) }, "stored size"},
 		"empty":           {func(b []byte) []byte { return nil }, "stored size"},
-		"a bit flipped":   {func(b []byte) []byte { b[len(b)/2] ^= 1; return b }, "chunk"},
+		"a bit flipped":   {func(b []byte) []byte { b[needed] ^= 1; return b }, "chunk"},
 		"frames swapped":  {func(b []byte) []byte { return append(append([]byte{}, b[len(b)/2:]...), b[:len(b)/2]...) }, "chunk 1 at byte"},
 		"other artifact":  {func(b []byte) []byte { return bytes.Repeat([]byte{7}, len(b)) }, "chunk 1 at byte"},
 		"last byte wrong": {func(b []byte) []byte { b[len(b)-1] ^= 0x80; return b }, "chunk"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			a := w.artifact(image(20, 8<<20))
+			a := w.artifact(append(image(20, 8<<20), "an end that stands nowhere else"...))
 			j := w.job(a)
+			needed = w.fetched(j)
 			w.overwrite(a.Stored.SHA256, c.change(w.read(a.Stored.SHA256)))
 			_, err := j.Assemble(t.Context(), w.part())
 			wantMismatch(t, err, c.says, manifestName(a, c.says))
 		})
 	}
+}
+
+// fetched is where in the stored object the bytes of a chunk are that stands in the artifact only once.
+func (w *world) fetched(j *Job) int64 {
+	w.t.Helper()
+	_, stored := offsets(j.Index)
+	for i, c := range j.Index {
+		if i > len(j.Index)/2 && c.Stored > 1000 && slices.IndexFunc(j.Index, func(d chunk.Chunk) bool { return c.SHA256 == d.SHA256 }) == i {
+			return stored[i] + int64(c.Stored)/2
+		}
+	}
+	w.t.Fatal("no chunk stands only once")
+	return 0
 }
 
 // manifestName is the object that an error about a chunk has to name.
@@ -141,6 +157,9 @@ func TestIndexOfOtherBytes(t *testing.T) {
 	huge.Index.Size = 1 << 40
 	_, err := ReadIndex(t.Context(), w.store, &huge)
 	wantMismatch(t, err, "index size")
+	huge.Index = w.blob(append([]byte("kitchen\x01"), 0xff, 0xff, 0xff, 0xff)) // as signed: four billion chunks, and none follows
+	_, err = ReadIndex(t.Context(), w.store, &huge)
+	wantMismatch(t, err, "index: want one of version 1")
 }
 
 // TestBadDeltas: whatever a delta is, the bytes come out right, from a lower rung.
@@ -159,10 +178,15 @@ func TestBadDeltas(t *testing.T) {
 		return &a
 	}
 	body := w.read(good.Deltas[0].SHA256)
+	diff := chunk.Compare(indexOf(t, old), indexOf(t, raw))
+	gone, missing := pick(old, indexOf(t, old), diff.Gone), pick(raw, indexOf(t, raw), diff.Missing)
+	zeros := func(n int) manifest.Object { return w.blob(deltaOf(t, gone, make([]byte, n))) }
 	for name, a := range map[string]*manifest.Artifact{
 		"for the wrong predecessor": with(manifest.Object{SHA256: wrong.Deltas[1].SHA256, Size: wrong.Deltas[1].Size}),
 		"cut, as signed":            with(w.blob(body[:len(body)/2])),
 		"garbage, as signed":        with(w.blob([]byte("garbage"))),
+		"other bytes":               with(zeros(len(missing))),
+		"a bomb":                    with(zeros(64 << 20)),
 		"not there":                 with(manifest.Object{SHA256: strings.Repeat("ab", 32), Size: 10}),
 		"another size":              with(manifest.Object{SHA256: good.Deltas[0].SHA256, Size: good.Deltas[0].Size - 1}),
 		"a flipped bit, as signed":  with(w.blob(append(bytes.Clone(body[:len(body)-9]), append([]byte{body[len(body)-9] ^ 4}, body[len(body)-8:]...)...))),
@@ -273,9 +297,14 @@ func TestOneWrongAnswerIsAskedAgain(t *testing.T) {
 // served gives a store over HTTP.
 func served(t *testing.T, h http.Handler) storage.Reader {
 	t.Helper()
+	return servedWith(t, h, storage.Options{})
+}
+
+func servedWith(t *testing.T, h http.Handler, o storage.Options) storage.Reader {
+	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	store, err := storage.Open(t.Context(), server.URL, storage.Options{})
+	store, err := storage.Open(t.Context(), server.URL, o)
 	check(t, err)
 	return store
 }
@@ -301,21 +330,19 @@ func TestServersThatMishandleRanges(t *testing.T) {
 		t.Errorf("a server that ignores ranges sent %d bytes for an object of %d", sent.Load(), a.Stored.Size)
 	}
 
-	// 206 with the bytes of another place; 416; an answer that ends early, always.
-	for name, h := range map[string]http.HandlerFunc{
-		"other bytes": func(rw http.ResponseWriter, r *http.Request) {
-			files.ServeHTTP(&shiftingWriter{ResponseWriter: rw}, r)
-		},
-		"416": func(rw http.ResponseWriter, r *http.Request) {
-			rw.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
-		},
-	} {
-		j := w.job(a)
-		j.Store = served(t, h)
-		part := w.part()
-		if _, err := j.Assemble(t.Context(), part); err == nil {
-			t.Errorf("%s: taken", name)
-		}
+	// 206 with the bytes of another place; 416.
+	j = w.job(a)
+	j.Store = served(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		files.ServeHTTP(&shiftingWriter{ResponseWriter: rw}, r)
+	}))
+	_, err := j.Assemble(t.Context(), w.part())
+	wantMismatch(t, err, "chunk", a.Stored.SHA256)
+	j.Store = served(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+	}))
+	s, err := j.Assemble(t.Context(), w.part())
+	if err == nil || s.Ranged != 0 || !strings.Contains(err.Error(), a.Stored.SHA256) {
+		t.Errorf("416: error %v, and %+v", err, s)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -151,10 +152,15 @@ func (w *world) addDelta(a *manifest.Artifact, old, raw []byte) {
 	before, after := indexOf(w.t, old), indexOf(w.t, raw)
 	d := chunk.Compare(before, after)
 	gone, missing := pick(old, before, d.Gone), pick(raw, after, d.Missing)
-	var b bytes.Buffer
-	check(w.t, delta.Make(context.Background(), &b, bytes.NewReader(gone), bytes.NewReader(missing), int64(len(gone)), int64(len(missing))))
-	o := w.blob(b.Bytes())
+	o := w.blob(deltaOf(w.t, gone, missing))
 	a.Deltas = append(a.Deltas, manifest.Delta{From: hexOf(old), Churn: hex.EncodeToString(d.Churn[:]), SHA256: o.SHA256, Size: o.Size})
+}
+
+func deltaOf(t testing.TB, gone, missing []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	check(t, delta.Make(context.Background(), &b, bytes.NewReader(gone), bytes.NewReader(missing), int64(len(gone)), int64(len(missing))))
+	return b.Bytes()
 }
 
 // bytesSeed is a seed in memory.
@@ -207,30 +213,42 @@ func (w *world) holds(part *os.File, raw []byte) {
 	}
 }
 
+func dice(seed uint64) *rand.ChaCha8 {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	return rand.NewChaCha8(key)
+}
+
+// noise does not compress: so many bytes are as many stored ones.
+func noise(seed uint64, size int) []byte {
+	b := make([]byte, size)
+	dice(seed).Read(b)
+	return b
+}
+
 // image makes bytes like those of an image: pieces that compress, noise, zeros, and something twice.
 func image(seed uint64, size int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
-	var b []byte
-	for len(b) < size {
-		n := 100_000 + r.IntN(900_000)
+	noise := dice(seed)
+	b := make([]byte, size)
+	for at := 0; at < size; {
+		piece := b[at:min(size, at+100_000+r.IntN(900_000))]
 		switch r.IntN(5) {
-		case 0:
-			b = append(b, make([]byte, 3*n)...)
+		case 0: // zeros, and more of them than of anything else
+			piece = b[at:min(size, at+3*len(piece))]
 		case 1:
-			if len(b) > n {
-				b = append(b, b[:n]...)
-			}
+			copy(piece, b[:at])
 		case 2:
-			for range n {
-				b = append(b, byte(r.IntN(256)))
-			}
+			noise.Read(piece)
 		default:
-			for range n {
-				b = append(b, "abcdefgh"[r.IntN(8)])
+			noise.Read(piece)
+			for i := range piece {
+				piece[i] = 'a' + piece[i]&7
 			}
 		}
+		at += len(piece)
 	}
-	return b[:size]
+	return b
 }
 
 // edited changes, inserts and removes bytes in some places.
@@ -389,50 +407,5 @@ func TestChunksOfAnEarlierObject(t *testing.T) {
 	w.holds(part, pick(raw, x, positions))
 	if moved != w.store.bytes {
 		t.Errorf("says %d bytes, were %d", moved, w.store.bytes)
-	}
-}
-
-func TestDiskFull(t *testing.T) {
-	t.Parallel()
-	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip("SKIPPED: no /dev/full here:", err)
-	}
-	defer full.Close()
-	w := newWorld(t)
-	raw := image(9, 8<<20)
-	a := w.artifact(raw)
-	j := w.job(a)
-	asm, err := j.newAssembly(w.part())
-	check(t, err)
-	asm.part = full
-	if err := asm.ranges(t.Context()); err == nil || errors.Is(err, context.Canceled) {
-		t.Errorf("error %v, want that of the file", err)
-	}
-}
-
-func BenchmarkAssemble(b *testing.B) {
-	w := newWorld(b)
-	old := image(10, 64<<20)
-	raw := edited(10, old, 20)
-	a := w.artifact(raw)
-	known := *a
-	w.addDelta(&known, old, raw)
-	for name, make := range map[string]func() *Job{
-		"nothing": func() *Job { return w.job(a) },
-		"seed":    func() *Job { return w.job(a, seed(old)) },
-		"delta":   func() *Job { return w.job(&known, seed(old)) },
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(raw)))
-			var s *Sources
-			for b.Loop() {
-				var err error
-				s, err = make().Assemble(b.Context(), w.part())
-				check(b, err)
-			}
-			b.ReportMetric(float64(s.Moved), "moved-bytes")
-			b.ReportMetric(float64(s.Requests), "requests")
-		})
 	}
 }
