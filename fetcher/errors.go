@@ -81,14 +81,24 @@ func (e *Occupied) Error() string {
 func (e *Occupied) Hint() string { return "name a directory that does not exist yet with --into" }
 
 // NotReady carries the verdict on a release that may not be deployed (exit 3).
-type NotReady struct{ Verdict *Verdict }
+type NotReady struct {
+	Verdict *Verdict
+	Earlier *RunEntry // its deployment here, where it is deployed all the same; nil where it is not
+}
 
 func (e *NotReady) Error() string {
+	if e.Earlier != nil {
+		return fmt.Sprintf("%s is deployed here already (%s on %s), and is not ready to deploy any more: %s",
+			e.Verdict.Release, e.Earlier.Verdict, whenWords(e.Earlier.Finished), unmetWords(e.Verdict.Unmet))
+	}
 	return fmt.Sprintf("%s is not ready to deploy: %s", e.Verdict.Release, unmetWords(e.Verdict.Unmet))
 }
 
 // Hint names the command that shows all of it.
 func (e *NotReady) Hint() string {
+	if e.Earlier != nil {
+		return fmt.Sprintf("deploy a release that replaces it, or take it out of service; kitchen show %s tells more", e.Verdict.Release)
+	}
 	return fmt.Sprintf("kitchen ready %s shows each requirement", e.Verdict.Release)
 }
 

@@ -173,7 +173,7 @@ func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deplo
 		return false, err
 	}
 	if !verdict.Ready {
-		result.wait(r, unmetWords(verdict.Unmet), false)
+		result.wait(r, "not ready to deploy: "+unmetWords(verdict.Unmet), false)
 		return false, nil
 	}
 	entry, err := t.startDeployment(ctx, r, rec, rec.Current, false)

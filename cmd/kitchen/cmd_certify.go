@@ -149,7 +149,7 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 			d.Unmet = unmetDocuments(no.Unmet)
 		}
 		if len(d.Unmet) > 0 {
-			d.Status = "refused"
+			d.Status = statusRefused
 			return k.no(d)
 		}
 		if err := k.show(d); err != nil {

@@ -34,7 +34,7 @@ func deployCommand(k *kitchen) *cli.Command {
 	}
 }
 
-// refusedDocument is the answer no of deploy and deployed.
+// refusedDocument is the answer no of deploy, deployed and report.
 type refusedDocument struct {
 	Schema  string          `json:"schema"`
 	Release string          `json:"release"`
@@ -42,10 +42,12 @@ type refusedDocument struct {
 	Reason  string          `json:"reason"`
 	Hint    string          `json:"hint,omitempty"`
 	Unmet   []unmetDocument `json:"unmet"`
+	Earlier bool            `json:"earlier,omitempty"` // it is deployed here all the same
+	heading string
 }
 
 func (d *refusedDocument) human(p *page) {
-	p.verdict(render.Bad, "NOT DEPLOYED  "+d.Release)
+	p.verdict(render.Bad, d.heading+"  "+d.Release)
 	if len(d.Unmet) > 0 {
 		unmetLines(p, d.Unmet)
 	} else {
@@ -64,7 +66,7 @@ func runDeploy(ctx context.Context, k *kitchen, o deployOptions) error {
 			return err
 		}
 		entry, err := f.Deploy(ctx, v, o.release, o.options)
-		if no := refusal(schema, o.release, err); no != nil {
+		if no := refusal(schema, "NOT DEPLOYED", o.release, err); no != nil {
 			return k.no(no)
 		}
 		if err != nil {
@@ -79,8 +81,8 @@ func runDeploy(ctx context.Context, k *kitchen, o deployOptions) error {
 }
 
 // refusal makes a document of the errors that are answers; nil for all others.
-func refusal(schema string, r manifest.Release, err error) *refusedDocument {
-	d := &refusedDocument{Schema: schema, Release: r.String(), Unmet: []unmetDocument{}}
+func refusal(schema, heading string, r manifest.Release, err error) *refusedDocument {
+	d := &refusedDocument{Schema: schema, Release: r.String(), Unmet: []unmetDocument{}, heading: heading}
 	var (
 		notReady     *fetcher.NotReady
 		undetermined *fetcher.Undetermined
@@ -91,6 +93,9 @@ func refusal(schema string, r manifest.Release, err error) *refusedDocument {
 	switch {
 	case errors.As(err, &notReady):
 		d.Unmet = unmetDocuments(notReady.Verdict.Unmet)
+		if d.Earlier = notReady.Earlier != nil; d.Earlier {
+			d.heading = "DEPLOYED ALREADY, NOT READY ANY MORE"
+		}
 	case errors.As(err, &undetermined), errors.As(err, &attempted), errors.As(err, &hidden):
 	default:
 		return nil
@@ -137,7 +142,7 @@ func runDeployed(ctx context.Context, k *kitchen, o deployedOptions) error {
 			return err
 		}
 		entry, err := f.Deployed(ctx, v, o.release, o.result, o.note)
-		if no := refusal(schema, o.release, err); no != nil {
+		if no := refusal(schema, "NOT RECORDED", o.release, err); no != nil {
 			return k.no(no)
 		}
 		if err != nil {

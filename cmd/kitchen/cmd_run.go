@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -116,7 +117,7 @@ func (d *runDocument) human(p *page) {
 		p.para(2, r.Release+": ", r.Outcome)
 	}
 	for _, w := range d.Waiting {
-		p.para(2, w.Release+" waits: ", w.Reason)
+		p.para(2, w.Release+": ", w.Reason)
 	}
 }
 
@@ -161,6 +162,11 @@ func runRun(ctx context.Context, k *kitchen, o runOptions) error {
 			return s.validatePassed(ctx, o.online, r)
 		}
 		result, err := f.Run(ctx, v, options)
+		var hidden *fetcher.NotVisible
+		if options.Only != nil && errors.As(err, &hidden) && !errors.As(err, new(*fetcher.Unsent)) {
+			result.Waiting = append(result.Waiting, fetcher.Waiting{Release: hidden.Release, Reason: hidden.Reason + "; " + hidden.Hint(), NeedsPerson: true})
+			err = nil
+		}
 		if result == nil || err != nil && len(result.Runs)+len(result.Resumed) == 0 {
 			return err
 		}

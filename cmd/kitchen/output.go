@@ -123,7 +123,7 @@ func toneOf(word string) render.Tone {
 		return render.Good
 	case "WARNED", "NOT_RUN", "pending", "published":
 		return render.Warn
-	case "FAILED", "ERROR", "recalled":
+	case "FAILED", "ERROR", "recalled", statusRefused:
 		return render.Bad
 	case "", "-":
 		return render.Dim
