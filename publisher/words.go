@@ -263,7 +263,7 @@ func (p *Publisher) describeEvidence(ctx context.Context, t trust.Target) []stri
 		lines = append(lines, fmt.Sprintf("  %s reported %s (report %d, sha256 %s)", r.Site, r.Verdict, r.Sequence, ShortID(r.SHA256)))
 	}
 	if e.Note != "" {
-		lines = append(lines, "  note: "+e.Note)
+		lines = append(lines, "  "+noteWord+e.Note)
 	}
 	return lines
 }

@@ -27,7 +27,7 @@ func certifyCommand(k *kitchen) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "lift-recall", Usage: "certify a recalled release, and take its recall back"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the evidence and what is missing; sign nothing"},
-			&cli.StringFlag{Name: "note", Usage: "`TEXT` kept with the evidence"},
+			&cli.StringFlag{Name: "note", Usage: "`TEXT` kept with the evidence; the first certifier's counts, of one who joins a waiting proposal it is not kept"},
 		}, signingFlags()...),
 		Action: action(k, func(c *cli.Context) (o certifyOptions, err error) {
 			o = certifyOptions{keyOptions: k.readKeyOptions(c), request: publisher.CertifyRequest{
@@ -138,9 +138,9 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 			return err
 		}
 		d := &certifyDocument{outcomeDocument: outcomeDocument{Schema: "kitchen.certify/v1", Release: o.release.String(), Summary: []string{}, Roles: []roleDocument{}},
-			DryRun: o.request.DryRun, Sites: []siteVerdict{}, Note: o.request.Note}
+			DryRun: o.request.DryRun, Sites: []siteVerdict{}}
 		if result != nil {
-			d.Sites, d.Unmet = siteVerdicts(result.Sites), unmetDocuments(result.Unmet)
+			d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
 			if result.Outcome != nil {
 				d.outcomeDocument = *newOutcome("certify", o.release.String(), result.Outcome)
 			}
