@@ -262,10 +262,19 @@ func (g *gate) recall(required []requiredRole) {
 	g.verdict.Lifted = lifted
 	switch {
 	case standing != nil:
-		g.unmet(reqRecall, "%s; %s", standing, recalledNext(g.r))
+		g.unmet(reqRecall, "%s; %s", standing, g.recalledNext())
 	case err != nil:
 		g.unmet(reqRecall, "whether it is recalled cannot be known: %s", withHint(err))
 	}
+}
+
+// recalledNext is what to do about a recall, where the release can be read at all.
+func (g *gate) recalledNext() string {
+	info, err := g.v.Release(g.r)
+	if err != nil {
+		return "kitchen list shows what there is"
+	}
+	return recalledNext(info)
 }
 
 // yank: what is hidden from new use is ready only where it is kept.

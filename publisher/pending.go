@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -190,7 +191,9 @@ func (s *signing) take(o *Outcome, gave bool) {
 		return
 	}
 	for _, line := range other.Summary {
-		s.aside = append(s.aside, word+line)
+		if !strings.HasPrefix(line, " ") { // without its evidence
+			s.aside = append(s.aside, word+line)
+		}
 	}
 }
 

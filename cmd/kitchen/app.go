@@ -145,7 +145,7 @@ func (k *kitchen) finish(ctx context.Context, err error) int {
 		k.showWarnings()
 		return int(a)
 	}
-	f := explain(ctx, err)
+	f := explain(ctx, k.beforeInit(err))
 	f.Warnings = k.warnings
 	f.write(k.stderr, k.global.json)
 	return f.Code

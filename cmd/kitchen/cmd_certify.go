@@ -23,9 +23,10 @@ func certifyCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "certify", Category: groupSysadmin, Usage: "sign a release as ready to deploy, on the evidence of the sites", ArgsUsage: "PRODUCT@VERSION --key FILE",
 		Description: "Shows the reports that it rests on, and says no (exit 3) unless the certification policy is met: the vendor's CI passed, and no site's latest report is a failure. " +
+			"A recall is lifted for a release that was validated; one that was recalled before that stays so. " +
 			"Takes effect when enough certifiers have signed; until then it waits as a proposal (exit 8), which the others sign with `kitchen sign`.",
 		Flags: append([]cli.Flag{
-			&cli.BoolFlag{Name: "lift-recall", Usage: "certify a recalled release, and take its recall back"},
+			&cli.BoolFlag{Name: "lift-recall", Usage: "certify a recalled release, and take its recall back; say why with --note"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the evidence and what is missing; sign nothing"},
 			&cli.StringFlag{Name: "note", Usage: "`TEXT` kept with the evidence; the first certifier's counts, of one who joins a waiting proposal it is not kept"},
 		}, signingFlags()...),

@@ -34,6 +34,7 @@ type releaseDocument struct {
 	Conflict string `json:"conflict,omitempty"` // why its roles contradict each other; it is in no stage
 
 	certificate string // that lifted the recall
+	liftable    bool   // a recall may be lifted
 }
 
 const noReason = "no reason given"
@@ -41,7 +42,7 @@ const noReason = "no reason given"
 func newReleaseDocument(r catalog.ReleaseInfo) releaseDocument {
 	d := releaseDocument{
 		Product: r.Release.Product, Version: r.Release.Version, Release: r.Release.String(),
-		Stage: r.Stage, Seq: r.Seq, SHA256: r.SHA256, Yanked: r.Yanked,
+		Stage: r.Stage, Seq: r.Seq, SHA256: r.SHA256, Yanked: r.Yanked, liftable: r.Liftable(),
 	}
 	if r.Recalled != nil {
 		d.Recalled = cmp.Or(r.Recalled.Reason, noReason)
@@ -92,6 +93,8 @@ func (d releaseDocument) remarkTone() render.Tone {
 // decided says, for one release, who withdrew it and what comes next; nothing for most.
 func (d releaseDocument) decided(p *page) {
 	switch {
+	case d.Recalled != "" && !d.liftable:
+		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; it was not validated before, and stays recalled: publish the same under another version")
 	case d.Recalled != "":
 		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; a certificate that names the recall lifts it: kitchen certify "+d.Release+" --lift-recall")
 	case d.Yanked != "":

@@ -101,6 +101,15 @@ func explain(ctx context.Context, err error) failure {
 	return f
 }
 
+// beforeInit adds to a catalog that is not there what its vendor, who has the online key, may have forgotten.
+func (k *kitchen) beforeInit(err error) error {
+	var gone *catalog.NoCatalog
+	if errors.As(err, &gone) && !gone.Known && k.config != nil && len(k.config.keyFiles("online")) > 0 {
+		return hinted{err, gone.Hint() + "; `kitchen init` makes a new catalog"}
+	}
+	return err
+}
+
 // exitCode sorts an error. What is not trusted comes before everything that may
 // have been its occasion; an error that nobody classified is a plain failure.
 func exitCode(ctx context.Context, err error) (int, string) {
@@ -129,7 +138,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		return exitInterrupted, "interrupted"
 	case errors.Is(err, storage.ErrTooLarge) && errors.As(err, &stored) && stored.Op == "read":
 		return exitNotTrusted, "not trusted"
-	case errors.As(err, &gone) && gone.Known:
+	case errors.As(err, &gone):
 		return exitUnavailable, "store unreachable"
 	case errors.As(err, &race):
 		return exitLostRace, "lost race"
