@@ -68,3 +68,24 @@ func TestNoToOneOfSeveralProposalsIsNoYes(t *testing.T) {
 		t.Errorf("asked %d times", asked)
 	}
 }
+
+// Of two certificates made on the same state one takes effect: the other says of which, and how it is made again.
+func TestAStaleProposalSaysWhyAndHowItIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.validated(t, v1)
+	w.validated(t, v2)
+	must(t, publisher.Pending)(certify(w.publisher(t, nil), v1, w.certA))
+	out := must(t, publisher.Pending)(certify(w.publisher(t, nil), v2, w.certB))
+	if !strings.Contains(out.WaitsFor, "kitchen sign "+readyRole) {
+		t.Errorf("the second signer is not told how: %s", out.WaitsFor)
+	}
+	yes := func(p publisher.PendingProposal) (bool, error) { return strings.Contains(p.Change[0], v1), nil }
+	mustCommit(t)(w.publisher(t, w.online).Sign(ctx, readyRole, yes, signers(w.certB)))
+	pending, err := w.publisher(t, nil).Pending(ctx)
+	check(t, err)
+	if len(pending) != 1 || pending[0].Stale == "" || len(pending[0].Since) != 1 || !strings.Contains(pending[0].Since[0], "certify "+v1) ||
+		!slices.Equal(pending[0].Again, []string{"kitchen certify " + v2}) {
+		t.Errorf("%+v", pending)
+	}
+}

@@ -21,9 +21,11 @@ type PendingProposal struct {
 	Created time.Time
 	Expires time.Time // signatures on it mean nothing from then on
 	Age     time.Duration
-	Stale   string // why it can never take effect; "" while it can
-	Refused string // why it may not take effect, whoever signs; "" while it may
-	Within  string // the id of a proposal that contains this one, or ""
+	Stale   string   // why it can never take effect; "" while it can
+	Since   []string // with Stale: what took effect meanwhile in the roles that it changes
+	Again   []string // with Stale: the commands that make its change again
+	Refused string   // why it may not take effect, whoever signs; "" while it may
+	Within  string   // the id of a proposal that contains this one, or ""
 }
 
 // Complete tells whether all signatures are there, so that the committer is all it waits for.
@@ -134,6 +136,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if err != nil {
 			return nil, err
 		}
+		p.explainStale(ctx, v, w, past, shown)
 		list = append(list, *shown)
 	}
 	slices.SortStableFunc(list, func(a, b PendingProposal) int { return a.Created.Compare(b.Created) })
