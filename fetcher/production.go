@@ -33,7 +33,7 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 			if ctx.Err() != nil {
 				return err
 			}
-			problems = errors.Join(problems, fmt.Errorf("%s: %w", product, err))
+			problems = errors.Join(problems, about(product, err))
 		}
 	}
 	return problems

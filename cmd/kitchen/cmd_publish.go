@@ -156,7 +156,7 @@ func (d *planDocument) human(p *page) {
 	}
 	p.table(table, "no artifacts")
 	for _, r := range d.Roles {
-		text := fmt.Sprintf("version %d, needs %d signature(s) of %s", r.Version, r.Need, strings.Join(r.Keys, ", "))
+		text := fmt.Sprintf("version %d, to be signed by %d of %s", r.Version, r.Need, strings.Join(r.Keys, ", "))
 		if len(r.Given) > 0 {
 			text += "; given: " + strings.Join(r.Given, ", ")
 		}

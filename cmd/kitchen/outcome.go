@@ -50,7 +50,7 @@ func roleDocuments(roles []publisher.RoleSignatures) []roleDocument {
 
 func (d *outcomeDocument) human(p *page) {
 	heading := map[string]string{
-		publisher.Committed: "done, in effect", publisher.Pending: "accepted, not in effect yet", publisher.Unchanged: "nothing to do: it is so already",
+		publisher.Committed: "done, in effect", publisher.Pending: "accepted, not in effect yet", publisher.Unchanged: "no change: the catalog says so already",
 		publisher.Declined: "not signed, as you said; it still waits", statusRefused: "no: nothing was signed",
 	}[d.Status]
 	p.verdict(toneOf(d.Status), heading)
