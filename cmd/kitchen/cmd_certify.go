@@ -80,7 +80,7 @@ func siteVerdicts(rows []catalog.SiteStatus) []siteVerdict {
 }
 
 func siteTable(p *page, sites []siteVerdict) {
-	table := &render.Table{Columns: []render.Column{{Name: "SITE"}, {Name: "KIND"}, {Name: "VERDICT"}, {Name: "TESTS"}, {Name: "WHEN"}, {Name: "", Flex: true}}}
+	table := &render.Table{Columns: []render.Column{{Name: "SITE"}, {Name: "KIND"}, {Name: "VERDICT"}, {Name: "TESTS"}, {Name: "WHEN (UTC)"}, {Name: "", Flex: true}}}
 	for _, s := range sites {
 		tests := "-"
 		if n := s.Passed + s.Failed; n > 0 {

@@ -19,7 +19,8 @@ type deployOptions struct {
 func deployCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Category: groupProduction, Usage: "deploy a release on this host, if it is ready", ArgsUsage: "PRODUCT@VERSION",
-		Description: "Fetches it, starts the hook deploy of kitchen.toml, once, and reports what came of it. `kitchen run` does the same by itself where auto = true.",
+		Description: "Fetches it, starts the hook deploy of kitchen.toml, once, and reports what came of it. `kitchen run` does the same by itself where auto = true. " +
+			"What is deployed here already is left alone: exit 0 while it is ready still, else 3.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "fresh", Usage: "nothing of this product is deployed here, whatever records and reports say"},
 			&cli.BoolFlag{Name: "again", Usage: "run the hook although it ran before for this release"},
@@ -115,6 +116,7 @@ type deployedOptions struct {
 func deployedCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "deployed", Category: groupProduction, Usage: "record and report a deployment that was done by hand", ArgsUsage: "PRODUCT@VERSION --result RESULT",
+		Description: "It also answers what became of a deploy hook that was interrupted.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "result", Usage: "`RESULT`: PASSED or FAILED"},
 			&cli.StringFlag{Name: "note", Usage: "`TEXT` that explains it"},

@@ -132,7 +132,7 @@ type recallDocument struct {
 }
 
 func (d recallDocument) human(p *page) {
-	text := "RECALLED  " + d.Release + ": " + d.Reason + " (" + d.Role + ")"
+	text := "RECALLED " + d.Release + ": " + d.Reason + " (" + d.Role + ")"
 	if d.Deployed {
 		text += "; it is deployed here: deploy a release that replaces it, or take it out of service"
 	}

@@ -38,7 +38,7 @@ var exitCodeWords = []struct {
 	{exitFailed, "failed"},
 	{exitUsage, "usage: the command line is wrong"},
 	{exitNo, "no: not ready, not OK, not certified"},
-	{exitNotTrusted, "not trusted: signature, digest, rollback, expiry"},
+	{exitNotTrusted, "not trusted: signature, digest, rollback, expiry; or a key that may not sign this"},
 	{exitLostRace, "lost to concurrent writers after several tries"},
 	{exitUnavailable, "the store is out of reach, or denies access"},
 	{exitNotInEffect, "accepted, not in effect yet: signatures or the committer are outstanding"},
@@ -150,16 +150,25 @@ func exitCode(ctx context.Context, err error) (int, string) {
 	return exitFailed, "failed"
 }
 
-// write prints the failure on stderr, as lines or as one JSON document.
-func (f failure) write(w io.Writer, asJSON bool) {
+// write prints the failure on stderr, as lines or as one JSON document. A line is wrapped to width columns, 0 for
+// whatever is no terminal: programs look for lines.
+func (f failure) write(w io.Writer, asJSON bool, width int) {
 	if asJSON {
 		if data, err := json.Marshal(f); err == nil {
 			fmt.Fprintf(w, "%s\n", render.JSON(data))
 			return
 		}
 	}
-	fmt.Fprintf(w, "error: %s\n", strings.ReplaceAll(render.Text(f.Message), "\n", "\n  "))
+	fmt.Fprintln(w, errorLine("error: ", f.Message, width))
 	if f.Hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(render.Text(f.Hint), "\n", "\n  "))
+		fmt.Fprintln(w, errorLine("hint: ", f.Hint, width))
 	}
+}
+
+func errorLine(label, text string, width int) string {
+	text = label + render.Text(text)
+	if width > 0 {
+		return render.Indent(text, 2, width)
+	}
+	return strings.ReplaceAll(text, "\n", "\n  ")
 }

@@ -80,6 +80,9 @@ func (v *View) recallUnmet(r manifest.Release) string {
 	case err != nil:
 		return "whether it is recalled cannot be known: " + err.Error()
 	case recall != nil:
+		if info, err := v.Release(r); err == nil && !info.Liftable() {
+			return fmt.Sprintf("it is %s, and stays so, since it was not validated before", recall)
+		}
 		return fmt.Sprintf("it is %s; to take that back: kitchen certify %s --lift-recall", recall, r)
 	}
 	return ""
