@@ -237,14 +237,6 @@ func (p *Publisher) installProposal(ctx context.Context, v *catalog.View, w *wai
 	return p.vetAndInstall(ctx, v, w.roles)
 }
 
-// words are what a proposal changes, worked out once from what is in effect.
-func (p *Publisher) words(ctx context.Context, v *catalog.View, w *waiting) []string {
-	if len(w.change) == 0 {
-		w.change = p.describe(ctx, v, w.roles)
-	}
-	return w.change
-}
-
 func (p *Publisher) vetAndInstall(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
 	if err := p.vet(ctx, v, roles); err != nil {
 		return err

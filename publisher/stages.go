@@ -53,7 +53,7 @@ func (p *Publisher) Validate(ctx context.Context, r manifest.Release, signers []
 	}, signers)
 }
 
-// Withdrawn says that a release is recalled or yanked, so that no further stage takes it in (exit 1).
+// Withdrawn says that a release is recalled or yanked, so that no further stage takes it in (exit 3).
 type Withdrawn struct {
 	Release manifest.Release
 	Words   string // "yanked: why (product.openstack)"

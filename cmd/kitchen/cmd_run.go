@@ -162,10 +162,8 @@ func runRun(ctx context.Context, k *kitchen, o runOptions) error {
 			return s.validatePassed(ctx, o.online, r)
 		}
 		result, err := f.Run(ctx, v, options)
-		var hidden *fetcher.NotVisible
-		if options.Only != nil && errors.As(err, &hidden) && !errors.As(err, new(*fetcher.Unsent)) {
-			result.Waiting = append(result.Waiting, fetcher.Waiting{Release: hidden.Release, Reason: hidden.Reason + "; " + hidden.Hint(), NeedsPerson: true})
-			err = nil
+		if options.Only != nil {
+			err = notForThisSite(result, err)
 		}
 		if result == nil || err != nil && len(result.Runs)+len(result.Resumed) == 0 {
 			return err
@@ -190,6 +188,16 @@ func runRun(ctx context.Context, k *kitchen, o runOptions) error {
 		}
 		return nil
 	})
+}
+
+// notForThisSite makes an answer of it that the release that was named is withdrawn, or not at this site's stage.
+func notForThisSite(result *fetcher.RunResult, err error) error {
+	var hidden *fetcher.NotVisible
+	if !errors.As(err, &hidden) || errors.As(err, new(*fetcher.Unsent)) {
+		return err
+	}
+	result.Waiting = append(result.Waiting, fetcher.Waiting{Release: hidden.Release, Reason: hidden.Reason + "; " + hidden.Hint(), NeedsPerson: true})
+	return nil
 }
 
 // validatePassed joins a run to its signing: where kitchen.toml names a key of
