@@ -200,11 +200,7 @@ func (a *assembly) refused(artifact *manifest.Artifact, err error) error {
 	if !errors.As(err, &wrong) {
 		return fmt.Errorf("%s of %s: %w", artifact.Path, a.m.Release(), err)
 	}
-	mismatch := &Mismatch{Release: a.m.Release(), Path: artifact.Path, What: wrong.What, Want: wrong.Want, Got: wrong.Got}
-	if errors.Is(err, storage.ErrNotFound) {
-		return fmt.Errorf("%w: %w", mismatch, storage.ErrNotFound)
-	}
-	return mismatch
+	return &Mismatch{Release: a.m.Release(), Path: artifact.Path, What: wrong.What, Want: wrong.Want, Got: wrong.Got}
 }
 
 // placePart gives a part its place in the release: as the file that it is, or unpacked as the tree.

@@ -19,8 +19,8 @@ type DeployOptions struct {
 	Again bool
 }
 
-// Deploy runs the deploy hook for one ready release. A release that is deployed
-// already is no error, unless it is recalled: the entry then has Earlier set and no hook runs.
+// Deploy runs the deploy hook for one ready release. Of a release that is deployed here already no hook runs: while
+// it is ready still, the entry has Earlier set, and else the *NotReady has.
 //
 // Errors: *NotReady; *Undetermined and *Attempted when a person has to say more;
 // *MissingHook, *WrongKind and the others of Run. Whenever the hook ran, the entry
@@ -43,8 +43,12 @@ func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) 
 	if err != nil {
 		return nil, err
 	}
-	if entry, err := t.mayStart(rec, r, o); err != nil || entry != nil && t.f.recalled(t.v, r) == nil {
-		return entry, err
+	earlier, err := t.mayStart(rec, r, o)
+	if err != nil {
+		return nil, err
+	}
+	if earlier != nil {
+		return t.stillReady(ctx, earlier)
 	}
 	from := rec.Current
 	if a := rec.Attempts[r.Version]; from == r.Version && a != nil {
@@ -55,9 +59,21 @@ func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) 
 		return nil, err
 	}
 	if !verdict.Ready {
-		return nil, &NotReady{verdict}
+		return nil, &NotReady{Verdict: verdict}
 	}
 	return t.startDeployment(ctx, r, rec, from, o.Again || o.Fresh)
+}
+
+// stillReady holds a deployment of before to the gate of today. Where it led from is no question any more.
+func (t *turn) stillReady(ctx context.Context, earlier *RunEntry) (*RunEntry, error) {
+	verdict, err := t.f.Ready(ctx, t.v, earlier.Release, ReadyOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if !verdict.Ready {
+		return nil, &NotReady{Verdict: verdict, Earlier: earlier}
+	}
+	return earlier, nil
 }
 
 // recordFor is what the site knows, or what the person's --fresh makes it know.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -35,12 +36,29 @@ type Mismatch struct {
 	Got     string
 }
 
+// nothing is what a Mismatch got where the store has no such object.
+const nothing = "nothing"
+
+// Unwrap tells what is missing from what is wrong.
+func (e *Mismatch) Unwrap() error {
+	if e.Got == nothing {
+		return storage.ErrNotFound
+	}
+	return nil
+}
+
 func (e *Mismatch) Error() string {
+	if e.Got == nothing {
+		return fmt.Sprintf("%s of %s is not in the store: there is no %s", e.Path, e.Release, e.Want)
+	}
 	return fmt.Sprintf("%s of %s is not what was signed: %s should be %s, got %s", e.Path, e.Release, e.What, e.Want, e.Got)
 }
 
 // Hint names innocent causes first.
 func (e *Mismatch) Hint() string {
+	if e.Got == nothing {
+		return "an incomplete copy of the catalog looks like this, or somebody removed it: tell the vendor which object is missing, or use another copy"
+	}
 	return "an interrupted copy of the catalog, a cache or a proxy in between may cause this; try again, then tell the vendor which object it is"
 }
 
@@ -81,14 +99,24 @@ func (e *Occupied) Error() string {
 func (e *Occupied) Hint() string { return "name a directory that does not exist yet with --into" }
 
 // NotReady carries the verdict on a release that may not be deployed (exit 3).
-type NotReady struct{ Verdict *Verdict }
+type NotReady struct {
+	Verdict *Verdict
+	Earlier *RunEntry // its deployment here, where it is deployed all the same; nil where it is not
+}
 
 func (e *NotReady) Error() string {
+	if e.Earlier != nil {
+		return fmt.Sprintf("%s is deployed here already (%s on %s), and is not ready to deploy any more: %s",
+			e.Verdict.Release, e.Earlier.Verdict, whenWords(e.Earlier.Finished), unmetWords(e.Verdict.Unmet))
+	}
 	return fmt.Sprintf("%s is not ready to deploy: %s", e.Verdict.Release, unmetWords(e.Verdict.Unmet))
 }
 
 // Hint names the command that shows all of it.
 func (e *NotReady) Hint() string {
+	if e.Earlier != nil {
+		return fmt.Sprintf("deploy a release that replaces it, or take it out of service; kitchen show %s tells more", e.Verdict.Release)
+	}
 	return fmt.Sprintf("kitchen ready %s shows each requirement", e.Verdict.Release)
 }
 
@@ -205,8 +233,16 @@ type Unsent struct {
 }
 
 func (e *Unsent) Error() string {
-	return fmt.Sprintf("%d signed report(s) wait on disk and are sent by the next run: %v", len(e.Keys), e.Err)
+	return fmt.Sprintf("%s on disk, to be sent by the next run: %v", countWords(len(e.Keys), "signed report"), e.Err)
 }
 
 // Unwrap gives the store's error.
 func (e *Unsent) Unwrap() error { return e.Err }
+
+// about puts the name of what an error is about before it, where it does not say so itself.
+func about(name string, err error) error {
+	if strings.Contains(err.Error(), name) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}

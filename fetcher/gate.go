@@ -242,7 +242,14 @@ func (g *gate) missing(role string) string {
 	if g.v.WasListed(role, g.r) {
 		return fmt.Sprintf("%s does not list it any more: it was decertified; its certifiers can certify it again: kitchen certify %s", role, g.r)
 	}
-	return role + " does not list it"
+	words := "it is not certified yet"
+	switch kind, _, _ := manifest.SplitRole(role); kind {
+	case requireProduct:
+		words = "it is not published"
+	case manifest.StageValidated:
+		words = "the vendor's CI has not validated it yet"
+	}
+	return fmt.Sprintf("%s (%s does not list it)", words, role)
 }
 
 // certificateRoles are those of the required roles whose entries are certificates.
@@ -262,10 +269,19 @@ func (g *gate) recall(required []requiredRole) {
 	g.verdict.Lifted = lifted
 	switch {
 	case standing != nil:
-		g.unmet(reqRecall, "%s; %s", standing, recalledNext(g.r))
+		g.unmet(reqRecall, "it is %s; %s", standing, g.recalledNext())
 	case err != nil:
 		g.unmet(reqRecall, "whether it is recalled cannot be known: %s", withHint(err))
 	}
+}
+
+// recalledNext is what to do about a recall, where the release can be read at all.
+func (g *gate) recalledNext() string {
+	info, err := g.v.Release(g.r)
+	if err != nil {
+		return "kitchen list shows what there is"
+	}
+	return recalledNext(info)
 }
 
 // yank: what is hidden from new use is ready only where it is kept.

@@ -12,12 +12,12 @@ import (
 
 func (f *follower) assertNew(t *testing.T, want ...string) {
 	t.Helper()
-	list, err := f.New(context.Background(), f.view(t))
+	news, err := f.New(context.Background(), f.view(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := []string{}
-	for _, info := range list {
+	for _, info := range news.Releases {
 		got = append(got, info.Release.String())
 	}
 	if !slices.Equal(got, want) {
@@ -42,6 +42,36 @@ func TestWhatIsNewIsNewOnce(t *testing.T) {
 	site.assertNew(t, r3)
 	site.assertNew(t)
 	anybody.assertNew(t, r3)
+}
+
+// Recalls of what this host knows are told once each, of what it never knew not at all.
+func TestARecallOfWhatIsKnownHereIsToldOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ready(w, r1, catalogtest.Content{})
+	shown, deployed, fresh := at(t, w, "acme/staging", ""), at(t, w, "acme/prod", "true"), at(t, w, "", "")
+	shown.assertNew(t, r1)
+	if result := deployed.run(t, RunOptions{}); len(result.Runs) != 1 {
+		t.Fatalf("%+v", result)
+	}
+	recalls := func(f *follower, want, isDeployed bool) {
+		t.Helper()
+		news, err := f.New(context.Background(), f.view(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(news.Recalled) == 1; got != want || got && (news.Recalled[0].Recall.Reason != "CVE" || news.Recalled[0].Deployed != isDeployed) {
+			t.Errorf("%+v", news)
+		}
+	}
+	for _, since := range []string{"2", "3"} {
+		recall(w, since)
+		recalls(shown, true, false)
+		recalls(deployed, true, true)
+		for _, f := range []*follower{fresh, shown, deployed} {
+			recalls(f, false, false)
+		}
+	}
 }
 
 func TestWhatIsNotVisibleIsNotNew(t *testing.T) {

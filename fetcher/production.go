@@ -33,7 +33,7 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 			if ctx.Err() != nil {
 				return err
 			}
-			problems = errors.Join(problems, fmt.Errorf("%s: %w", product, err))
+			problems = errors.Join(problems, about(product, err))
 		}
 	}
 	return problems
@@ -173,7 +173,7 @@ func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deplo
 		return false, err
 	}
 	if !verdict.Ready {
-		result.wait(r, unmetWords(verdict.Unmet), false)
+		result.wait(r, "not ready to deploy: "+unmetWords(verdict.Unmet), false)
 		return false, nil
 	}
 	entry, err := t.startDeployment(ctx, r, rec, rec.Current, false)

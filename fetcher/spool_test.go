@@ -114,7 +114,7 @@ func TestAStoreThatStaysAwayDoesNotStopTheTests(t *testing.T) {
 		if !errors.As(err, &unsent) || len(unsent.Keys) != 3 {
 			t.Fatalf("got %+v, %v", result, err)
 		}
-		if !strings.Contains(err.Error(), "3 signed report(s) wait on disk") {
+		if !strings.Contains(err.Error(), "3 signed reports on disk") {
 			t.Errorf("said %v", err)
 		}
 	}

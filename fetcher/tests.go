@@ -23,7 +23,7 @@ func (t *turn) runTests(ctx context.Context, o RunOptions, result *RunResult) er
 			if ctx.Err() != nil {
 				return err
 			}
-			problems = errors.Join(problems, fmt.Errorf("%s: %w", info.Release, err))
+			problems = errors.Join(problems, about(info.Release.String(), err))
 		}
 	}
 	return problems

@@ -39,7 +39,7 @@ func (f *Fetcher) openArtifact(ctx context.Context, r manifest.Release, a *manif
 	body, info, err := f.Store.Open(ctx, manifest.BlobObject(a.Stored.SHA256), 0, -1)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return nil, fmt.Errorf("%w: %w", t.mismatch("stored object", manifest.BlobObject(a.Stored.SHA256), "nothing"), err)
+		return nil, t.mismatch("stored object", manifest.BlobObject(a.Stored.SHA256), nothing)
 	case err != nil:
 		return nil, fmt.Errorf("%s of %s: %w", a.Path, r, err)
 	}

@@ -31,7 +31,7 @@ func (f *Fetcher) visible(ctx context.Context, v *catalog.View, r manifest.Relea
 		return hidden(f.Site.ID.Customer + " does not subscribe to " + r.Product)
 	}
 	if recall := f.recalled(v, r); recall != nil {
-		return nil, &NotVisible{Release: r, Reason: "it is " + recall.String(), Next: recalledNext(r)}
+		return nil, &NotVisible{Release: r, Reason: "it is " + recall.String(), Next: recalledNext(info)}
 	}
 	if err := recallsKnown(v, r.Product); err != nil {
 		return nil, err
@@ -104,7 +104,11 @@ func yankedNext(r manifest.Release) string {
 	return fmt.Sprintf("choose another release (kitchen list %s); the vendor's engineers can take the yank back: kitchen yank %s --undo", r.Product, r)
 }
 
-func recalledNext(r manifest.Release) string {
+func recalledNext(info *catalog.ReleaseInfo) string {
+	r := info.Release
+	if !info.Liftable() {
+		return fmt.Sprintf("choose another release (kitchen list %s); this one was not validated before, and stays recalled", r.Product)
+	}
 	return fmt.Sprintf("choose another release (kitchen list %s); only a certificate that names the recall lifts it: kitchen certify %s --lift-recall", r.Product, r)
 }
 

@@ -90,7 +90,7 @@ func TestWhichRecallACertificateLifts(t *testing.T) {
 			f := at(t, w, "acme/prod", "")
 			f.Gate = c.gate
 			verdict := f.ready(t)
-			named := strings.Contains(unmetWords(verdict.Unmet), reqRecall+": recalled: CVE (recalled.openstack); ")
+			named := strings.Contains(unmetWords(verdict.Unmet), reqRecall+": it is recalled: CVE (recalled.openstack); ")
 			if verdict.Ready != c.ready || verdict.Ready == named || (verdict.Lifted != nil) != c.ready {
 				t.Errorf("%+v", verdict)
 			}

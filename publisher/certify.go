@@ -3,7 +3,9 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
@@ -25,16 +27,17 @@ type CertifyResult struct {
 	Evidence *manifest.Evidence   // what the certificate rests on; nil when it is Unchanged
 	Sites    []catalog.SiteStatus // the matrix of reports
 	Unmet    []catalog.Unmet      // with *NotCertifiable
+	Note     string               // the request's, where it is kept with the evidence; "" where it is not
 }
 
 // Certify signs a release into ready-to-deploy.<product>, resting on the reports as they are now, if the
 // certification policy is met. When it is not, the error is *NotCertifiable and the result holds the matrix all the
 // same. The second certifier's signature joins the waiting proposal of the first, provided that the evidence is
-// the same; a note of the second is then not recorded, and the outcome says so. A certified release is Unchanged,
+// the same; the note that counts is then the first one's, and where another was given the outcome says so. A certified release is Unchanged,
 // unless it is recalled or yanked: that is *NotCertifiable. Errors besides: *catalog.UnknownRelease,
 // *NotAuthorized, *Invalid for a recall to lift that there is not.
 func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req CertifyRequest, signers []keys.Signer) (*CertifyResult, error) {
-	req.Note = manifest.CleanText(req.Note, maxReason)
+	req.Note = strings.TrimSpace(manifest.CleanText(req.Note, maxReason))
 	result := &CertifyResult{}
 	certify := func(ctx context.Context, d *desk) (*draft, error) {
 		*result = CertifyResult{}
@@ -58,8 +61,28 @@ func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req Certify
 	if err != nil && result.Unmet == nil {
 		return nil, err
 	}
+	if err == nil {
+		result.keepNote(req.Note)
+	}
 	return result, err
 }
+
+// keepNote says, by the words of what was signed, whether a note is part of it: not where the certificate was made
+// before, by whoever it was.
+func (c *CertifyResult) keepNote(note string) {
+	lost := c.Outcome != nil && note != "" && !slices.ContainsFunc(c.Outcome.Summary, func(line string) bool {
+		return strings.TrimSpace(line) == noteWord+note
+	})
+	if !lost {
+		c.Note = note
+		return
+	}
+	c.Outcome.Summary = append(c.Outcome.Summary,
+		"YOUR NOTE IS NOT KEPT: the note of a certificate is that of whoever proposed it, and this one was proposed before")
+}
+
+// noteWord begins the line that shows a certificate's note.
+const noteWord = "note: "
 
 // certificate works the certificate out and fills the result. It is nil when there is one.
 func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release, req CertifyRequest, result *CertifyResult) (*draft, error) {
@@ -166,7 +189,7 @@ func certifySummary(r manifest.Release, e *manifest.Evidence, lift *catalog.Reca
 		lines = append(lines, fmt.Sprintf("rests on: %s reported %s", report.Site, report.Verdict))
 	}
 	if e.Note != "" {
-		lines = append(lines, "note: "+e.Note)
+		lines = append(lines, noteWord+e.Note)
 	}
 	return lines
 }

@@ -153,13 +153,14 @@ func (w *writer) nothingToDo(ctx context.Context, d *desk) (*Outcome, error) {
 	if dr, err := w.change(ctx, plain); err == nil && dr == nil {
 		return &Outcome{Status: Unchanged}, nil
 	}
+	summary := w.words(ctx, d.view, d.base)
 	if w.Online != nil && d.base.complete() {
 		if err := w.installProposal(ctx, d.view, d.base); err != nil {
 			return nil, err
 		}
-		return outcome(Committed, d.base.id, d.base.change, d.base.roles), nil
+		return outcome(Committed, d.base.id, summary, d.base.roles), nil
 	}
-	return outcome(Pending, d.base.id, d.base.change, d.base.roles), nil
+	return outcome(Pending, d.base.id, summary, d.base.roles), nil
 }
 
 // commitRelated puts complete proposals into effect that this draft would make stale, and ends the attempt then.
@@ -190,9 +191,9 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 
 // carry signs the draft, or the same change that waits already, and commits or leaves it.
 func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting) (*Outcome, error) {
-	roles, id := dr.roles, ""
+	roles, id, summary := dr.roles, "", dr.summary
 	if same := w.sameChange(ctx, d, dr, live); same != nil {
-		roles, id = same.roles, same.id
+		roles, id, summary = same.roles, same.id, w.words(ctx, d.view, same) // what is signed, not what was asked for
 	} else if err := w.finish(ctx, d, dr, w.floor); err != nil {
 		return nil, err
 	}
@@ -213,7 +214,7 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 		if err := w.vetAndInstall(ctx, d.view, roles); err != nil {
 			return nil, err
 		}
-		return outcome(Committed, "", dr.summary, roles), nil
+		return outcome(Committed, "", summary, roles), nil
 	}
 	if id != "" {
 		for role, sigs := range added {
@@ -221,20 +222,18 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 				return nil, err
 			}
 		}
-		return outcome(Pending, id, dr.summary, roles), nil
+		return outcome(Pending, id, summary, roles), nil
 	}
 	id, err := w.putProposal(ctx, dr)
 	if err != nil {
 		return nil, err
 	}
-	return outcome(Pending, id, dr.summary, roles), nil
+	return outcome(Pending, id, summary, roles), nil
 }
 
 // installProposal puts a complete proposal into effect after vetting it.
 func (p *Publisher) installProposal(ctx context.Context, v *catalog.View, w *waiting) error {
-	if len(w.change) == 0 {
-		w.change = p.describe(ctx, v, w.roles)
-	}
+	p.words(ctx, v, w)
 	return p.vetAndInstall(ctx, v, w.roles)
 }
 

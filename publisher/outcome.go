@@ -43,7 +43,7 @@ func waitsFor(roles []RoleSignatures) string {
 		if r.Complete() {
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("%s for %s, by %s", count(r.Need-r.Have, "more signature"), r.Role, strings.Join(r.Missing, " or ")))
+		parts = append(parts, fmt.Sprintf("%s for %s, by %s (kitchen sign %s --key FILE)", count(r.Need-r.Have, "more signature"), r.Role, strings.Join(r.Missing, " or "), r.Role))
 	}
 	if len(parts) == 0 {
 		return "the committer (kitchen commit)"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -20,9 +21,11 @@ type PendingProposal struct {
 	Created time.Time
 	Expires time.Time // signatures on it mean nothing from then on
 	Age     time.Duration
-	Stale   string // why it can never take effect; "" while it can
-	Refused string // why it may not take effect, whoever signs; "" while it may
-	Within  string // the id of a proposal that contains this one, or ""
+	Stale   string   // why it can never take effect; "" while it can
+	Since   []string // with Stale: what took effect meanwhile in the roles that it changes
+	Again   []string // with Stale: the commands that make its change again
+	Refused string   // why it may not take effect, whoever signs; "" while it may
+	Within  string   // the id of a proposal that contains this one, or ""
 }
 
 // Complete tells whether all signatures are there, so that the committer is all it waits for.
@@ -133,6 +136,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if err != nil {
 			return nil, err
 		}
+		p.explainStale(ctx, v, w, past, shown)
 		list = append(list, *shown)
 	}
 	slices.SortStableFunc(list, func(a, b PendingProposal) int { return a.Created.Compare(b.Created) })
@@ -141,9 +145,10 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 
 // Sign adds the signers' signatures to the live proposals that change a role. confirm sees each change, worked out
 // anew, with its evidence, and says whether to sign it; nil signs all. What does not follow on the current catalog
-// by the rules is not offered. The outcome is that of the last proposal signed: Unchanged when nothing waits or
-// nothing was confirmed, Pending, or Committed when it is complete and the online key is at hand. Errors:
-// *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait.
+// by the rules is not offered. Of several proposals the outcome is, in this order, that of one that was signed now and
+// waits (Pending), that was signed or complete and took effect (Committed), that was not confirmed (Declined), that
+// waits with these signatures of before (Pending); its summary tells of the others, too. Unchanged when nothing waits.
+// Errors: *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait.
 func (p *Publisher) Sign(ctx context.Context, role string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
 	s := &signing{Publisher: p, role: role, confirm: confirm, signers: signers, seen: map[string]bool{},
 		out: &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + role}}}
@@ -153,9 +158,10 @@ func (p *Publisher) Sign(ctx context.Context, role string, confirm func(PendingP
 			return nil, err
 		}
 	}
-	if s.out.Status == Unchanged && len(s.out.Roles) == 0 && s.refusal != nil {
+	if s.rank == 0 && s.refusal != nil {
 		return nil, s.refusal
 	}
+	s.out.Summary = append(s.out.Summary, s.aside...)
 	return s.out, nil
 }
 
@@ -167,7 +173,31 @@ type signing struct {
 	signers []keys.Signer
 	seen    map[string]bool // proposals that were offered, or need not be
 	out     *Outcome
+	rank    int      // of out; 0 = nothing was offered yet
+	aside   []string // what became of the other proposals
 	refusal error
+}
+
+// take keeps the outcome that asks most of the caller, and remembers the other in words. gave tells whether a
+// signature was given just now.
+func (s *signing) take(o *Outcome, gave bool) {
+	rank := map[string]int{Pending: 1, Declined: 2, Committed: 3}[o.Status]
+	if gave && o.Status == Pending {
+		rank = 4
+	}
+	other := o
+	if rank > s.rank {
+		other, s.out, s.rank = s.out, o, rank
+	}
+	word := map[string]string{Pending: "waits with your signature, too: ", Committed: "in effect, too: ", Declined: "not signed, as you said: "}[other.Status]
+	if word == "" {
+		return
+	}
+	for _, line := range other.Summary {
+		if !strings.HasPrefix(line, " ") { // without its evidence
+			s.aside = append(s.aside, word+line)
+		}
+	}
 }
 
 // round offers what waits. It ends with true once something took effect: others may have gone stale by that.
@@ -202,11 +232,12 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 			s.refusal = &Refused{Role: s.role, Reason: shown[i].Refused}
 			continue
 		}
+		before := w.signedByAll(s.signers)
 		signed, err := s.signProposal(ctx, w, shown[i], s.confirm, s.signers)
 		if err != nil {
 			return false, err
 		}
-		s.out = better(s.out, signed)
+		s.take(signed, !before)
 		if signed.Status == Committed {
 			return true, nil
 		}
@@ -224,15 +255,6 @@ func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []k
 		err = authorize(role, w.role(role).authority, signers)
 	}
 	return err
-}
-
-// better keeps the outcome of what was signed rather than of what was not.
-func better(a, b *Outcome) *Outcome {
-	signed := func(o *Outcome) bool { return o.Status == Pending || o.Status == Committed }
-	if signed(a) && !signed(b) {
-		return a
-	}
-	return b
 }
 
 // signProposal asks, signs, and commits where that is possible.

@@ -3,7 +3,9 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
@@ -20,7 +22,8 @@ const (
 // or certifier of the product can. reason is required and cut to 1,000 bytes of plain text.
 //
 // A release that is recalled for this reason already is Unchanged. For another reason, or once a certificate has
-// lifted its recall, it is recalled anew: the entry gets another number, and no certificate of before lifts that.
+// lifted its recall, it is recalled anew: the entry gets another number, and no certificate of before lifts that. The
+// reasons of a recall that stands are kept behind the new one, as far as there is room.
 // Errors: *catalog.UnknownRelease, *Invalid, *NotAuthorized.
 func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason string, signers []keys.Signer) (*Outcome, error) {
 	reason, err := plainReason("recall", r, reason)
@@ -42,8 +45,13 @@ func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason strin
 			return nil, err
 		}
 		target, again := role.Targets[path]
-		if again && target.Custom[customReason] == reason && stands(d.view, r, target) {
-			return nil, nil
+		why := reason
+		if again && stands(d.view, r, target) {
+			before := target.Custom[customReason]
+			if slices.Contains(strings.Split(before, alsoRecalled), reason) {
+				return nil, nil
+			}
+			why = strings.TrimSpace(manifest.CleanText(reason+alsoRecalled+before, maxReason))
 		}
 		if !again {
 			known, err := knownTarget(d, r)
@@ -52,15 +60,18 @@ func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason strin
 			}
 			target = trust.Target{Length: known.Length, SHA256: known.SHA256}
 		}
-		target.Custom = map[string]string{customReason: reason, customSince: nextRecall(currentVersion(d.view, name))}
+		target.Custom = map[string]string{customReason: why, customSince: nextRecall(currentVersion(d.view, name))}
 		role.Targets[path] = target
-		dr := newDraft("recall", name, fmt.Sprintf("recall %s%s (sha256 %s): %s", r, ifSo(again, " again"), target.SHA256, reason)).set(name, role)
+		dr := newDraft("recall", name, fmt.Sprintf("recall %s%s (sha256 %s): %s", r, ifSo(again, " again"), target.SHA256, why)).set(name, role)
 		if err := dr.copyManifest(ctx, d, manifest.StageRecalled, r); storeFailure(err) {
 			return nil, err
 		}
 		return dr, nil // a manifest that cannot be had must not keep anybody from stopping its release
 	}, signers, onlyRecalls)
 }
+
+// alsoRecalled stands between the reasons of a release that was recalled for several, the latest first.
+const alsoRecalled = "; recalled before: "
 
 // nextRecall is the number of a recall that is made on a version of recalled.<p>. Versions rise, so that no two
 // recalls of one release have the same.

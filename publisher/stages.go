@@ -53,7 +53,7 @@ func (p *Publisher) Validate(ctx context.Context, r manifest.Release, signers []
 	}, signers)
 }
 
-// Withdrawn says that a release is recalled or yanked, so that no further stage takes it in (exit 1).
+// Withdrawn says that a release is recalled or yanked, so that no further stage takes it in (exit 3).
 type Withdrawn struct {
 	Release manifest.Release
 	Words   string // "yanked: why (product.openstack)"
@@ -69,6 +69,8 @@ func (e *Withdrawn) Hint() string { return e.Next }
 func withdrawn(info *catalog.ReleaseInfo) error {
 	r := info.Release
 	switch {
+	case info.Recalled != nil && !info.Liftable():
+		return &Withdrawn{Release: r, Words: info.Recalled.String(), Next: "it stays so, since it was not validated before; publish the same under another version"}
 	case info.Recalled != nil:
 		return &Withdrawn{Release: r, Words: info.Recalled.String(), Next: fmt.Sprintf(
 			"publish a release that replaces it; a recall made in error is lifted by a certificate that names it: kitchen certify %s --lift-recall", r)}

@@ -250,9 +250,10 @@ func TestALiftThatWaitsDoesNotOutliveAnotherRecall(t *testing.T) {
 		return err
 	})
 	wantError[*publisher.Refused](t, err, readyRole, "recall 3", "CVE-2")
-	if recall := w.info(t, v1).Recalled; recall == nil || recall.Reason != "CVE-2" {
+	if recall := w.info(t, v1).Recalled; recall == nil || recall.Reason != "CVE-2; recalled before: CVE-1" {
 		t.Errorf("%+v", recall)
 	}
+	must(t, publisher.Unchanged)(w.recallFor(t, "CVE-1", w.engineer))
 	mustCommit(t)(liftRecall(w.publisher(t, w.online), w.certA, w.certB))
 }
 

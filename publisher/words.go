@@ -148,6 +148,14 @@ func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*role
 	return lines
 }
 
+// words are what a proposal changes, worked out once from what is in effect.
+func (p *Publisher) words(ctx context.Context, v *catalog.View, w *waiting) []string {
+	if len(w.change) == 0 {
+		w.change = p.describe(ctx, v, w.roles)
+	}
+	return w.change
+}
+
 func (p *Publisher) describeTargets(ctx context.Context, v *catalog.View, r *roleDraft, current *trust.Targets) []string {
 	var lines []string
 	diff := diffTargets(current, &trust.Targets{Targets: r.next.Targets})
@@ -263,7 +271,7 @@ func (p *Publisher) describeEvidence(ctx context.Context, t trust.Target) []stri
 		lines = append(lines, fmt.Sprintf("  %s reported %s (report %d, sha256 %s)", r.Site, r.Verdict, r.Sequence, ShortID(r.SHA256)))
 	}
 	if e.Note != "" {
-		lines = append(lines, "  note: "+e.Note)
+		lines = append(lines, "  "+noteWord+e.Note)
 	}
 	return lines
 }

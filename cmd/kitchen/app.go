@@ -67,15 +67,16 @@ func (k *kitchen) commands() []*cli.Command {
 
 // kitchen is one call of the program: what it was told, and what it may use.
 type kitchen struct {
-	stdout    io.Writer
-	stderr    io.Writer // everything but results; shares the screen with progress
-	stdoutTTY bool
-	stderrTTY bool
-	colour    bool // of results
-	width     int  // of results, in columns
-	now       func() time.Time
-	lookupEnv func(string) (string, bool)
-	environ   func() []string
+	stdout      io.Writer
+	stderr      io.Writer // everything but results; shares the screen with progress
+	stdoutTTY   bool
+	stderrTTY   bool
+	stderrWidth int  // in columns, 0 where stderr is no terminal
+	colour      bool // of results
+	width       int  // of results, in columns
+	now         func() time.Time
+	lookupEnv   func(string) (string, bool)
+	environ     func() []string
 
 	ctx      context.Context // of the call, for prompts; cancelled by the first interrupt
 	global   globalOptions
@@ -100,8 +101,11 @@ func newKitchen() *kitchen {
 		stdout: os.Stdout, stdoutTTY: term.IsTerminal(int(os.Stdout.Fd())), stderrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		width: 80, now: time.Now, lookupEnv: os.LookupEnv, environ: os.Environ,
 	}
-	if columns, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && columns > 80 {
-		k.width = min(columns, 140)
+	if k.stdoutTTY {
+		k.width = columns(os.Stdout)
+	}
+	if k.stderrTTY {
+		k.stderrWidth = columns(os.Stderr)
 	}
 	noColour, _ := os.LookupEnv("NO_COLOR")
 	k.colour = k.stdoutTTY && noColour == "" && os.Getenv("TERM") != "dumb"
@@ -109,6 +113,12 @@ func newKitchen() *kitchen {
 	k.stderr = k.progress
 	k.keys = &keyring{k: k}
 	return k
+}
+
+// columns is how wide a terminal is written: at least 80, and not so wide that nobody can read it.
+func columns(terminal *os.File) int {
+	n, _, _ := term.GetSize(int(terminal.Fd())) // 0 where it does not tell
+	return max(80, min(n, 140))
 }
 
 // main runs one command line (without the program's name) and gives the exit code.
@@ -145,9 +155,9 @@ func (k *kitchen) finish(ctx context.Context, err error) int {
 		k.showWarnings()
 		return int(a)
 	}
-	f := explain(ctx, err)
+	f := explain(ctx, k.beforeInit(err))
 	f.Warnings = k.warnings
-	f.write(k.stderr, k.global.json)
+	f.write(k.stderr, k.global.json, k.stderrWidth)
 	return f.Code
 }
 

@@ -23,11 +23,12 @@ func certifyCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "certify", Category: groupSysadmin, Usage: "sign a release as ready to deploy, on the evidence of the sites", ArgsUsage: "PRODUCT@VERSION --key FILE",
 		Description: "Shows the reports that it rests on, and says no (exit 3) unless the certification policy is met: the vendor's CI passed, and no site's latest report is a failure. " +
+			"A recall is lifted for a release that was validated; one that was recalled before that stays so. " +
 			"Takes effect when enough certifiers have signed; until then it waits as a proposal (exit 8), which the others sign with `kitchen sign`.",
 		Flags: append([]cli.Flag{
-			&cli.BoolFlag{Name: "lift-recall", Usage: "certify a recalled release, and take its recall back"},
+			&cli.BoolFlag{Name: "lift-recall", Usage: "certify a recalled release, and take its recall back; say why with --note"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the evidence and what is missing; sign nothing"},
-			&cli.StringFlag{Name: "note", Usage: "`TEXT` kept with the evidence"},
+			&cli.StringFlag{Name: "note", Usage: "`TEXT` kept with the evidence; the first certifier's counts, of one who joins a waiting proposal it is not kept"},
 		}, signingFlags()...),
 		Action: action(k, func(c *cli.Context) (o certifyOptions, err error) {
 			o = certifyOptions{keyOptions: k.readKeyOptions(c), request: publisher.CertifyRequest{
@@ -79,7 +80,7 @@ func siteVerdicts(rows []catalog.SiteStatus) []siteVerdict {
 }
 
 func siteTable(p *page, sites []siteVerdict) {
-	table := &render.Table{Columns: []render.Column{{Name: "SITE"}, {Name: "KIND"}, {Name: "VERDICT"}, {Name: "TESTS"}, {Name: "WHEN"}, {Name: "", Flex: true}}}
+	table := &render.Table{Columns: []render.Column{{Name: "SITE"}, {Name: "KIND"}, {Name: "VERDICT"}, {Name: "TESTS"}, {Name: "WHEN (UTC)"}, {Name: "", Flex: true}}}
 	for _, s := range sites {
 		tests := "-"
 		if n := s.Passed + s.Failed; n > 0 {
@@ -138,9 +139,9 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 			return err
 		}
 		d := &certifyDocument{outcomeDocument: outcomeDocument{Schema: "kitchen.certify/v1", Release: o.release.String(), Summary: []string{}, Roles: []roleDocument{}},
-			DryRun: o.request.DryRun, Sites: []siteVerdict{}, Note: o.request.Note}
+			DryRun: o.request.DryRun, Sites: []siteVerdict{}}
 		if result != nil {
-			d.Sites, d.Unmet = siteVerdicts(result.Sites), unmetDocuments(result.Unmet)
+			d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
 			if result.Outcome != nil {
 				d.outcomeDocument = *newOutcome("certify", o.release.String(), result.Outcome)
 			}
@@ -149,7 +150,7 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 			d.Unmet = unmetDocuments(no.Unmet)
 		}
 		if len(d.Unmet) > 0 {
-			d.Status = "refused"
+			d.Status = statusRefused
 			return k.no(d)
 		}
 		if err := k.show(d); err != nil {

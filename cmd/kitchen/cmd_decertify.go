@@ -39,19 +39,6 @@ func decertifyCommand(k *kitchen) *cli.Command {
 	}
 }
 
-// decertifyDocument adds what to do when there is no time to wait.
-type decertifyDocument struct {
-	outcomeDocument
-	Hint string `json:"hint,omitempty"` // with pending
-}
-
-func (d *decertifyDocument) human(p *page) {
-	d.outcomeDocument.human(p)
-	if d.Hint != "" {
-		p.para(2, "", d.Hint)
-	}
-}
-
 func runDecertify(ctx context.Context, k *kitchen, o decertifyOptions) error {
 	role := manifest.RoleReady(o.release.Product)
 	if o.request.Customer != "" {
@@ -66,14 +53,10 @@ func runDecertify(ctx context.Context, k *kitchen, o decertifyOptions) error {
 		if err != nil {
 			return err
 		}
-		d := &decertifyDocument{outcomeDocument: *newOutcome("decertify", o.release.String(), outcome)}
-		if d.Status != publisher.Pending {
-			return k.show(d)
+		d := newOutcome("decertify", o.release.String(), outcome)
+		if d.Status == publisher.Pending {
+			d.Hint = fmt.Sprintf("to stop it at once: kitchen recall %s --reason TEXT; one signature is enough", o.release)
 		}
-		d.Hint = fmt.Sprintf("to stop it at once: kitchen recall %s --reason TEXT; one signature is enough", o.release)
-		if err := k.show(d); err != nil {
-			return err
-		}
-		return answer(exitNotInEffect)
+		return k.showOutcome(d)
 	})
 }

@@ -19,7 +19,8 @@ type deployOptions struct {
 func deployCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Category: groupProduction, Usage: "deploy a release on this host, if it is ready", ArgsUsage: "PRODUCT@VERSION",
-		Description: "Fetches it, starts the hook deploy of kitchen.toml, once, and reports what came of it. `kitchen run` does the same by itself where auto = true.",
+		Description: "Fetches it, starts the hook deploy of kitchen.toml, once, and reports what came of it. `kitchen run` does the same by itself where auto = true. " +
+			"What is deployed here already is left alone: exit 0 while it is ready still, else 3.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "fresh", Usage: "nothing of this product is deployed here, whatever records and reports say"},
 			&cli.BoolFlag{Name: "again", Usage: "run the hook although it ran before for this release"},
@@ -34,7 +35,7 @@ func deployCommand(k *kitchen) *cli.Command {
 	}
 }
 
-// refusedDocument is the answer no of deploy and deployed.
+// refusedDocument is the answer no of deploy, deployed and report.
 type refusedDocument struct {
 	Schema  string          `json:"schema"`
 	Release string          `json:"release"`
@@ -42,10 +43,12 @@ type refusedDocument struct {
 	Reason  string          `json:"reason"`
 	Hint    string          `json:"hint,omitempty"`
 	Unmet   []unmetDocument `json:"unmet"`
+	Earlier bool            `json:"earlier,omitempty"` // it is deployed here all the same
+	heading string
 }
 
 func (d *refusedDocument) human(p *page) {
-	p.verdict(render.Bad, "NOT DEPLOYED  "+d.Release)
+	p.verdict(render.Bad, d.heading+"  "+d.Release)
 	if len(d.Unmet) > 0 {
 		unmetLines(p, d.Unmet)
 	} else {
@@ -64,7 +67,7 @@ func runDeploy(ctx context.Context, k *kitchen, o deployOptions) error {
 			return err
 		}
 		entry, err := f.Deploy(ctx, v, o.release, o.options)
-		if no := refusal(schema, o.release, err); no != nil {
+		if no := refusal(schema, "NOT DEPLOYED", o.release, err); no != nil {
 			return k.no(no)
 		}
 		if err != nil {
@@ -79,8 +82,8 @@ func runDeploy(ctx context.Context, k *kitchen, o deployOptions) error {
 }
 
 // refusal makes a document of the errors that are answers; nil for all others.
-func refusal(schema string, r manifest.Release, err error) *refusedDocument {
-	d := &refusedDocument{Schema: schema, Release: r.String(), Unmet: []unmetDocument{}}
+func refusal(schema, heading string, r manifest.Release, err error) *refusedDocument {
+	d := &refusedDocument{Schema: schema, Release: r.String(), Unmet: []unmetDocument{}, heading: heading}
 	var (
 		notReady     *fetcher.NotReady
 		undetermined *fetcher.Undetermined
@@ -91,6 +94,9 @@ func refusal(schema string, r manifest.Release, err error) *refusedDocument {
 	switch {
 	case errors.As(err, &notReady):
 		d.Unmet = unmetDocuments(notReady.Verdict.Unmet)
+		if d.Earlier = notReady.Earlier != nil; d.Earlier {
+			d.heading = "DEPLOYED ALREADY, NOT READY ANY MORE"
+		}
 	case errors.As(err, &undetermined), errors.As(err, &attempted), errors.As(err, &hidden):
 	default:
 		return nil
@@ -110,6 +116,7 @@ type deployedOptions struct {
 func deployedCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "deployed", Category: groupProduction, Usage: "record and report a deployment that was done by hand", ArgsUsage: "PRODUCT@VERSION --result RESULT",
+		Description: "It also answers what became of a deploy hook that was interrupted.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "result", Usage: "`RESULT`: PASSED or FAILED"},
 			&cli.StringFlag{Name: "note", Usage: "`TEXT` that explains it"},
@@ -137,7 +144,7 @@ func runDeployed(ctx context.Context, k *kitchen, o deployedOptions) error {
 			return err
 		}
 		entry, err := f.Deployed(ctx, v, o.release, o.result, o.note)
-		if no := refusal(schema, o.release, err); no != nil {
+		if no := refusal(schema, "NOT RECORDED", o.release, err); no != nil {
 			return k.no(no)
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/publisher"
@@ -32,6 +33,8 @@ type proposalDocument struct {
 	Expires    string         `json:"expires"`
 	AgeSeconds int64          `json:"age_seconds"`
 	Stale      string         `json:"stale,omitempty"`   // why it can never take effect
+	Since      []string       `json:"since,omitempty"`   // what took effect in its place
+	Again      []string       `json:"again,omitempty"`   // commands that make its change again
 	Within     string         `json:"within,omitempty"`  // the later proposal that contains it
 	Refused    string         `json:"refused,omitempty"` // why it may not take effect, whoever signs
 	WaitsFor   string         `json:"waits_for"`
@@ -41,7 +44,7 @@ type proposalDocument struct {
 func newProposal(w publisher.PendingProposal) proposalDocument {
 	return proposalDocument{
 		ID: w.ID, Kind: w.Kind, Stated: list(w.Stated), Change: list(w.Change), Roles: roleDocuments(w.Roles), Complete: w.Complete(),
-		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Refused: w.Refused, Within: w.Within,
+		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Again: w.Again, Refused: w.Refused, Within: w.Within,
 		WaitsFor: w.WaitsFor(), age: render.Duration(w.Age),
 	}
 }
@@ -68,10 +71,18 @@ func (d *proposalDocument) human(p *page) {
 	for _, line := range d.Change {
 		p.para(4, "  ", line)
 	}
+	for _, line := range d.Since {
+		p.para(4, "  in effect since: ", line)
+	}
+	if len(d.Again) > 0 {
+		p.para(4, "  to propose it again: ", strings.Join(d.Again, "; "))
+	}
 	if d.Kind == "decertify" && len(d.Stated) > 0 { // the reason stands nowhere else
 		p.para(4, "  its proposer says, unverified: ", d.Stated[0])
 	}
-	signatureLines(p, d.Roles)
+	if d.Stale == "" { // else no signature helps
+		signatureLines(p, d.Roles)
+	}
 	p.linef("  %s old, lapses %s", d.age, d.Expires)
 }
 

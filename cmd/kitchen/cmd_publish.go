@@ -156,7 +156,11 @@ func (d *planDocument) human(p *page) {
 	}
 	p.table(table, "no artifacts")
 	for _, r := range d.Roles {
-		text := fmt.Sprintf("version %d, needs %d signature(s) of %s", r.Version, r.Need, strings.Join(r.Keys, ", "))
+		signatures := "1 signature"
+		if r.Need != 1 {
+			signatures = fmt.Sprintf("%d signatures", r.Need)
+		}
+		text := fmt.Sprintf("version %d, needs %s of %s", r.Version, signatures, strings.Join(r.Keys, ", "))
 		if len(r.Given) > 0 {
 			text += "; given: " + strings.Join(r.Given, ", ")
 		}

@@ -27,7 +27,10 @@ type readyOptions struct {
 func readyCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "ready", Category: groupProduction, Usage: "may this release be deployed here?", ArgsUsage: "PRODUCT@VERSION",
-		Description: "Yes (exit 0) only when every required role lists the release with the same digest, it is not recalled, and nothing has expired. No is exit 3 and says what is missing; what cannot be trusted is exit 4.",
+		Description: "Yes (exit 0) only when every required role lists the release with the same digest, it is not recalled, and nothing has expired. " +
+			"No is exit 3 and says what is missing; what cannot be trusted is exit 4. A yanked release is ready only on a host that fetched or deployed it. " +
+			"The upgrade path is a question only with --from.\n\n" +
+			"[gate] in kitchen.toml makes it stricter: require (the roles), pins (whose signatures), max_age, deny.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`VERSION` that the host has: the upgrade path must allow it"},
 			&cli.BoolFlag{Name: "offline", Usage: "answer from the state directory alone"},

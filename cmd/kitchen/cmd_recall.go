@@ -17,9 +17,9 @@ type recallOptions struct {
 func recallCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "recall", Category: groupEngineer, Usage: "stop a release: it must not be deployed", ArgsUsage: "PRODUCT@VERSION --reason TEXT --key FILE",
-		Description: "One release engineer, or one sysadmin, of the product is enough. Every host is told with its next refresh.\n\n" +
-			"Only a certificate that names the recall lifts it (`kitchen certify PRODUCT@VERSION --lift-recall`). " +
-			"The same release recalled again, after that or for another reason, is another recall, which no certificate of before lifts.",
+		Description: "One release engineer, or one sysadmin, of the product is enough. Every host takes it up with its next refresh, which says so where the release is known.\n\n" +
+			"Only a certificate that names the recall lifts it (`kitchen certify PRODUCT@VERSION --lift-recall`), and none one that was not validated before. " +
+			"The same release recalled again, after that or for another reason, is another recall, which no certificate of before lifts; the reasons of one that stands are kept behind the new one.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that every host is told"},
 		}, signingFlags()...),

@@ -13,7 +13,8 @@ import (
 func refreshCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "refresh", Category: groupCustomerCI, Usage: "bring the verified view up to date and say what is new",
-		Description: "New is what has become visible to this site, or to this state directory, since the last refresh. When nothing changed it costs two small requests.",
+		Description: "New is what has become visible to this site, or to this state directory, since the last refresh. " +
+			"So is the recall of a release that was shown, fetched, tested or deployed here. When nothing changed it costs two small requests.",
 		Action: action(k, func(c *cli.Context) (struct{}, error) { return struct{}{}, operands(c) },
 			func(ctx context.Context, k *kitchen, _ struct{}) error { return k.withCatalog(ctx, refreshed(ctx)) }),
 	}
@@ -33,6 +34,7 @@ type releaseDocument struct {
 	Conflict string `json:"conflict,omitempty"` // why its roles contradict each other; it is in no stage
 
 	certificate string // that lifted the recall
+	liftable    bool   // a recall may be lifted
 }
 
 const noReason = "no reason given"
@@ -40,7 +42,7 @@ const noReason = "no reason given"
 func newReleaseDocument(r catalog.ReleaseInfo) releaseDocument {
 	d := releaseDocument{
 		Product: r.Release.Product, Version: r.Release.Version, Release: r.Release.String(),
-		Stage: r.Stage, Seq: r.Seq, SHA256: r.SHA256, Yanked: r.Yanked,
+		Stage: r.Stage, Seq: r.Seq, SHA256: r.SHA256, Yanked: r.Yanked, liftable: r.Liftable(),
 	}
 	if r.Recalled != nil {
 		d.Recalled = cmp.Or(r.Recalled.Reason, noReason)
@@ -91,6 +93,8 @@ func (d releaseDocument) remarkTone() render.Tone {
 // decided says, for one release, who withdrew it and what comes next; nothing for most.
 func (d releaseDocument) decided(p *page) {
 	switch {
+	case d.Recalled != "" && !d.liftable:
+		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; it was not validated before, and stays recalled: publish the same under another version")
 	case d.Recalled != "":
 		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; a certificate that names the recall lifts it: kitchen certify "+d.Release+" --lift-recall")
 	case d.Yanked != "":
@@ -111,6 +115,7 @@ func releaseTable(p *page, releases []releaseDocument, empty string) {
 type refreshDocument struct {
 	Schema    string            `json:"schema"` // kitchen.refresh/v1
 	New       []releaseDocument `json:"new"`
+	Recalled  []recallDocument  `json:"recalled"` // since the last refresh, of the releases known here
 	Timestamp int64             `json:"timestamp_version"`
 	Issued    string            `json:"issued"`
 	Expires   string            `json:"expires"`
@@ -118,9 +123,29 @@ type refreshDocument struct {
 	age       string
 }
 
+// recallDocument is a recall that this host has not been told of before.
+type recallDocument struct {
+	Release  string `json:"release"`
+	Reason   string `json:"reason"`
+	Role     string `json:"role"`     // that says so
+	Deployed bool   `json:"deployed"` // it is what is deployed here
+}
+
+func (d recallDocument) human(p *page) {
+	text := "RECALLED " + d.Release + ": " + d.Reason + " (" + d.Role + ")"
+	if d.Deployed {
+		text += "; it is deployed here: deploy a release that replaces it, or take it out of service"
+	}
+	p.verdict(render.Bad, text)
+}
+
 func (d *refreshDocument) human(p *page) {
 	releaseTable(p, d.New, "nothing new")
-	p.linef("as of %s, %s ago (timestamp %d, valid until %s)", d.Issued, d.age, d.Timestamp, d.Expires)
+	for _, recall := range d.Recalled {
+		recall.human(p)
+	}
+	p.linef("as of %s, %s ago", d.Issued, d.age)
+	p.linef("timestamp %d, valid until %s", d.Timestamp, d.Expires)
 	for _, problem := range d.Problems {
 		p.para(2, "cannot be used: ", problem)
 	}
@@ -132,16 +157,19 @@ func refreshed(ctx context.Context) func(*session, *catalog.View) error {
 		if err != nil {
 			return err
 		}
-		fresh, err := f.New(ctx, v)
+		news, err := f.New(ctx, v)
 		if err != nil {
 			return err
 		}
 		d := &refreshDocument{
-			Schema: "kitchen.refresh/v1", New: []releaseDocument{}, Timestamp: v.Timestamp().Version,
+			Schema: "kitchen.refresh/v1", New: []releaseDocument{}, Recalled: []recallDocument{}, Timestamp: v.Timestamp().Version,
 			Issued: stamp(v.Issued()), Expires: stamp(v.Timestamp().Expires), Problems: problems(v), age: render.Duration(v.Age()),
 		}
-		for _, r := range fresh {
+		for _, r := range news.Releases {
 			d.New = append(d.New, newReleaseDocument(r))
+		}
+		for _, r := range news.Recalled {
+			d.Recalled = append(d.Recalled, recallDocument{r.Release.String(), cmp.Or(r.Recall.Reason, noReason), r.Recall.Role, r.Deployed})
 		}
 		return s.k.show(d)
 	}

@@ -75,6 +75,9 @@ func runReport(ctx context.Context, k *kitchen, o reportOptions) error {
 			return err
 		}
 		entry, err := f.Report(ctx, v, o.release, o.request)
+		if no := refusal("kitchen.report/v1", "NOT REPORTED", o.release, err); no != nil {
+			return k.no(no)
+		}
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -116,7 +117,7 @@ func (d *runDocument) human(p *page) {
 		p.para(2, r.Release+": ", r.Outcome)
 	}
 	for _, w := range d.Waiting {
-		p.para(2, w.Release+" waits: ", w.Reason)
+		p.para(2, w.Release+": ", w.Reason)
 	}
 }
 
@@ -161,6 +162,9 @@ func runRun(ctx context.Context, k *kitchen, o runOptions) error {
 			return s.validatePassed(ctx, o.online, r)
 		}
 		result, err := f.Run(ctx, v, options)
+		if options.Only != nil {
+			err = notForThisSite(result, err)
+		}
 		if result == nil || err != nil && len(result.Runs)+len(result.Resumed) == 0 {
 			return err
 		}
@@ -184,6 +188,16 @@ func runRun(ctx context.Context, k *kitchen, o runOptions) error {
 		}
 		return nil
 	})
+}
+
+// notForThisSite makes an answer of it that the release that was named is withdrawn, or not at this site's stage.
+func notForThisSite(result *fetcher.RunResult, err error) error {
+	var hidden *fetcher.NotVisible
+	if !errors.As(err, &hidden) || errors.As(err, new(*fetcher.Unsent)) {
+		return err
+	}
+	result.Waiting = append(result.Waiting, fetcher.Waiting{Release: hidden.Release, Reason: hidden.Reason + "; " + hidden.Hint(), NeedsPerson: true})
+	return nil
 }
 
 // validatePassed joins a run to its signing: where kitchen.toml names a key of

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -20,7 +22,9 @@ type signOptions struct {
 func signCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "sign", Category: groupSysadmin, Usage: "add your signature to a waiting change of a role", ArgsUsage: "ROLE --key FILE",
-		Description: "Shows what would change, worked out from the current catalog, and asks. `kitchen pending` lists what waits.",
+		Description: "Shows what would change, worked out from the current catalog, and asks on the terminal. `kitchen pending` lists what waits.\n\n" +
+			"Exit 8 while something that was signed now waits on; else 0 when something took effect, 3 when the answer to all that was asked was no, " +
+			"8 when all that waits was signed with this key before, and 0 when nothing waits.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
 		}, signingFlags()...),
@@ -52,17 +56,29 @@ func runSign(ctx context.Context, k *kitchen, o signOptions) error {
 func (k *kitchen) confirm(w publisher.PendingProposal) (bool, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return false, usageHint("signing asks first, and there is no terminal", "look at it with `kitchen pending`, then give --yes")
+		return false, nobodyToAsk()
 	}
 	defer tty.Close()
 	defer k.progress.pause()()
 	d := newProposal(w)
+	return askToSign(tty, &d)
+}
+
+// askToSign puts the question. A terminal at which nobody is counts as none.
+func askToSign(tty io.ReadWriter, d *proposalDocument) (bool, error) {
 	d.human(&page{w: tty, width: 80})
 	fmt.Fprint(tty, "sign this? [y/N] ")
 	line, err := bufio.NewReader(tty).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		return false, nobodyToAsk()
+	}
 	if err != nil {
 		return false, err
 	}
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes", nil
+}
+
+func nobodyToAsk() error {
+	return usageHint("signing asks first, and there is no terminal", "look at it with `kitchen pending`, then give --yes")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
@@ -33,6 +34,11 @@ func runValidate(ctx context.Context, k *kitchen, o validateOptions) error {
 	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
 		outcome, err := p.Validate(ctx, o.release, signers)
+		var no *publisher.Withdrawn
+		if errors.As(err, &no) {
+			return k.showOutcome(&outcomeDocument{Schema: "kitchen.validate/v1", Release: o.release.String(), Status: statusRefused,
+				Summary: []string{no.Error()}, Roles: []roleDocument{}, Hint: no.Hint()})
+		}
 		if err != nil {
 			return err
 		}

@@ -17,8 +17,8 @@ type yankOptions struct {
 
 func yankCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "yank", Category: groupEngineer, Usage: "hide a release from new use", ArgsUsage: "PRODUCT@VERSION --reason TEXT --key FILE",
-		Description: "Hosts that fetched or deployed it keep it, and may fetch and deploy it again. No other host gets it, no run tests or deploys it by itself, and it is neither validated nor certified any more. " +
+		Name: "yank", Category: groupEngineer, Usage: "hide a release from new use", ArgsUsage: "PRODUCT@VERSION --reason TEXT|--undo --key FILE",
+		Description: "Hosts that fetched or deployed it keep it, and may fetch and deploy it again. No other host gets it, no run tests or deploys it by itself, and it is neither validated nor certified any more. With --undo all of that is as before. " +
 			"What must not be deployed anywhere is a case for `kitchen recall`.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that people are told"},

@@ -38,7 +38,7 @@ var exitCodeWords = []struct {
 	{exitFailed, "failed"},
 	{exitUsage, "usage: the command line is wrong"},
 	{exitNo, "no: not ready, not OK, not certified"},
-	{exitNotTrusted, "not trusted: signature, digest, rollback, expiry"},
+	{exitNotTrusted, "not trusted: signature, digest, rollback, expiry; or a key that may not sign this"},
 	{exitLostRace, "lost to concurrent writers after several tries"},
 	{exitUnavailable, "the store is out of reach, or denies access"},
 	{exitNotInEffect, "accepted, not in effect yet: signatures or the committer are outstanding"},
@@ -101,6 +101,15 @@ func explain(ctx context.Context, err error) failure {
 	return f
 }
 
+// beforeInit adds to a catalog that is not there what its vendor, who has the online key, may have forgotten.
+func (k *kitchen) beforeInit(err error) error {
+	var gone *catalog.NoCatalog
+	if errors.As(err, &gone) && !gone.Known && k.config != nil && len(k.config.keyFiles("online")) > 0 {
+		return hinted{err, gone.Hint() + "; `kitchen init` makes a new catalog"}
+	}
+	return err
+}
+
 // exitCode sorts an error. What is not trusted comes before everything that may
 // have been its occasion; an error that nobody classified is a plain failure.
 func exitCode(ctx context.Context, err error) (int, string) {
@@ -129,7 +138,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		return exitInterrupted, "interrupted"
 	case errors.Is(err, storage.ErrTooLarge) && errors.As(err, &stored) && stored.Op == "read":
 		return exitNotTrusted, "not trusted"
-	case errors.As(err, &gone) && gone.Known:
+	case errors.As(err, &gone):
 		return exitUnavailable, "store unreachable"
 	case errors.As(err, &race):
 		return exitLostRace, "lost race"
@@ -141,16 +150,25 @@ func exitCode(ctx context.Context, err error) (int, string) {
 	return exitFailed, "failed"
 }
 
-// write prints the failure on stderr, as lines or as one JSON document.
-func (f failure) write(w io.Writer, asJSON bool) {
+// write prints the failure on stderr, as lines or as one JSON document. A line is wrapped to width columns, 0 for
+// whatever is no terminal: programs look for lines.
+func (f failure) write(w io.Writer, asJSON bool, width int) {
 	if asJSON {
 		if data, err := json.Marshal(f); err == nil {
 			fmt.Fprintf(w, "%s\n", render.JSON(data))
 			return
 		}
 	}
-	fmt.Fprintf(w, "error: %s\n", strings.ReplaceAll(render.Text(f.Message), "\n", "\n  "))
+	fmt.Fprintln(w, errorLine("error: ", f.Message, width))
 	if f.Hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(render.Text(f.Hint), "\n", "\n  "))
+		fmt.Fprintln(w, errorLine("hint: ", f.Hint, width))
 	}
+}
+
+func errorLine(label, text string, width int) string {
+	text = label + render.Text(text)
+	if width > 0 {
+		return render.Indent(text, 2, width)
+	}
+	return strings.ReplaceAll(text, "\n", "\n  ")
 }

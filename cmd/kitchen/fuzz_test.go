@@ -79,7 +79,7 @@ func harmlessFailure(t *testing.T, err error) {
 	t.Helper()
 	for _, asJSON := range []bool{false, true} {
 		var out strings.Builder
-		explain(context.Background(), err).write(&out, asJSON)
+		explain(context.Background(), err).write(&out, asJSON, 0)
 		if render.Text(out.String()) != out.String() {
 			t.Errorf("%q", out.String())
 		}

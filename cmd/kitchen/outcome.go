@@ -11,13 +11,17 @@ import (
 type outcomeDocument struct {
 	Schema   string         `json:"schema"` // kitchen.<command>/v1
 	Release  string         `json:"release,omitempty"`
-	Status   string         `json:"status"` // committed | pending | unchanged | declined
+	Status   string         `json:"status"` // committed | pending | unchanged | declined | refused
 	Proposal string         `json:"proposal,omitempty"`
 	Summary  []string       `json:"summary"`
 	Roles    []roleDocument `json:"roles"`
 	WaitsFor string         `json:"waits_for,omitempty"`
 	Wrote    []string       `json:"wrote,omitempty"` // local files
+	Hint     string         `json:"hint,omitempty"`
 }
+
+// statusRefused is the status of a change that the release's own state forbids: the answer no.
+const statusRefused = "refused"
 
 // roleDocument counts the signatures of one role's next version.
 type roleDocument struct {
@@ -46,8 +50,8 @@ func roleDocuments(roles []publisher.RoleSignatures) []roleDocument {
 
 func (d *outcomeDocument) human(p *page) {
 	heading := map[string]string{
-		publisher.Committed: "done, in effect", publisher.Pending: "accepted, not in effect yet", publisher.Unchanged: "nothing to do: it is so already",
-		publisher.Declined: "not signed, as you said; it still waits",
+		publisher.Committed: "done, in effect", publisher.Pending: "accepted, not in effect yet", publisher.Unchanged: "no change: the catalog says so already",
+		publisher.Declined: "not signed, as you said; it still waits", statusRefused: "no: nothing was signed",
 	}[d.Status]
 	p.verdict(toneOf(d.Status), heading)
 	for _, line := range d.Summary {
@@ -60,6 +64,9 @@ func (d *outcomeDocument) human(p *page) {
 	}
 	for _, file := range d.Wrote {
 		p.linef("wrote %s", file)
+	}
+	if d.Hint != "" {
+		p.para(2, "", d.Hint)
 	}
 }
 
@@ -84,7 +91,7 @@ func (k *kitchen) showOutcome(d *outcomeDocument) error {
 	switch d.Status {
 	case publisher.Pending:
 		return answer(exitNotInEffect)
-	case publisher.Declined:
+	case publisher.Declined, statusRefused:
 		return answer(exitNo)
 	}
 	return nil

@@ -57,7 +57,7 @@ func (k *kitchen) warn(message string) {
 		k.warnings = append(k.warnings, message)
 		return
 	}
-	fmt.Fprintf(k.stderr, "warning: %s\n", render.Line(message))
+	fmt.Fprintln(k.stderr, errorLine("warning: ", render.Line(message), k.stderrWidth))
 }
 
 // showWarnings prints what machines are still to be told, a line each.
@@ -123,7 +123,7 @@ func toneOf(word string) render.Tone {
 		return render.Good
 	case "WARNED", "NOT_RUN", "pending", "published":
 		return render.Warn
-	case "FAILED", "ERROR", "recalled":
+	case "FAILED", "ERROR", "recalled", statusRefused:
 		return render.Bad
 	case "", "-":
 		return render.Dim

@@ -24,3 +24,25 @@ func TestEveryWayToPrintALineEscapesIt(t *testing.T) {
 		t.Errorf("%q", have)
 	}
 }
+
+// What programs look for stays one line; on a terminal no line is longer than it is wide.
+func TestErrorLinesAreWrappedOnTerminalsOnly(t *testing.T) {
+	t.Parallel()
+	f := failure{Message: strings.Repeat("word ", 40), Hint: strings.Repeat("hint ", 40)}
+	for _, width := range []int{0, 80} {
+		var out strings.Builder
+		f.write(&out, false, width)
+		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		if width == 0 && len(lines) != 2 {
+			t.Errorf("%q", lines)
+		}
+		for i, line := range lines {
+			if width > 0 && (len(line) > width || i > 0 && !strings.HasPrefix(line, "hint: ") && !strings.HasPrefix(line, "  ")) {
+				t.Errorf("line %d: %q", i, line)
+			}
+		}
+		if width > 0 && len(lines) < 6 {
+			t.Errorf("not wrapped: %q", lines)
+		}
+	}
+}

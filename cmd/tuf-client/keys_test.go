@@ -15,9 +15,9 @@ func TestThresholdsOfTheSnapshot(t *testing.T) {
 		"two signatures of three": {func(r *repository, keys []key) {
 			r.setKeys("snapshot", 3, keys[:3]...)
 			r.signers["snapshot"] = keys[:2]
-		}, "2 valid signature(s), needs 3", "root:2 timestamp:2"},
+		}, "2 valid signatures, needs 3", "root:2 timestamp:2"},
 		"more wanted than there are keys": {func(r *repository, keys []key) { r.setKeys("snapshot", 6, keys...) },
-			"5 valid signature(s), needs 6", "root:2 timestamp:2"},
+			"5 valid signatures, needs 6", "root:2 timestamp:2"},
 		"one key, listed often": {func(r *repository, keys []key) {
 			r.setKeys("snapshot", 3, keys[0], keys[0], keys[0])
 			r.signers["snapshot"] = keys[:1]
@@ -25,7 +25,7 @@ func TestThresholdsOfTheSnapshot(t *testing.T) {
 		"one key under many ids": {func(r *repository, keys []key) {
 			r.setKeys("snapshot", 2, keys[0], keys[0].with(r.t, object{"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256",
 				"keyval": keys[0].form["keyval"], "x": 1}))
-		}, "1 valid signature(s), needs 2", "root:2 timestamp:2"},
+		}, "1 valid signature, needs 2", "root:2 timestamp:2"},
 		"none wanted": {func(r *repository, keys []key) { r.setKeys("snapshot", 0, keys[0]) }, "threshold 0", "root:1"},
 	} {
 		r := newRow(t)
@@ -62,7 +62,7 @@ func TestEverySchemeOfTheSpecification(t *testing.T) {
 		added.sign = func([]byte) []byte { return plausible }
 		r.signers["root"][1] = added
 		r.publish("root")
-		r.refuses(r.refresh(), "root: 1 valid signature(s), needs 2")
+		r.refuses(r.refresh(), "root: 1 valid signature, needs 2")
 		r.trusts("root:2 snapshot:1 targets:1 timestamp:1")
 	}
 }

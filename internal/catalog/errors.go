@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -50,24 +51,31 @@ func (e *PinMismatch) Hint() string {
 	return "another catalog's address, root file or state directory looks like this; compare the fingerprints with the vendor. If this host is to follow another catalog, give it a state directory of its own"
 }
 
-// NoCatalog says that a store has no timestamp, or not the pinned root: nothing there is a catalog, or not any more.
+// NoCatalog says that a store has no timestamp, or not the pinned root: nothing there is a catalog, or not any more
+// (exit 6).
 type NoCatalog struct {
 	Store string
 	Known bool  // this host has verified a catalog there before
 	Err   error // the store's, about the object that is not there
 }
 
-func (e *NoCatalog) Error() string { return fmt.Sprintf("no catalog at %s: %v", e.Store, e.Err) }
+func (e *NoCatalog) Error() string {
+	var missing *storage.Error
+	if errors.As(e.Err, &missing) && missing.Key != "" {
+		return fmt.Sprintf("no catalog at %s: it has no %s", e.Store, missing.Key)
+	}
+	return fmt.Sprintf("no catalog at %s: %v", e.Store, e.Err)
+}
 
 // Unwrap gives the store's error.
 func (e *NoCatalog) Unwrap() error { return e.Err }
 
-// Hint names the innocent causes, and the command that makes a catalog.
+// Hint names the innocent causes.
 func (e *NoCatalog) Hint() string {
 	if e.Known {
 		return "the catalog that this host knows is not there any more: check that the disk is mounted and the bucket is the right one; `kitchen ready … --offline` answers from what was verified"
 	}
-	return "check the catalog's address (catalog in kitchen.toml, --catalog); `kitchen init` makes a new catalog"
+	return "check the catalog's address (catalog in kitchen.toml, --catalog), and that the disk is mounted"
 }
 
 // RoleAbsent says that a role is delegated but was never signed (or is not delegated at all): it lists nothing.

@@ -69,7 +69,7 @@ func (v *View) releaseUnmet(info *ReleaseInfo, recall string) []Unmet {
 		unmet = append(unmet, Unmet{"not recalled", recall})
 	}
 	if yanked := info.YankWords(); yanked != "" {
-		unmet = append(unmet, Unmet{"not yanked", fmt.Sprintf("%s; its engineers can take that back: kitchen yank %s --undo", yanked, info.Release)})
+		unmet = append(unmet, Unmet{"not yanked", fmt.Sprintf("it is %s; its engineers can take that back: kitchen yank %s --undo", yanked, info.Release)})
 	}
 	return unmet
 }
@@ -80,7 +80,10 @@ func (v *View) recallUnmet(r manifest.Release) string {
 	case err != nil:
 		return "whether it is recalled cannot be known: " + err.Error()
 	case recall != nil:
-		return fmt.Sprintf("%s; to take that back: kitchen certify %s --lift-recall", recall, r)
+		if info, err := v.Release(r); err == nil && !info.Liftable() {
+			return fmt.Sprintf("it is %s, and stays so, since it was not validated before", recall)
+		}
+		return fmt.Sprintf("it is %s; to take that back: kitchen certify %s --lift-recall", recall, r)
 	}
 	return ""
 }
@@ -91,7 +94,7 @@ func (v *View) liftUnmet(r manifest.Release) string {
 		return "which recall there is to lift cannot be known: " + err.Error()
 	}
 	if recall := v.knownRecall(r); recall != nil && recall.Since == 0 {
-		return fmt.Sprintf("%s, by an entry without a number that a certificate could name; to give it one: kitchen recall %s --reason TEXT", recall, r)
+		return fmt.Sprintf("it is %s, by an entry without a number that a certificate could name; to give it one: kitchen recall %s --reason TEXT", recall, r)
 	}
 	return ""
 }

@@ -78,6 +78,10 @@ func (r *Recall) LiftedBy(certificate trust.Target) bool {
 		certificate.Custom[CustomLifts] == strconv.FormatInt(r.Since, 10)
 }
 
+// Liftable tells whether a certificate may lift the recall of a release: not before it was validated, since what is
+// recalled is validated no more.
+func (i *ReleaseInfo) Liftable() bool { return i.Stage != "" && i.Stage != StagePublished }
+
 // YankWords says that a release is yanked: why, and who says so. "" when it is not.
 func (i *ReleaseInfo) YankWords() string {
 	if i.Yanked == "" {

@@ -45,12 +45,19 @@ func (e *Error) Error() string {
 	return text
 }
 
+func signatureWords(n string) string {
+	if n == "1" {
+		return "1 valid signature"
+	}
+	return n + " valid signatures"
+}
+
 func (e *Error) words() string {
 	switch e.Kind {
 	case BadSignature:
 		return fmt.Sprintf("%s: no valid signature by a key that may sign it (needs %s of %s)", e.Role, e.Want, shortIDs(e.KeyIDs))
 	case Threshold:
-		return fmt.Sprintf("%s: %s valid signature(s), needs %s (signed by %s of %s)", e.Role, e.Have, e.Want, shortIDs(e.Signers), shortIDs(e.KeyIDs))
+		return fmt.Sprintf("%s: %s, needs %s (signed by %s of %s)", e.Role, signatureWords(e.Have), e.Want, shortIDs(e.Signers), shortIDs(e.KeyIDs))
 	case Rollback:
 		return fmt.Sprintf("%s: version %s was offered, version %s was seen before", e.Role, e.Have, e.Want)
 	case SameVersion:
