@@ -212,6 +212,7 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 		return f, nil
 	}
 	f.Site = &fetcher.Site{ID: c.Site.ID.SiteID, Follow: string(c.Site.Follow), Auto: c.Site.Auto, Hooks: c.hooks(), Dir: c.dir, Config: c.path}
+	f.Site.Capabilities = fetcher.Capabilities(c.Capabilities)
 	if !reports {
 		return f, nil
 	}
