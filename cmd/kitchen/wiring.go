@@ -212,7 +212,6 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 		return f, nil
 	}
 	f.Site = &fetcher.Site{ID: c.Site.ID.SiteID, Follow: string(c.Site.Follow), Auto: c.Site.Auto, Hooks: c.hooks(), Dir: c.dir, Config: c.path}
-	f.Site.Capabilities = fetcher.Capabilities(c.Capabilities)
 	if !reports {
 		return f, nil
 	}
@@ -223,7 +222,7 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Site.Signer = signer
+	f.Site.Signer, f.Site.Capabilities = signer, fetcher.Capabilities(c.Capabilities)
 	return f, nil
 }
 
