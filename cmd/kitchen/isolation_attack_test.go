@@ -86,9 +86,8 @@ func (s *tenants) configure() {
 	}
 }
 
-// as runs kitchen with somebody's credentials, and gives what it said. Without --config in the line it is vendor.toml.
-func (s *tenants) as(user string, code int, want, line string) []byte {
-	s.Helper()
+// by runs kitchen with somebody's credentials. Without --config in the line it is vendor.toml.
+func (s *tenants) by(user, line string) ended {
 	if !strings.HasPrefix(line, "--config") && !strings.HasPrefix(line, "init") {
 		line = "--config ./vendor.toml " + line
 	}
@@ -97,7 +96,13 @@ func (s *tenants) as(user string, code int, want, line string) []byte {
 	for _, name := range strings.Fields("AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION SSL_CERT_FILE AWS_CA_BUNDLE") {
 		mine.env[name] = s.users[user](name)
 	}
-	e := mine.ask(line)
+	return mine.ask(line)
+}
+
+// as is by, held to an exit code and to words; it gives what was said on stdout.
+func (s *tenants) as(user string, code int, want, line string) []byte {
+	s.Helper()
+	e := s.by(user, line)
 	e.want(s, code, want)
 	return []byte(e.stdout)
 }
@@ -191,10 +196,6 @@ func TestCustomerReachesForMore(t *testing.T) {
 	s.as("acme", 0, "", "--config ./staging.toml run")
 	before := s.objects()
 	for _, attack := range []struct{ line, right string }{
-		{"--config ./plain.toml log openstack@1.0.0 --site beta/ci", "s3:ListBucket with the prefix reports/beta/ci/openstack/1.0.0/"},
-		{"--config ./plain.toml log vault@1.0.0 --site enovance/ci", "s3:ListBucket with the prefix reports/enovance/ci/vault/1.0.0/"},
-		{"--config ./plain.toml log openstack@1.0.0 --site enovance/ci", "s3:GetObject on reports/enovance/ci/_logs/"},
-		{"--config ./plain.toml status", "s3:ListBucket with the prefix reports/beta/ci/"},
 		{"--config ./plain.toml fetch vault@1.0.0 --into ./stolen", "s3:GetObject on targets/catalog/vault/1.0.0/"},
 		{"--config ./beta.toml report openstack@1.0.0 --result FAILED --note forged", "s3:PutObject on reports/beta/ci/"},
 		{"publish ./vault --key ./keys/eng.key", "s3:GetObject on targets/catalog/vault/1.0.0/"},
@@ -205,6 +206,19 @@ func TestCustomerReachesForMore(t *testing.T) {
 		{"commit", "s3:ListBucket with the prefix pending/"},
 	} {
 		s.as("acme", 6, attack.right, attack.line)
+	}
+	for _, log := range []string{"openstack@1.0.0 --site beta/ci", "vault@1.0.0 --site beta/ci", "vault@1.0.0 --site enovance/ci", "openstack@1.0.0 --site enovance/ci"} {
+		s.by("vendor", "log "+log).want(t, 0, "ran here")
+		if e := s.by("acme", "--config ./plain.toml log "+log); e.code == exitDone || strings.Contains(e.stdout, "ran here") {
+			t.Errorf("a log of others: %v", e)
+		}
+	}
+	for user, config := range map[string]string{"vendor": "vendor", "acme": "staging"} { // what one verified is kept in its state
+		e := s.by(user, "--config ./"+config+".toml status openstack@1.0.0 -o json")
+		sees := strings.Contains(strings.Join(strings.Fields(e.stdout), ""), `"site":"beta/ci","kind":"ci","verdict":"PASSED"`)
+		if sees != (user == "vendor") {
+			t.Errorf("%s and the verdict of beta/ci: %v", user, e)
+		}
 	}
 	if after := s.objects(); !equalObjects(before, after) {
 		t.Errorf("the store is not what it was:\n%v\n%v", before, after)
@@ -240,7 +254,7 @@ func TestCustomerWithAPlainClient(t *testing.T) {
 		}
 	}
 	readable := func(key string) bool {
-		for _, prefix := range strings.Fields("metadata/ targets/registry/ targets/policy/ targets/catalog/openstack/ targets/validated/openstack/ blobs/ reports/acme/ reports/enovance/ci/openstack/") {
+		for _, prefix := range strings.Fields("metadata/ targets/registry/ targets/policy/ targets/catalog/openstack/ targets/validated/openstack/ blobs/ journal/ reports/acme/ reports/enovance/ci/openstack/") {
 			if strings.HasPrefix(key, "cat/"+prefix) {
 				return true
 			}
