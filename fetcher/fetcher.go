@@ -95,6 +95,8 @@ type Site struct {
 	HookTimeout time.Duration
 	// HookGrace is the time between SIGTERM and SIGKILL; 0 means 10 seconds.
 	HookGrace time.Duration
+	// Capabilities are what [requires] of a release is held to before a test.
+	Capabilities Capabilities
 }
 
 func (s *Site) config() string {

@@ -402,7 +402,8 @@ func pathUnmet(m *manifest.Manifest, from string) ([]catalog.Unmet, error) {
 		if err != nil || ok {
 			return nil, err
 		}
-		return no("%s is an update from %s, and %s is deployed here", m.Release(), strings.Join(m.From, ", "), from), nil
+		return no("%s is an update from %s, and %s is deployed here; the ways on from it: kitchen paths %s --from %s",
+			m.Release(), strings.Join(m.From, ", "), from, m.Product, from), nil
 	case from != "":
 		return no("%s is an initial deployment, and %s is deployed here", m.Release(), from), nil
 	}

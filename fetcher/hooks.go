@@ -43,7 +43,8 @@ type job struct {
 	sha        string // its digest
 	from       string // KITCHEN_FROM
 	start      func(time.Time) error
-	*workspace // files/ results/ scratch/ manifest.toml log
+	*workspace        // files/ results/ scratch/ manifest.toml log
+	unfit      string // why the site cannot test it: nothing is fetched then, and no hook runs
 }
 
 // outcome is what a hook's run amounts to.
@@ -64,6 +65,9 @@ func (t *turn) prepare(ctx context.Context, j *job) error {
 	}
 	if err := os.WriteFile(filepath.Join(j.dir, "manifest.toml"), j.raw, 0o644); err != nil {
 		return err
+	}
+	if j.unfit = t.incapable(j); j.unfit != "" {
+		return nil
 	}
 	if t.f.Store == nil {
 		return ErrOffline
@@ -116,6 +120,10 @@ func (t *turn) run(ctx context.Context, j *job) (*outcome, error) {
 	log, err := newHookLog(filepath.Join(j.dir, "log"), logHalf)
 	if err != nil {
 		return nil, err
+	}
+	if j.unfit != "" {
+		log.Printf("%s: %s", manifest.NotRun, j.unfit)
+		return &outcome{verdict: manifest.NotRun, reason: j.unfit, tests: newTests(), log: log, started: t.clock(), finished: t.clock()}, nil
 	}
 	log.Printf("%s hook on %s at %s", j.hook, j.m.Release(), t.id)
 	if j.start != nil {

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -70,5 +71,40 @@ func TestAccessMeansObjects(t *testing.T) {
 	}
 	if strings.Contains(Accesses[len(Accesses)-3].Reads[3], site.Customer+"/") {
 		t.Error("For changed the matrix itself")
+	}
+}
+
+// TestCustomerAccess: what all sites of a customer need together lies within the rows of its sites, and says which
+// products and whose reports.
+func TestCustomerAccess(t *testing.T) {
+	c := &Customer{Customer: "acme", Subscribe: []string{"nova", "openstack"}, Sites: []Site{
+		{Name: "staging", Kind: SiteCI, After: []string{"enovance/ci"}}, {Name: "second", Kind: SiteCI, After: []string{"acme/staging", "enovance/ci"}},
+		{Name: "gone", Kind: SiteCI, After: []string{"beta/ci"}, Retired: true},
+	}}
+	got := c.Access([]string{"openstack"})
+	want := Access{Persona: "acme", Uses: got.Uses,
+		Reads: strings.Fields("metadata/ targets/registry/ targets/policy/ targets/catalog/openstack/ targets/validated/openstack/ " +
+			"targets/ready-to-deploy/openstack/ targets/ready-to-deploy.acme/openstack/ targets/recalled/openstack/ " +
+			"reports/enovance/ci/openstack/ blobs/ journal/ reports/acme/"),
+		Lists: []string{"reports/acme/", "reports/enovance/ci/openstack/"}, Creates: []string{"reports/acme/"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("one product:\n%+v, want\n%+v", got, want)
+	}
+	if all := c.Access(nil); len(all.Reads) != len(got.Reads)+6 || len(all.Lists) != 3 {
+		t.Errorf("both products: %+v", all)
+	}
+	everything := &Customer{Customer: "acme", Subscribe: []string{"*"}}
+	if reads := everything.Access(nil).Reads; !slices.Contains(reads, "targets/ready-to-deploy.acme/") || slices.Contains(reads, "targets/") {
+		t.Errorf("every product: %q", reads)
+	}
+	row := Accesses[slices.IndexFunc(Accesses, func(a Access) bool { return a.Persona == "customer's site" })].For(SiteID{"acme", "staging"})
+	for _, prefix := range got.Reads {
+		within := strings.HasPrefix(prefix, "reports/enovance/ci/") // the chain's
+		for _, p := range row.Reads {
+			within = within || strings.HasPrefix(prefix, p)
+		}
+		if !within {
+			t.Errorf("%q is more than the row %q reads", prefix, row.Persona)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -170,6 +171,29 @@ func TestRegistryProposalsThatBreakItsRules(t *testing.T) {
 			return []func(*trust.Targets){
 				w.entry(t, "acme", func(c *manifest.Customer) { c.Sites[0].After = []string{"enovance/ci"} }),
 				w.entry(t, "enovance", func(c *manifest.Customer) { c.Sites[0].After = []string{"acme/staging"} })}
+		}},
+		{"a change that closes a circle of sites that exist", "acme/staging → enovance/ci → acme/staging", func(t *testing.T, w *world) []func(*trust.Targets) {
+			first := w.entry(t, "acme", func(c *manifest.Customer) { c.Sites[0].After = []string{"enovance/ci"} })
+			w.craft(t, crafted{"registry", first, signers(w.admin)})
+			if result := commit(t, w.publisher(t, w.online)); len(result.Committed) != 1 {
+				t.Fatalf("%+v", result)
+			}
+			return []func(*trust.Targets){w.entry(t, "enovance", func(c *manifest.Customer) { c.Sites[0].After = []string{"acme/staging"} })}
+		}},
+		{"a site that waits for itself", "waits for itself", func(t *testing.T, w *world) []func(*trust.Targets) {
+			c, err := w.view(t).Customer(ctx, "acme")
+			check(t, err)
+			data, err := c.Encode()
+			check(t, err)
+			data = bytes.Replace(data, []byte("kind = \"ci\"\n"), []byte("kind = \"ci\"\nafter = [\"acme/staging\"]\n"), 1)
+			path, digest := manifest.RegistryTarget("acme"), catalogtest.Digest(data)
+			w.put(t, manifest.TargetObject(path, digest), data)
+			return []func(*trust.Targets){lists(path, trust.Target{Length: int64(len(data)), SHA256: digest})}
+		}},
+		{"a site that others wait for, taken away", "does not exist", func(t *testing.T, w *world) []func(*trust.Targets) {
+			return []func(*trust.Targets){
+				w.entry(t, "enovance", func(c *manifest.Customer) { c.Sites[0].After = []string{"acme/staging"} }),
+				func(n *trust.Targets) { delete(n.Targets, "registry/acme.toml") }}
 		}},
 		{"a site with the key of a role", "also signs role", func(t *testing.T, w *world) []func(*trust.Targets) {
 			return []func(*trust.Targets){w.entry(t, "acme", func(c *manifest.Customer) {

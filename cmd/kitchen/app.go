@@ -62,6 +62,7 @@ func (k *kitchen) commands() []*cli.Command {
 
 		listCommand(k),
 		showCommand(k),
+		pathsCommand(k),
 	}
 }
 

@@ -31,6 +31,7 @@ type config struct {
 	Keys            map[string][]string `toml:"keys"` // role, or "online", → key files
 	Gate            gateConfig          `toml:"gate"`
 	Transfer        transferConfig      `toml:"transfer"`
+	Capabilities    capabilitiesConfig  `toml:"capabilities"`
 
 	path string // "" when there is no file
 	dir  string // absolute; the working directory when there is no file
@@ -41,6 +42,15 @@ type siteConfig struct {
 	Key    string `toml:"key"`
 	Follow follow `toml:"follow"`
 	Auto   bool   `toml:"auto"`
+}
+
+// capabilitiesConfig is what a site has to test with; what is left out is detected, labels excepted.
+type capabilitiesConfig struct {
+	Arch      []string `toml:"arch"`
+	CPUs      int      `toml:"cpus"`
+	MemoryGiB int      `toml:"memory_gib"`
+	DiskGiB   int      `toml:"disk_gib"` // free
+	Labels    []string `toml:"labels"`
 }
 
 // hooksConfig holds each hook's program and arguments.

@@ -23,6 +23,9 @@ deploy = ["./deploy.sh", "--fast"]
 [keys]
 online = ["keys/online.key"]
 "validated.openstack" = ["keys/validator.key", "awskms:///alias/x"]
+[capabilities]
+memory_gib = 64
+labels = ["ipmi"]
 [gate]
 max_age = "7d"
 deny = ["openstack@1.0.0"]
@@ -36,6 +39,9 @@ threshold = 1
 	}
 	if c.Site.ID.String() != "acme/prod" || !c.Site.Auto || time.Duration(c.Gate.MaxAge) != 7*24*time.Hour || c.Gate.Pins["ready-to-deploy.acme"].Threshold != 1 {
 		t.Errorf("read as %+v", c)
+	}
+	if c.Capabilities.MemoryGiB != 64 || c.Capabilities.CPUs != 0 || len(c.Capabilities.Labels) != 1 {
+		t.Errorf("capabilities read as %+v", c.Capabilities)
 	}
 	for in, want := range map[string]string{
 		c.Root: "/etc/kitchen/trust/root.json", c.State: "/var/lib/kitchen", c.Site.Key: "/etc/kitchen/keys/prod.key", "": "", "awskms:///a": "awskms:///a",

@@ -222,7 +222,7 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Site.Signer = signer
+	f.Site.Signer, f.Site.Capabilities = signer, fetcher.Capabilities(c.Capabilities)
 	return f, nil
 }
 

@@ -40,9 +40,20 @@ func (e *Error) Error() string {
 	}
 	fmt.Fprintf(&b, ": %v", e.Err)
 	if e.Right != "" {
-		fmt.Fprintf(&b, " (needs %s)", e.Right)
+		fmt.Fprintf(&b, " (needs %s)", e.right())
 	}
 	return b.String()
+}
+
+// right is the missing right with what it has to be for.
+func (e *Error) right() string {
+	switch {
+	case !strings.HasPrefix(e.Right, "s3:") || e.Key == "":
+		return e.Right
+	case e.Op == "list":
+		return e.Right + " with the prefix " + e.Key
+	}
+	return e.Right + " on " + e.Key
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -55,12 +66,12 @@ func (e *Error) Hint() string {
 	case errors.Is(e.Err, syscall.ENOSPC), errors.Is(e.Err, syscall.EDQUOT):
 		return "free some space, then run the same command again; nothing half-written is visible"
 	case errors.Is(e.Err, ErrForbidden) && e.Right == "s3:GetObject":
-		return "grant s3:GetObject to these credentials; without s3:ListBucket an object that is absent is refused like this, too"
+		return "grant " + e.right() + " to these credentials; without s3:ListBucket an object that is absent is refused like this, too"
 	case errors.Is(e.Err, ErrForbidden):
 		if e.Right == "" {
 			return "check the credentials, and that they may reach this store"
 		}
-		return "grant " + e.Right + " to these credentials, or use others"
+		return "grant " + e.right() + " to these credentials, or use others"
 	case errors.Is(e.Err, ErrUnavailable):
 		return "check the store's address, the network and, over TLS, the certificate authority (SSL_CERT_FILE, AWS_CA_BUNDLE); then run the same command again"
 	case errors.Is(e.Err, ErrNotFound) && e.Key == "":

@@ -192,7 +192,7 @@ func (s *s3Store) List(parent context.Context, prefix, after string) iter.Seq2[I
 		last := ""
 		for object := range s.plain.ListObjectsIter(ctx, s.bucket, opts) {
 			w.pause()
-			info, err := s.listed(ctx, object, last)
+			info, err := s.listed(ctx, object, prefix, last)
 			if err != nil {
 				yield(Info{}, err)
 				return
@@ -210,9 +210,9 @@ func (s *s3Store) List(parent context.Context, prefix, after string) iter.Seq2[I
 }
 
 // listed checks that a listing ascends: going on after the last key seen rests on it.
-func (s *s3Store) listed(ctx context.Context, object minio.ObjectInfo, last string) (Info, error) {
+func (s *s3Store) listed(ctx context.Context, object minio.ObjectInfo, prefix, last string) (Info, error) {
 	if object.Err != nil {
-		return Info{}, s.fail(ctx, "list", "", object.Err)
+		return Info{}, s.fail(ctx, "list", prefix, object.Err)
 	}
 	key, ok := strings.CutPrefix(object.Key, s.prefix)
 	if !ok || key < last {

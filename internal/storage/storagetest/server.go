@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -28,9 +29,10 @@ type S3 struct {
 	dir      string
 	port     string
 	cmd      *exec.Cmd
-	talk     sync.Mutex // guards in and out: one command and its answer at a time
+	talk     sync.Mutex // guards in, out and raw: one command and its answer at a time
 	in       io.WriteCloser
 	out      *bufio.Scanner
+	raw      *http.Client // of Send, made when needed
 	said     bytes.Buffer // read only once the server is gone
 }
 
