@@ -142,9 +142,9 @@ func (t *turn) readyFrom(ctx context.Context, r manifest.Release, from string) (
 	return verdict, nil
 }
 
-// startDeployment fetches, notes that the hook starts, runs it, and reports. Unless a person insists, it does nothing
-// when the site's own reports know of a deployment that the record does not: then the record is an old one.
-func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *deployRecord, from string, insist bool) (*RunEntry, error) {
+// lastKnown is the site's last report on a release. Unless a person insists, it is *Undetermined when that knows of a
+// deployment that the record does not: then the record is an old one.
+func (t *turn) lastKnown(ctx context.Context, r manifest.Release, rec *deployRecord, insist bool) (*reportRecord, error) {
 	last, err := t.last(ctx, r, true)
 	if err != nil {
 		return nil, err
@@ -153,12 +153,20 @@ func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *dep
 		return nil, &Undetermined{Site: t.id, Release: r, Interrupted: true, Reason: fmt.Sprintf(
 			"its report %s says that it was deployed here (%s), and the record on this host does not know: it is older", last.Key, last.Verdict)}
 	}
+	return last, nil
+}
+
+// startDeployment fetches, notes that the hook starts, runs it, and reports.
+func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *deployRecord, from string, insist bool) (*RunEntry, error) {
+	last, err := t.lastKnown(ctx, r, rec, insist)
+	if err != nil {
+		return nil, err
+	}
 	j, err := t.newJob(ctx, HookDeploy, r)
 	if err != nil {
 		return nil, err
 	}
-	defer j.workspace.remove()
-	defer t.keepSeed(j)
+	defer t.close(j)
 	j.from = from
 	j.start = func(at time.Time) error {
 		sequence := int64(1)
@@ -168,7 +176,10 @@ func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *dep
 		rec.begin(r.Version, attempt{Manifest: j.sha, From: from, Sequence: sequence, Started: at})
 		return t.dir.keepDeploy(rec)
 	}
-	out, err := t.execute(ctx, j)
+	if err := t.prepare(ctx, j); err != nil {
+		return nil, err
+	}
+	out, err := t.run(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +214,8 @@ func (t *turn) deployed(ctx context.Context, r manifest.Release, result, note st
 	if err := t.f.hold(r, info.SHA256, ""); err != nil {
 		return nil, err
 	}
-	report := t.newReport(r, info.SHA256, manifest.ReportDeployment, result, note, last)
+	report := t.newReport(r, info.SHA256, manifest.ReportDeployment, result, last)
+	t.explain(report, note)
 	report.Started, report.Finished = t.clock(), t.clock()
 	if rec, err := t.dir.deploy(r.Product); err == nil && rec != nil {
 		if rec.Current != r.Version {
@@ -233,8 +245,8 @@ func (t *turn) known(ctx context.Context, r manifest.Release) (*deployRecord, er
 		return rec, err
 	}
 	rec, err = t.recollect(ctx, r)
-	if err != nil {
-		return nil, err
+	if err != nil || t.dry() {
+		return rec, err
 	}
 	return rec, t.dir.keepDeploy(rec)
 }

@@ -72,6 +72,7 @@ type Fetcher struct {
 	Site     *Site         // nil: a follower without a site
 	Gate     Gate
 	Transfer Transfer
+	Content  ReportContent
 	Now      func() time.Time
 	// Progress gets transfers and single lines; nil is silent.
 	Progress progress.Sink
@@ -88,11 +89,13 @@ type Site struct {
 	Signer keys.Signer         // signs its reports
 	Follow string              // "" (validated) or FollowPublished
 	Auto   bool                // production: Run deploys by itself
-	Hooks  map[string][]string // "test" and "deploy" → command and arguments
+	Hooks  map[string][]string // by HookNames → command and arguments
 	Dir    string              // kitchen.toml's folder, where hooks start
 	Config string              // kitchen.toml's path, for messages; "" = Dir/kitchen.toml
-	// HookTimeout ends a hook that runs longer; 0 means no limit.
-	HookTimeout time.Duration
+	// HookTimeout ends a setup, test or deploy hook that runs longer; 0 means no limit.
+	// on-error and teardown have five minutes. HookTimeouts are limits of single hooks.
+	HookTimeout  time.Duration
+	HookTimeouts map[string]time.Duration
 	// HookGrace is the time between SIGTERM and SIGKILL; 0 means 10 seconds.
 	HookGrace time.Duration
 	// Capabilities are what [requires] of a release is held to before a test.

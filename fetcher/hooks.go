@@ -17,27 +17,11 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// Names of hooks.
-const (
-	HookTest   = "test"
-	HookDeploy = "deploy"
-)
-
-// exitNotRun is the exit code by which a hook says that it could not try.
-const exitNotRun = 77
-
-// hookCommand gives a hook's command, or *MissingHook.
-func (s *Site) hookCommand(name string) ([]string, error) {
-	argv := s.Hooks[name]
-	if len(argv) == 0 || argv[0] == "" {
-		return nil, &MissingHook{Name: name, Config: s.config()}
-	}
-	return argv, nil
-}
-
-// job is one hook with the release it is started on.
+// job is one run of a hook, and of those around it, on a release.
 type job struct {
-	hook       string
+	hook       string        // HookTest or HookDeploy
+	watch      io.Writer     // who watches its output
+	last       *reportRecord // on the same release, nil without one; of a test
 	m          *manifest.Manifest
 	raw        []byte // manifest.toml
 	sha        string // its digest
@@ -47,7 +31,7 @@ type job struct {
 	unfit      string // why the site cannot test it: nothing is fetched then, and no hook runs
 }
 
-// outcome is what a hook's run amounts to.
+// outcome is what a job amounts to.
 type outcome struct {
 	verdict, reason   string
 	tests             *tests
@@ -95,54 +79,29 @@ func (t *turn) bring(ctx context.Context, j *job) error {
 	return nil
 }
 
-// environment is what a hook sees of kitchen; docs name every variable.
-func (t *turn) environment(j *job) []string {
-	return hook.Environment(t.f.Env, []string{
-		"KITCHEN_PRODUCT=" + j.m.Product,
-		"KITCHEN_VERSION=" + j.m.Version,
-		"KITCHEN_KIND=" + j.m.Kind,
-		"KITCHEN_FROM=" + j.from,
-		"KITCHEN_DIR=" + filepath.Join(j.dir, "files"),
-		"KITCHEN_MANIFEST=" + filepath.Join(j.dir, "manifest.toml"),
-		"KITCHEN_RESULTS=" + filepath.Join(j.dir, "results"),
-		"KITCHEN_WORK=" + filepath.Join(j.dir, "scratch"),
-		"KITCHEN_SITE=" + t.id.String(),
-	})
-}
-
-// run starts the hook and judges it. An error means that the hook was not started
-// for a reason of this host; everything the hook did is in the outcome.
+// run starts the hooks and judges them. An error means that nothing was started for a
+// reason of this host; everything that the hooks did is in the outcome.
 func (t *turn) run(ctx context.Context, j *job) (*outcome, error) {
-	argv, err := t.f.Site.hookCommand(j.hook)
+	if _, err := t.f.Site.hookCommand(j.hook); err != nil {
+		return nil, err
+	}
+	log, err := newHookLog(filepath.Join(j.dir, "log"), t.f.Content.maxLog()/2, t.f.Content.Redact)
 	if err != nil {
 		return nil, err
 	}
-	log, err := newHookLog(filepath.Join(j.dir, "log"), logHalf)
-	if err != nil {
-		return nil, err
-	}
+	o := &outcome{tests: t.newTests(), log: log, started: t.clock()}
 	if j.unfit != "" {
-		log.Printf("%s: %s", manifest.NotRun, j.unfit)
-		return &outcome{verdict: manifest.NotRun, reason: j.unfit, tests: newTests(), log: log, started: t.clock(), finished: t.clock()}, nil
+		o.verdict, o.reason, o.finished = manifest.NotRun, j.unfit, o.started
+		log.Printf("%s: %s", o.verdict, o.reason)
+		return o, nil
 	}
-	log.Printf("%s hook on %s at %s", j.hook, j.m.Release(), t.id)
 	if j.start != nil {
-		if err := j.start(t.clock()); err != nil {
+		if err := j.start(o.started); err != nil {
 			log.Close()
 			return nil, err
 		}
 	}
-	t.f.sink().Note(fmt.Sprintf("running the %s hook on %s", j.hook, j.m.Release()))
-	result := hook.Run(ctx, hook.Spec{
-		Argv: argv, Dir: t.f.Site.Dir, Env: t.environment(j), Output: &teeOutput{log, t.f.stderr()},
-		Holds: j.held, Timeout: t.f.Site.HookTimeout, Grace: t.f.Site.HookGrace, Now: t.clock,
-	})
-	o := &outcome{tests: newTests(), log: log, started: result.Started, finished: result.Finished}
-	if result.Leftovers {
-		log.Printf("processes that the hook left behind were ended")
-	}
-	o.interrupted = result.Ending == hook.Interrupted
-	o.judge(result, o.tests.collectJUnit(filepath.Join(j.dir, "results")))
+	t.steps(ctx, j, o)
 	if o.reason != "" {
 		log.Printf("%s: %s", o.verdict, o.reason)
 	}
@@ -181,18 +140,6 @@ func countWords(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// teeOutput gives a hook's output to the log and to whoever watches. A terminal that
-// went away does not stop the hook.
-type teeOutput struct {
-	log   *hookLog
-	watch io.Writer
-}
-
-func (w *teeOutput) Write(p []byte) (int, error) {
-	w.watch.Write(p)
-	return w.log.Write(p)
-}
-
 // clock is the time as reports carry it: UTC, whole seconds, and never before the
 // newest time that the catalog was seen to be issued at.
 func (t *turn) clock() time.Time {
@@ -214,15 +161,7 @@ func (t *turn) newJob(ctx context.Context, hookName string, r manifest.Release) 
 		return nil, err
 	}
 	sum := sha256.Sum256(raw)
-	return &job{hook: hookName, m: m, raw: raw, sha: hex.EncodeToString(sum[:]), workspace: w}, nil
-}
-
-// execute fetches and runs.
-func (t *turn) execute(ctx context.Context, j *job) (*outcome, error) {
-	if err := t.prepare(ctx, j); err != nil {
-		return nil, err
-	}
-	return t.run(ctx, j)
+	return &job{hook: hookName, watch: t.f.stderr(), m: m, raw: raw, sha: hex.EncodeToString(sum[:]), workspace: w}, nil
 }
 
 // conclude makes the outcome durable, then signs and sends its report. From the
@@ -232,24 +171,55 @@ func (t *turn) conclude(ctx context.Context, j *job, o *outcome, kind string, la
 	if err != nil {
 		return nil, errors.Join(err, o.log.Close())
 	}
-	log, err := compressLog(filepath.Join(draft, spoolLog), o.log.content())
-	if err = errors.Join(err, o.log.Close()); err != nil {
-		os.RemoveAll(draft)
-		return nil, err
-	}
-	r := t.newReport(j.m.Release(), j.sha, kind, o.verdict, o.reason, last)
-	r.Started, r.Finished, r.Log = o.started, o.finished, log
+	r := t.newReport(j.m.Release(), j.sha, kind, o.verdict, last)
+	r.Started, r.Finished = o.started, o.finished
 	r.Passed, r.Warned, r.Failed = o.tests.lists()
 	if kind == manifest.ReportDeployment {
 		r.From = j.from
 	}
+	if err := t.enclose(draft, j, o, r); err != nil {
+		os.RemoveAll(draft)
+		return nil, err
+	}
 	return t.file(ctx, draft, r, false)
 }
 
+// enclose puts the log and what the hooks left into a draft. Where a full disk leaves no room for both, the log goes
+// along; what the hooks filled it with is taken away first.
+func (t *turn) enclose(draft string, j *job, o *outcome, r *manifest.Report) (err error) {
+	os.RemoveAll(filepath.Join(j.dir, "scratch"))
+	found := &attachments{content: t.f.Content, draft: draft}
+	if root, err := openResults(j.dir); err == nil {
+		if err := found.collect(root); err != nil {
+			found.drop(err)
+		}
+		root.Close()
+	}
+	os.RemoveAll(filepath.Join(j.dir, "results"))
+	for _, line := range found.left {
+		o.log.Printf("not attached: %s", line)
+	}
+	r.Attachments = found.list
+	t.explain(r, joinReasons(o.reason, found.remark()))
+	r.Log, err = compressLog(filepath.Join(draft, spoolLog), o.log.content())
+	return errors.Join(err, o.log.Close())
+}
+
+// explain sets a report's reason.
+func (t *turn) explain(r *manifest.Report, reason string) {
+	r.Reason = manifest.CleanText(t.f.Content.Redact.text(reason), manifest.MaxReason)
+}
+
+func (t *turn) newTests() *tests {
+	results := newTests()
+	results.redact = t.f.Content.Redact
+	return results
+}
+
 // newReport fills in what every report of this site has.
-func (t *turn) newReport(r manifest.Release, sha, kind, verdict, reason string, last *reportRecord) *manifest.Report {
+func (t *turn) newReport(r manifest.Release, sha, kind, verdict string, last *reportRecord) *manifest.Report {
 	report := &manifest.Report{Site: t.id, Release: r, ManifestSHA256: sha, Type: kind, Result: verdict,
-		Reason: manifest.CleanText(reason, manifest.MaxReason), Sequence: 1, TimestampVersion: t.v.Timestamp().Version}
+		Sequence: 1, TimestampVersion: t.v.Timestamp().Version}
 	if verdict == manifest.NotRun || verdict == manifest.Errored {
 		report.Result, report.Refined = manifest.Failed, verdict
 	}
@@ -288,6 +258,6 @@ func (t *turn) file(ctx context.Context, draft string, r *manifest.Report, byHan
 
 func newEntry(r *manifest.Report) *RunEntry {
 	return &RunEntry{Release: r.Release, Type: r.Type, Verdict: r.Verdict(), Reason: r.Reason,
-		Passed: r.Passed, Warned: r.Warned, Failed: r.Failed, From: r.From,
+		Passed: r.Passed, Warned: r.Warned, Failed: r.Failed, Attachments: r.Attachments, From: r.From,
 		Started: r.Started, Finished: r.Finished, Sequence: r.Sequence}
 }

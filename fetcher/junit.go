@@ -32,10 +32,11 @@ const (
 // tests are the names of a run's tests by outcome. A name that occurs more than once
 // counts by its worst outcome.
 type tests struct {
-	worst map[string]int // 0 passed, 1 skipped, 2 failed
-	size  int
-	cut   int   // names that did not fit
-	read  int64 // bytes of files
+	redact redactor
+	worst  map[string]int // 0 passed, 1 skipped, 2 failed
+	size   int
+	cut    int   // names that did not fit
+	read   int64 // bytes of files
 }
 
 const (
@@ -47,6 +48,9 @@ const (
 func newTests() *tests { return &tests{worst: map[string]int{}} }
 
 func (t *tests) add(name string, outcome int) {
+	if len(t.redact) > 0 {
+		name = manifest.CleanText(t.redact.text(name), manifest.MaxTestName)
+	}
 	old, known := t.worst[name]
 	if known {
 		t.worst[name] = max(old, outcome)
@@ -92,14 +96,19 @@ func (t *tests) remark(reason string) string {
 	return strings.TrimPrefix(reason+"; "+countWords(t.cut, "test name")+" did not fit into the report", "; ")
 }
 
-// collectJUnit reads every *.xml file below a directory. Links are not followed, and
-// only regular files count.
-func (t *tests) collectJUnit(dir string) error {
-	root, err := os.OpenRoot(dir)
+// collectResults reads a job's results.
+func (t *tests) collectResults(jobDir string) error {
+	root, err := openResults(jobDir)
 	if err != nil {
-		return err
+		return fmt.Errorf("test results: %w", err)
 	}
 	defer root.Close()
+	return t.collectJUnit(root)
+}
+
+// collectJUnit reads every *.xml file below a directory. Links are not followed, and
+// only regular files count.
+func (t *tests) collectJUnit(root *os.Root) error {
 	found := 0
 	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -109,12 +118,12 @@ func (t *tests) collectJUnit(dir string) error {
 			return nil
 		}
 		if !d.Type().IsRegular() {
-			return fmt.Errorf("test results: %s is not a regular file", name)
+			return fmt.Errorf("test results: %s is not a regular file but %s", name, kindOfFile(d.Type()))
 		}
 		if found++; found > maxJUnitFiles {
 			return fmt.Errorf("test results: more than %d files", maxJUnitFiles)
 		}
-		file, err := root.Open(name)
+		file, err := openRegular(root, name)
 		if err != nil {
 			return fmt.Errorf("test results: %w", err)
 		}
@@ -130,7 +139,12 @@ func (t *tests) collectPath(p string) error {
 		return err
 	}
 	if info.IsDir() {
-		return t.collectJUnit(p)
+		root, err := os.OpenRoot(p)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		return t.collectJUnit(root)
 	}
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("test results: %s is not a regular file", p)
@@ -164,7 +178,7 @@ func (t *tests) readJUnit(name string, src io.Reader) error {
 // these become "?", as in every other foreign text.
 func (t *tests) parseJUnit(data []byte) error {
 	file := newTests()
-	if err := walkJUnit(bytes.ToValidUTF8(data, []byte("?")), file.add); err != nil {
+	if err := walkJUnit(bytes.ToValidUTF8(data, []byte("?")), t.redact, file.add); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.worst)) {
@@ -186,9 +200,9 @@ var belongsInto = map[string][]string{
 
 // walkJUnit gives every test of a document with its outcome. It holds one token and the open elements, never the
 // document's tree, and refuses what is no JUnit and what contradicts itself.
-func walkJUnit(data []byte, found func(name string, outcome int)) error {
+func walkJUnit(data []byte, redact redactor, found func(name string, outcome int)) error {
 	dec := xml.NewDecoder(bytes.NewReader(data))
-	w := &junitWalk{open: []junitElement{{}}, found: found}
+	w := &junitWalk{redact: redact, open: []junitElement{{}}, found: found}
 	for {
 		token, err := dec.Token()
 		if err == io.EOF {
@@ -209,6 +223,7 @@ func walkJUnit(data []byte, found func(name string, outcome int)) error {
 }
 
 type junitWalk struct {
+	redact  redactor       // of names, before they are cut
 	open    []junitElement // the first is the document
 	found   func(name string, outcome int)
 	claimed int  // failures in suites' own totals
@@ -242,12 +257,12 @@ func (w *junitWalk) start(element xml.StartElement) error {
 	case "testsuites", "testsuite":
 		w.claimed += failuresOf(element)
 		if e.kind == "testsuite" {
-			e.name = attribute(element, "name")
+			e.name = w.redact.text(attribute(element, "name"))
 		}
 		// No longer than a name in a report can become: it is put before each of the tests.
 		e.full = manifest.CleanText(joinName(above.full, e.name), manifest.MaxTestName+utf8.UTFMax)
 	case "testcase":
-		e.name, e.class = attribute(element, "name"), attribute(element, "classname")
+		e.name, e.class = w.redact.text(attribute(element, "name")), w.redact.text(attribute(element, "classname"))
 	case "failure", "error":
 		w.named, above.outcome = true, testFailed // also when it says "skipped" beside it
 	case "skipped":

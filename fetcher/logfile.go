@@ -15,32 +15,45 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// A log keeps its first and its last logHalf bytes; what a noisier hook prints in
-// between is left out, and the log says how much.
-const logHalf = 16 << 20
-
 // hookLog collects what a hook prints in a file of bounded size: a head, then a ring.
-// A full disk does not stop the hook; it is said in the log's place.
+// What a noisier hook prints in between is left out, and the log says how much.
+// What is to be redacted never reaches the file. A full disk does not stop the hook;
+// it is said in the log's place.
 type hookLog struct {
 	mu    sync.Mutex
+	lines *redactingWriter // nil: nothing is to be redacted
 	file  *os.File
 	half  int64
 	total int64 // bytes written to it
 	err   error // the first failure to write
 }
 
-func newHookLog(path string, half int64) (*hookLog, error) {
+func newHookLog(path string, half int64, redact redactor) (*hookLog, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &hookLog{file: file, half: half}, nil
+	l := &hookLog{file: file, half: half}
+	if len(redact) > 0 {
+		l.lines = &redactingWriter{redactor: redact, to: keptPart{l}}
+	}
+	return l, nil
 }
 
 // Write never fails, so that no hook dies of its log.
 func (l *hookLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.lines != nil {
+		return l.lines.Write(p)
+	}
+	return keptPart{l}.Write(p)
+}
+
+// keptPart is the file of a log whose lock is held.
+type keptPart struct{ *hookLog }
+
+func (l keptPart) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0 && l.err == nil; {
 		at, room := l.total, l.half-l.total
 		if l.total >= l.half {
@@ -58,13 +71,25 @@ func (l *hookLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// failure is why the log is not whole, nil when it is.
+func (l *hookLog) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
 // Printf adds a line of kitchen's own.
 func (l *hookLog) Printf(format string, args ...any) {
 	fmt.Fprintf(l, "kitchen: "+format+"\n", args...)
 }
 
-// content gives the log from its beginning to its end.
+// content gives the log from its beginning to its end. Nothing is written to it any more.
 func (l *hookLog) content() io.Reader {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lines != nil {
+		l.lines.Flush() // never fails
+	}
 	section := func(at, n int64) io.Reader { return io.NewSectionReader(l.file, at, n) }
 	var parts []io.Reader
 	switch past := l.total - l.half; {
@@ -86,6 +111,14 @@ func (l *hookLog) Close() error { return l.file.Close() }
 
 // compressLog writes src to path as zstd and describes it.
 func compressLog(path string, src io.Reader) (*manifest.LogRef, error) {
+	return compressTo(path, func(w io.Writer) error {
+		_, err := io.Copy(w, src)
+		return err
+	})
+}
+
+// compressTo writes what fill writes to path as zstd and describes it.
+func compressTo(path string, fill func(io.Writer) error) (*manifest.LogRef, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -95,15 +128,16 @@ func compressLog(path string, src io.Reader) (*manifest.LogRef, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	raw, err := io.Copy(enc, src)
+	raw := &countWriter{}
+	err = fill(io.MultiWriter(enc, raw))
 	err = errors.Join(err, enc.Close())
 	if err == nil {
 		err = file.Sync()
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
-		return nil, fmt.Errorf("write the log: %w", err)
+		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
-	return &manifest.LogRef{SHA256: hex.EncodeToString(sum.Sum(nil)), Size: stored.n, RawSize: raw}, nil
+	return &manifest.LogRef{SHA256: hex.EncodeToString(sum.Sum(nil)), Size: stored.n, RawSize: raw.n}, nil
 }
 
 type countWriter struct{ n int64 }

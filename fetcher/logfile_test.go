@@ -18,7 +18,7 @@ const half = 100
 
 func newLog(t *testing.T) *hookLog {
 	t.Helper()
-	l, err := newHookLog(filepath.Join(t.TempDir(), "log"), half)
+	l, err := newHookLog(filepath.Join(t.TempDir(), "log"), half, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestLogIsReadFromItsBeginningEveryTime(t *testing.T) {
 
 func TestLogDoesNotReplaceAFile(t *testing.T) {
 	path := put(t, t.TempDir(), "log", "mine")
-	if _, err := newHookLog(path, half); !os.IsExist(err) {
+	if _, err := newHookLog(path, half, nil); !os.IsExist(err) {
 		t.Errorf("got %v", err)
 	}
 }

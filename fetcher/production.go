@@ -176,7 +176,14 @@ func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deplo
 		result.wait(r, "not ready to deploy: "+unmetWords(verdict.Unmet), false)
 		return false, nil
 	}
-	entry, err := t.startDeployment(ctx, r, rec, rec.Current, false)
+	var entry *RunEntry
+	if t.dry() {
+		if _, err = t.lastKnown(ctx, r, rec, false); err == nil {
+			result.Planned = append(result.Planned, Planned{r, HookDeploy})
+		}
+	} else {
+		entry, err = t.startDeployment(ctx, r, rec, rec.Current, false)
+	}
 	var undetermined *Undetermined
 	if errors.As(err, &undetermined) {
 		result.wait(r, undetermined.Reason+"; "+undetermined.Hint(), true)

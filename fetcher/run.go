@@ -14,6 +14,11 @@ type RunOptions struct {
 	Only   *manifest.Release // nil: every release the site follows
 	Latest bool              // only the newest of each product
 	Again  bool              // with Only: also when it was reported on before
+	// Parallel is how many releases a CI tests at a time; 0 means one. Only hooks run
+	// beside each other: releases are fetched, reported and signed one by one.
+	Parallel int
+	// DryRun tells what would be done, in Planned: nothing is started, sent or recorded.
+	DryRun bool
 	// OnPassed is called after a PASSED test report has reached the store, and again
 	// by a later run while the release is not in validated. It returns what came of
 	// it in words, "" when there was nothing to do.
@@ -38,6 +43,8 @@ type RunEntry struct {
 	Outcome  string // what OnPassed said
 	// Earlier is true when the release had been deployed before and no hook ran.
 	Earlier bool
+	// Attachments are the files that go with the report.
+	Attachments []manifest.Attachment
 }
 
 // Waiting is a release that is not run now.
@@ -55,6 +62,12 @@ type Resumed struct {
 	Outcome string
 }
 
+// Planned is a release on which a hook would be started.
+type Planned struct {
+	Release manifest.Release
+	Hook    string // HookTest or HookDeploy
+}
+
 // RunResult is what one run did, and what it waits for.
 type RunResult struct {
 	Site    manifest.SiteID
@@ -62,6 +75,7 @@ type RunResult struct {
 	Runs    []RunEntry
 	Waiting []Waiting
 	Resumed []Resumed
+	Planned []Planned // of a dry run
 }
 
 // Negative says whether the answer of the run is no (exit 3): a hook did not pass,
@@ -89,7 +103,11 @@ func (r *RunResult) Negative() bool {
 // (with Only). Errors of one release or product do not stop the others and come
 // joined; *Unsent says that reports wait on disk.
 func (f *Fetcher) Run(ctx context.Context, v *catalog.View, o RunOptions) (*RunResult, error) {
-	t, err := f.begin(ctx, v, "")
+	begin := f.begin
+	if o.DryRun {
+		begin = f.look
+	}
+	t, err := begin(ctx, v, "")
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,14 +30,15 @@ type turn struct {
 	customer *manifest.Customer
 	site     *manifest.Site
 	dir      siteDir
-	lock     *flock.Flock
-	waiting  []string // object names of the reports that wait on disk, whatever the reason
-	unsent   *Unsent  // those of them that the store did not take
+	lock     *flock.Flock // nil: a dry run, which starts, sends and records nothing
+	alone    sync.Mutex   // held for all that is done beside hooks which run in parallel
+	output   sync.Mutex   // held while a line of one of several hooks is shown
+	waiting  []string     // object names of the reports that wait on disk, whatever the reason
+	unsent   *Unsent      // those of them that the store did not take
 }
 
-// begin checks who the site is before anything else happens, takes its lock, and
-// brings forward what an earlier run left behind.
-func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*turn, error) {
+// look checks who the site is before anything else happens. It is a turn without effects.
+func (f *Fetcher) look(ctx context.Context, v *catalog.View, kind string) (*turn, error) {
 	if f.Site == nil || f.Site.Signer == nil {
 		return nil, ErrNoSite
 	}
@@ -47,7 +49,18 @@ func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*tur
 	if kind != "" && site.Kind != kind {
 		return nil, &WrongKind{Site: f.Site.ID, Kind: site.Kind, Want: kind}
 	}
-	t := &turn{f: f, v: v, id: f.Site.ID, customer: customer, site: site, dir: f.siteDir(f.Site.ID)}
+	return &turn{f: f, v: v, id: f.Site.ID, customer: customer, site: site, dir: f.siteDir(f.Site.ID)}, nil
+}
+
+// dry tells whether the turn must not change anything.
+func (t *turn) dry() bool { return t.lock == nil }
+
+// begin is look, takes the site's lock, and brings forward what an earlier run left behind.
+func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*turn, error) {
+	t, err := f.look(ctx, v, kind)
+	if err != nil {
+		return nil, err
+	}
 	if err := durable.MkdirAll(string(t.dir), 0o700); err != nil {
 		return nil, err
 	}
@@ -69,6 +82,9 @@ func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*tur
 
 // end gives the lock back and removes private folders that nobody uses any more.
 func (t *turn) end() {
+	if t.dry() {
+		return
+	}
 	sweepStaging(t.dir.work(), workPrefix, nil)
 	t.lock.Close()
 }

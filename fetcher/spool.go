@@ -24,6 +24,7 @@ import (
 //
 //	statement.json  what is to be signed: the result itself
 //	log.zst         the log, when there is one
+//	<sha256>.zst    attachments
 //	report.json     the signed bundle; once here it is what will be sent, and nothing else
 //
 // Names of entries begin with the time of the run, so that they are sent in order.
@@ -165,21 +166,20 @@ func (s *spooled) record() reportRecord {
 		Report: s.sha, Key: s.key, Finished: r.Finished}
 }
 
-// send puts the log and then the report into the store, and takes the entry out of
-// the spool. Both are created under names that follow from their bytes, so that
+// send puts the log, the attachments and then the report into the store, and takes the entry out of
+// the spool. All are created under names that follow from their bytes, so that
 // sending twice is sending once.
 func (s *spooled) send(ctx context.Context, store storage.Store) error {
 	if store == nil {
 		return ErrOffline
 	}
-	if log := s.report.Log; log != nil {
-		file, err := os.Open(filepath.Join(s.dir, spoolLog))
-		if err != nil {
+	if s.report.Log != nil {
+		if err := s.sendFile(ctx, store, spoolLog, *s.report.Log); err != nil {
 			return err
 		}
-		err = create(ctx, store, manifest.LogObject(s.report.Site, log.SHA256), file, log.Size)
-		file.Close()
-		if err != nil {
+	}
+	for _, a := range s.report.Attachments {
+		if err := s.sendFile(ctx, store, attachmentFile(a.SHA256), a.LogRef); err != nil {
 			return err
 		}
 	}
@@ -187,6 +187,15 @@ func (s *spooled) send(ctx context.Context, store storage.Store) error {
 		return err
 	}
 	return s.remove()
+}
+
+func (s *spooled) sendFile(ctx context.Context, store storage.Store, name string, ref manifest.LogRef) error {
+	file, err := os.Open(filepath.Join(s.dir, name))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return create(ctx, store, manifest.LogObject(s.report.Site, ref.SHA256), file, ref.Size)
 }
 
 // remove takes an entry away by one rename first, so that no half entry is ever read.

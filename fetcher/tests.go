@@ -6,27 +6,54 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
 
-// runTests is Run at a CI site.
+// runTests is Run at a CI site: releases are taken up in order, as many at a time as there is room for.
 func (t *turn) runTests(ctx context.Context, o RunOptions, result *RunResult) error {
 	if _, err := t.f.Site.hookCommand(HookTest); err != nil {
 		return err
 	}
 	list, problems := t.toTest(ctx, o)
-	for _, info := range list {
-		if err := t.test(ctx, info, o, result); err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			problems = errors.Join(problems, about(info.Release.String(), err))
+	parts, errs := make([]RunResult, len(list)), make([]error, len(list))
+	room := make(chan struct{}, max(1, o.Parallel))
+	var group sync.WaitGroup
+	for i, info := range list {
+		room <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		j, err := t.admit(ctx, info, o, &parts[i])
+		if j == nil {
+			errs[i] = err
+			<-room
+			continue
+		}
+		group.Go(func() {
+			errs[i] = t.test(ctx, j, o, &parts[i])
+			<-room
+		})
+	}
+	group.Wait()
+	for i, info := range list {
+		result.add(&parts[i])
+		if errs[i] != nil && ctx.Err() == nil {
+			problems = errors.Join(problems, about(info.Release.String(), errs[i]))
 		}
 	}
 	return problems
+}
+
+// add takes in what came of one release.
+func (r *RunResult) add(part *RunResult) {
+	r.Runs = append(r.Runs, part.Runs...)
+	r.Waiting = append(r.Waiting, part.Waiting...)
+	r.Resumed = append(r.Resumed, part.Resumed...)
+	r.Planned = append(r.Planned, part.Planned...)
 }
 
 // toTest lists what a run looks at.
@@ -54,58 +81,82 @@ func (t *turn) toTest(ctx context.Context, o RunOptions) ([]catalog.ReleaseInfo,
 	return newest, problems
 }
 
-// test runs the test hook on one release unless that was done or is to wait.
-func (t *turn) test(ctx context.Context, info catalog.ReleaseInfo, o RunOptions, result *RunResult) error {
+// admit fetches a release to be tested, unless that was done, is to wait, or is only looked at: then there is no job.
+func (t *turn) admit(ctx context.Context, info catalog.ReleaseInfo, o RunOptions, result *RunResult) (*job, error) {
+	t.alone.Lock()
+	defer t.alone.Unlock()
 	again := o.Again && o.Only != nil
 	last, err := t.last(ctx, info.Release, again)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if last != nil && !again {
 		if o.Only != nil && last.Verdict != manifest.Passed {
 			result.wait(info.Release, fmt.Sprintf("it was tested here before (%s on %s): kitchen run %s --again tests it again",
 				last.Verdict, whenWords(last.Finished), info.Release), true)
 		}
-		return t.resume(ctx, info, last, o, result)
+		return nil, t.resume(ctx, info, last, o, result)
 	}
 	if reason, err := t.waitsFor(ctx, info); err != nil || reason != "" {
 		if err == nil {
-			result.Waiting = append(result.Waiting, Waiting{Release: info.Release, Reason: reason})
+			result.wait(info.Release, reason, false)
 		}
-		return err
+		return nil, err
+	}
+	if t.dry() {
+		result.Planned = append(result.Planned, Planned{info.Release, HookTest})
+		return nil, nil
 	}
 	j, err := t.newJob(ctx, HookTest, info.Release)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer j.workspace.remove()
-	defer t.keepSeed(j)
-	if j.from, err = t.fromCandidates(j.m); err != nil {
-		return err
+	if j.from, err = t.fromCandidates(j.m); err == nil {
+		err = t.prepare(ctx, j)
 	}
-	out, err := t.execute(ctx, j)
+	if err != nil {
+		t.close(j)
+		return nil, err
+	}
+	if j.last = last; o.Parallel > 1 {
+		j.watch = &labelled{to: t.f.stderr(), one: &t.output, label: info.Release.String() + "| "}
+	}
+	return j, nil
+}
+
+// test runs the test hook on a release that was fetched, and reports.
+func (t *turn) test(ctx context.Context, j *job, o RunOptions, result *RunResult) error {
+	out, err := t.run(ctx, j)
+	t.alone.Lock()
+	defer t.alone.Unlock()
+	defer t.close(j)
 	if err != nil {
 		return err
 	}
 	if out.interrupted {
-		out.log.Close()
-		return context.Cause(ctx)
+		return errors.Join(context.Cause(ctx), out.log.Close())
 	}
-	entry, err := t.conclude(ctx, j, out, manifest.ReportTest, last)
+	entry, err := t.conclude(ctx, j, out, manifest.ReportTest, j.last)
 	if entry == nil {
 		return err
 	}
 	if err == nil && entry.Verdict == manifest.Passed && entry.Unsent == "" && o.OnPassed != nil {
-		entry.Outcome, err = o.OnPassed(ctx, info.Release)
+		entry.Outcome, err = o.OnPassed(ctx, j.m.Release())
 	}
 	result.Runs = append(result.Runs, *entry)
 	return err
 }
 
+// close takes the job's private folder away, but for what the next release of the product can be made from.
+func (t *turn) close(j *job) {
+	t.keepSeed(j)
+	j.workspace.remove()
+}
+
 // resume calls OnPassed again where a crash or a failure came between a PASSED report
 // and the signature in validated.
 func (t *turn) resume(ctx context.Context, info catalog.ReleaseInfo, last *reportRecord, o RunOptions, result *RunResult) error {
-	if o.OnPassed == nil || last.Verdict != manifest.Passed || !t.f.followsPublished() {
+	if o.OnPassed == nil || t.dry() || last.Verdict != manifest.Passed || !t.f.followsPublished() {
 		return nil
 	}
 	if slices.Contains(t.waiting, last.Key) {

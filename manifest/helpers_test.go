@@ -132,6 +132,8 @@ func sampleReport() *Report {
 		Sequence: 2, Previous: digest("first"), TimestampVersion: 41,
 		Passed: []string{"boot", "naïve <b>"}, Warned: []string{"slow"}, Failed: []string{"api"},
 		Log: &LogRef{SHA256: digest("log"), Size: 1234, RawSize: 5678},
+		Attachments: []Attachment{{"screens/boot.png", LogRef{SHA256: digest("boot.png"), Size: 99, RawSize: 98}},
+			{"über.txt", LogRef{SHA256: digest("über.txt"), Size: 13, RawSize: 0}}},
 	}
 }
 

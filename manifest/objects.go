@@ -85,7 +85,7 @@ func ParseReportObject(key string) (SiteID, Release, time.Time, string, error) {
 	return s, r, at, sha, nil
 }
 
-// LogObject is the key of a stored log, named by the digest of the stored (compressed) bytes.
+// LogObject is the key of a stored log or attachment, named by the digest of the stored (compressed) bytes.
 func LogObject(s SiteID, sha string) string { return ReportsPrefix(s) + "_logs/" + sha + ".zst" }
 
 // ProposalObject is the key of a document of proposal id: "proposal.json" or "<role>.payload.json".

@@ -38,8 +38,12 @@ const (
 	MaxTestName = 1024
 	// MaxReason is the length of a report's reason, in bytes.
 	MaxReason = 4096
-	// MaxLogSize is the size of a log before compression, in bytes.
+	// MaxLogSize is the size of a log or attachment before compression, in bytes.
 	MaxLogSize = 1 << 30
+	// MaxAttachments counts the files of one report.
+	MaxAttachments = 256
+	// MaxAttachmentName is the length of one attachment's name, in bytes.
+	MaxAttachmentName = 255
 )
 
 // Report is a site's verdict on a release, to be signed with the site's key.
@@ -63,10 +67,11 @@ const (
 //	{"site": "acme/staging", "started": "2026-01-31T12:00:00Z", "finished": "2026-01-31T12:03:10Z",
 //	 "sequence": 2, "previous": "<sha256 of the bundle of sequence 1>", "timestampVersion": 41,
 //	 "refined": "NOT_RUN" | "ERROR", "reason": "…", "from": "2.0.0",
-//	 "log": {"sha256": "<stored object>", "size": 1234, "rawSize": 5678}}
+//	 "log": {"sha256": "<stored object>", "size": 1234, "rawSize": 5678},
+//	 "attachments": [{"name": "screens/boot.png", "sha256": "<stored object>", "size": 1234, "rawSize": 5678}]}
 //
-// where previous, refined, reason, from and log are left out when empty, and
-// so are empty lists of tests. Members that are not listed here are ignored, as
+// where previous, refined, reason, from, log and attachments are left out when
+// empty, and so are empty lists of tests. Members that are not listed here are ignored, as
 // the in-toto parsing rules ask; those that are listed decide and are held to
 // their types and limits.
 type Report struct {
@@ -87,9 +92,16 @@ type Report struct {
 	Warned           []string
 	Failed           []string
 	Log              *LogRef
+	Attachments      []Attachment // files that the run left, by name
 }
 
-// LogRef points to a run's log.
+// Attachment is a file that goes with a report. It is stored as a log is.
+type Attachment struct {
+	Name string // where it was: a path below the directory of results
+	LogRef
+}
+
+// LogRef points to a stored log or attachment.
 type LogRef struct {
 	SHA256  string // of the stored object
 	Size    int64  // of the stored object, bytes
@@ -129,9 +141,41 @@ func (r *Report) check() error {
 		}
 	}
 	if r.Log != nil {
-		return r.Log.check()
+		if err := r.Log.check("the log"); err != nil {
+			return err
+		}
+	}
+	return r.checkAttachments()
+}
+
+// checkAttachments holds each to its size and to a name of its own.
+func (r *Report) checkAttachments() error {
+	if n := len(r.Attachments); n > MaxAttachments {
+		return fmt.Errorf("%d attachments are listed, at most %d may be", n, MaxAttachments)
+	}
+	names := map[string]bool{}
+	for _, a := range r.Attachments {
+		if err := CheckAttachmentName(a.Name); err != nil {
+			return err
+		}
+		if names[a.Name] {
+			return fmt.Errorf("attachment %q is listed twice", clip(a.Name))
+		}
+		names[a.Name] = true
+		if err := a.check("attachment " + a.Name); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// CheckAttachmentName accepts a path below the directory of results, short enough for
+// a report and without characters that are not to be shown.
+func CheckAttachmentName(name string) error {
+	if err := checkText("the name of an attachment", name, MaxAttachmentName, false); err != nil {
+		return err
+	}
+	return CheckRelativePath(name)
 }
 
 func (r *Report) checkVerdict() error {
@@ -189,15 +233,15 @@ func (r *Report) checkOrder() error {
 	return nil
 }
 
-func (l *LogRef) check() error {
-	if err := checkDigest("the log's digest", l.SHA256); err != nil {
+func (l *LogRef) check(what string) error {
+	if err := checkDigest(what+"'s digest", l.SHA256); err != nil {
 		return err
 	}
 	if l.Size < 0 || l.Size > kindLog.MaxSize {
-		return fmt.Errorf("the log's stored size %d is not between 0 and %d", l.Size, kindLog.MaxSize)
+		return fmt.Errorf("%s's stored size %d is not between 0 and %d", what, l.Size, kindLog.MaxSize)
 	}
 	if l.RawSize < 0 || l.RawSize > MaxLogSize {
-		return fmt.Errorf("the log's size %d is not between 0 and %d", l.RawSize, int64(MaxLogSize))
+		return fmt.Errorf("%s's size %d is not between 0 and %d", what, l.RawSize, int64(MaxLogSize))
 	}
 	return nil
 }

@@ -117,6 +117,13 @@ func TestBadStatement(t *testing.T) {
 		{"test name that is no string", `"boot"`, `7`, "not a string"},
 		{"log beyond the cap", `"size":1234`, `"size":99999999999`, "log"},
 		{"log of a wrong digest", digest("log"), "../../x", "log"},
+		{"attachment that climbs", `"screens/boot.png"`, `"../boot.png"`, "path"},
+		{"attachment twice", `"über.txt"`, `"screens/boot.png"`, "listed twice"},
+		{"attachment with an escape", `"über.txt"`, `"\u001b[2J"`, "control character"},
+		{"attachment without a name", `"über.txt"`, `""`, "empty"},
+		{"attachment of a wrong digest", digest("boot.png"), "../../x", "digest"},
+		{"attachment beyond the cap", `"size":99,`, `"size":99999999999,`, "stored size"},
+		{"attachments that are no list", `"attachments":[`, `"attachments":{},"x":[`, "list"},
 		{"reason of a wrong type", `"api answered 500\nsee the log"`, `{}`, "reason"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -148,6 +155,8 @@ func TestReportLimits(t *testing.T) {
 		"no start":         func(r *Report) { r.Started = time.Time{} },
 		"year of 5 digits": func(r *Report) { r.Finished = time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"from":             func(r *Report) { r.From = "not a version" },
+		"attachments":      func(r *Report) { r.Attachments = make([]Attachment, MaxAttachments+1) },
+		"long attachment":  func(r *Report) { r.Attachments[0].Name = strings.Repeat("x", MaxAttachmentName+1) },
 		"refined PASSED":   func(r *Report) { r.Result, r.Failed, r.Refined = Passed, nil, Errored },
 	} {
 		r := sampleReport()

@@ -50,9 +50,12 @@ type runJSON struct {
 	Reason           string   `json:"reason,omitempty"`
 	From             string   `json:"from,omitempty"`
 	Log              *logJSON `json:"log,omitempty"`
+
+	Attachments []logJSON `json:"attachments,omitempty"`
 }
 
 type logJSON struct {
+	Name    string `json:"name,omitempty"` // of an attachment
 	SHA256  string `json:"sha256"`
 	Size    int64  `json:"size"`
 	RawSize int64  `json:"rawSize"`
@@ -70,7 +73,10 @@ func (r *Report) Statement() ([]byte, error) {
 		Refined: r.Refined, Reason: r.Reason, From: r.From,
 	}
 	if r.Log != nil {
-		run.Log = &logJSON{r.Log.SHA256, r.Log.Size, r.Log.RawSize}
+		run.Log = &logJSON{"", r.Log.SHA256, r.Log.Size, r.Log.RawSize}
+	}
+	for _, a := range r.Attachments {
+		run.Attachments = append(run.Attachments, logJSON{a.Name, a.SHA256, a.Size, a.RawSize})
 	}
 	s := statementJSON{
 		Type:          statementType,
@@ -179,7 +185,15 @@ func (r *Report) readRun(f *fields, run map[string]any) {
 	r.Reason = f.text(run, "reason")
 	r.From = f.text(run, "from")
 	if log, there := run["log"]; there {
-		o := f.object(log, "log")
-		r.Log = &LogRef{SHA256: f.text(o, "sha256"), Size: f.int(o, "size"), RawSize: f.int(o, "rawSize")}
+		ref := readLogRef(f, f.object(log, "log"))
+		r.Log = &ref
 	}
+	for _, entry := range f.list(run, "attachments", MaxAttachments) {
+		o := f.object(entry, "attachments")
+		r.Attachments = append(r.Attachments, Attachment{Name: f.text(o, "name"), LogRef: readLogRef(f, o)})
+	}
+}
+
+func readLogRef(f *fields, o map[string]any) LogRef {
+	return LogRef{SHA256: f.text(o, "sha256"), Size: f.int(o, "size"), RawSize: f.int(o, "rawSize")}
 }

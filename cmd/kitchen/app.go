@@ -85,6 +85,8 @@ type kitchen struct {
 	progress *display
 	keys     *keyring
 	warnings []string // that machines are still to be told
+
+	after func(time.Duration) <-chan time.Time // how a service waits
 }
 
 // globalOptions are the flags of every command. They, and only they, also read
@@ -113,6 +115,7 @@ func newKitchen() *kitchen {
 	k.progress = &display{out: os.Stderr, terminal: k.stderrTTY, now: time.Now}
 	k.stderr = k.progress
 	k.keys = &keyring{k: k}
+	k.after = time.After
 	return k
 }
 

@@ -16,6 +16,8 @@ type logOptions struct {
 	release manifest.Release
 	site    manifest.SiteID
 	raw     bool
+
+	attachment string // "" is the log
 }
 
 func logCommand(k *kitchen) *cli.Command {
@@ -24,6 +26,7 @@ func logCommand(k *kitchen) *cli.Command {
 		Description: "The log is the site's own text, which might drive your terminal: control characters and the like are made visible. --raw gives the bytes as they are.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "site", Usage: "`CUSTOMER/SITE` whose log it is"},
+			&cli.StringFlag{Name: "attachment", Usage: "print the file of this `NAME` that goes with the report, instead of the log"},
 			&cli.BoolFlag{Name: "raw", Usage: "print the log byte for byte; mind where it goes"},
 		},
 		Action: action(k, func(c *cli.Context) (o logOptions, err error) {
@@ -36,6 +39,7 @@ func logCommand(k *kitchen) *cli.Command {
 			if o.raw = c.Bool("raw"); o.raw && k.global.json {
 				return o, usagef("--raw and -o json exclude each other")
 			}
+			o.attachment = c.String("attachment")
 			o.site, err = siteValue(c.String("site"))
 			return o, err
 		}, runLog),
@@ -49,7 +53,10 @@ type logDocument struct {
 	Site    string `json:"site"`
 	Verdict string `json:"verdict"`
 	Report  string `json:"report"`
-	Log     string `json:"log"` // bytes that are not UTF-8 are replaced
+
+	Attachments []attachmentDocument `json:"attachments"`
+	Attachment  string               `json:"attachment,omitempty"` // that log is
+	Log         string               `json:"log"`                  // bytes that are not UTF-8 are replaced
 }
 
 func (d *logDocument) human(*page) {}
@@ -64,10 +71,7 @@ func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 		if latest == nil {
 			return hinted{fmt.Errorf("%s has sent no report on %s", o.site, o.release), "`kitchen status " + o.release.String() + "` shows who did"}
 		}
-		if latest.Log == nil {
-			return fmt.Errorf("the report of %s on %s (%s) has no log", o.site, o.release, latest.Verdict())
-		}
-		log, err := v.ReadLog(ctx, *latest)
+		log, err := openLog(ctx, v, *latest, o.attachment)
 		if err != nil {
 			return err
 		}
@@ -80,8 +84,24 @@ func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 			_, err := io.Copy(k.stdout, log)
 			return err
 		}
-		return k.printLog(log, &logDocument{Schema: "kitchen.log/v1", Release: o.release.String(), Site: o.site.String(), Verdict: latest.Verdict(), Report: latest.Key})
+		d := &logDocument{Schema: "kitchen.log/v1", Release: o.release.String(), Site: o.site.String(), Verdict: latest.Verdict(), Report: latest.Key,
+			Attachments: newAttachments(latest.Attachments), Attachment: o.attachment}
+		if len(d.Attachments) > 0 && o.attachment == "" {
+			k.progress.Note("attached (--attachment NAME prints one): " + attachmentWords(d.Attachments))
+		}
+		return k.printLog(log, d)
 	})
+}
+
+// openLog opens the log of a report, or one of its attachments.
+func openLog(ctx context.Context, v *catalog.View, r catalog.VerifiedReport, attachment string) (*catalog.Log, error) {
+	if attachment != "" {
+		return v.ReadAttachment(ctx, r, attachment)
+	}
+	if r.Log == nil {
+		return nil, fmt.Errorf("the report of %s on %s (%s) has no log", r.Site, r.Release, r.Verdict())
+	}
+	return v.ReadLog(ctx, r)
 }
 
 // printLog streams the log to stdout. In JSON it is read to its end first: a

@@ -6,6 +6,7 @@ import (
 
 	"github.com/enovance/kitchen/fetcher"
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/urfave/cli/v2"
 )
@@ -13,6 +14,7 @@ import (
 type reportOptions struct {
 	release manifest.Release
 	request fetcher.ReportRequest
+	dryRun  bool
 }
 
 func reportCommand(k *kitchen) *cli.Command {
@@ -23,12 +25,16 @@ func reportCommand(k *kitchen) *cli.Command {
 			&cli.StringFlag{Name: "result", Usage: "`RESULT`: PASSED, WARNED, FAILED, NOT_RUN or ERROR"},
 			&cli.StringSliceFlag{Name: "junit", Usage: "JUnit XML `FILE`, or a directory of them; repeatable"},
 			&cli.StringFlag{Name: "log", Usage: "log `FILE` to send along"},
+			&cli.StringSliceFlag{Name: "attach", Usage: "`FILE` to send along; repeatable"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print the statement that would be signed; sign and send nothing"},
 			&cli.StringFlag{Name: "note", Usage: "`TEXT` that explains the result"},
 			passwordFlag(),
 		},
 		Action: action(k, func(c *cli.Context) (o reportOptions, err error) {
 			k.readKeyOptions(c)
-			o.request = fetcher.ReportRequest{Result: c.String("result"), JUnit: c.StringSlice("junit"), Log: c.String("log"), Note: c.String("note")}
+			o.request = fetcher.ReportRequest{Result: c.String("result"), JUnit: c.StringSlice("junit"), Log: c.String("log"),
+				Attach: c.StringSlice("attach"), Note: c.String("note")}
+			o.dryRun = c.Bool("dry-run")
 			if o.release, err = releaseOperand(c); err != nil {
 				return o, err
 			}
@@ -74,6 +80,9 @@ func runReport(ctx context.Context, k *kitchen, o reportOptions) error {
 		if err != nil {
 			return err
 		}
+		if o.dryRun {
+			return k.showStatement(f.Statement(ctx, v, o.release, o.request))
+		}
 		entry, err := f.Report(ctx, v, o.release, o.request)
 		if no := refusal("kitchen.report/v1", "NOT REPORTED", o.release, err); no != nil {
 			return k.no(no)
@@ -83,4 +92,13 @@ func runReport(ctx context.Context, k *kitchen, o reportOptions) error {
 		}
 		return k.showEntry(&entryDocument{"kitchen.report/v1", newRunEntry(*entry)})
 	})
+}
+
+// showStatement prints an in-toto statement, in either output form.
+func (k *kitchen) showStatement(statement []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	_, err = k.stdout.Write(render.JSON(statement))
+	return err
 }

@@ -7,12 +7,14 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/fetcher"
+	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -28,6 +30,8 @@ type config struct {
 	State           string              `toml:"state"`
 	Site            siteConfig          `toml:"site"`
 	Hooks           hooksConfig         `toml:"hooks"`
+	Run             runConfig           `toml:"run"`
+	Report          reportConfig        `toml:"report"`
 	Keys            map[string][]string `toml:"keys"` // role, or "online", → key files
 	Gate            gateConfig          `toml:"gate"`
 	Transfer        transferConfig      `toml:"transfer"`
@@ -53,11 +57,83 @@ type capabilitiesConfig struct {
 	Labels    []string `toml:"labels"`
 }
 
-// hooksConfig holds each hook's program and arguments.
+// hooksConfig holds each hook's program and arguments, and how long they may take.
 type hooksConfig struct {
-	Test   []string `toml:"test"`
-	Deploy []string `toml:"deploy"`
+	Setup    []string       `toml:"setup"`
+	Test     []string       `toml:"test"`
+	Deploy   []string       `toml:"deploy"`
+	OnError  []string       `toml:"on-error"`
+	Teardown []string       `toml:"teardown"`
+	Timeout  age            `toml:"timeout"`  // of setup, test and deploy
+	Grace    age            `toml:"grace"`    // from SIGTERM to SIGKILL
+	Timeouts map[string]age `toml:"timeouts"` // of single hooks, by name
 }
+
+// runConfig says how a CI's run works.
+type runConfig struct {
+	Parallel int `toml:"parallel"` // releases at a time
+}
+
+// reportConfig says what of a run goes into its report.
+type reportConfig struct {
+	MaxLog         byteSize   `toml:"max_log"`
+	MaxAttachment  byteSize   `toml:"max_attachment"`  // one file
+	MaxAttachments int        `toml:"max_attachments"` // how many files
+	MaxTotal       byteSize   `toml:"max_total"`       // all files
+	Redact         []redacted `toml:"redact"`          // what must not leave the host
+}
+
+// byteSize is a size as people write it: 500K, 10M, 1G, or a plain number of bytes.
+type byteSize int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	n, err := parseRate(string(text))
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q is no size; write bytes like 500K, 10M or 1G", text)
+	}
+	*b = byteSize(n)
+	return nil
+}
+
+// redacted is a pattern, compiled where it is read so that an error has its line.
+type redacted struct{ *regexp.Regexp }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *redacted) UnmarshalText(text []byte) (err error) {
+	if r.Regexp, err = regexp.Compile(string(text)); err != nil {
+		return err
+	}
+	if r.MatchString("") {
+		return fmt.Errorf("the pattern %q matches where there is nothing", text)
+	}
+	return nil
+}
+
+// content gives the configured content of reports.
+func (c reportConfig) content() fetcher.ReportContent {
+	content := fetcher.ReportContent{MaxLog: int64(c.MaxLog), MaxAttachment: int64(c.MaxAttachment), MaxAttachments: c.MaxAttachments, MaxTotal: int64(c.MaxTotal)}
+	for _, r := range c.Redact {
+		content.Redact = append(content.Redact, r.Regexp)
+	}
+	return content
+}
+
+// check holds the limits to what a report can hold.
+func (c reportConfig) check() error {
+	for name, size := range map[string]byteSize{"max_log": c.MaxLog, "max_attachment": c.MaxAttachment} {
+		if size > fetcher.MaxSent {
+			return fmt.Errorf("report.%s is at most %s", name, render.Size(fetcher.MaxSent))
+		}
+	}
+	if c.MaxAttachments < 0 || c.MaxAttachments > manifest.MaxAttachments {
+		return fmt.Errorf("report.max_attachments is between 1 and %d, not %d", manifest.MaxAttachments, c.MaxAttachments)
+	}
+	return nil
+}
+
+// maxParallelRuns bounds run.parallel.
+const maxParallelRuns = 64
 
 type gateConfig struct {
 	Require []string             `toml:"require"`
@@ -222,10 +298,8 @@ func parseConfig(path string, data []byte) (*config, error) {
 	if c.dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	for name, argv := range map[string][]string{"test": c.Hooks.Test, "deploy": c.Hooks.Deploy} {
-		if argv != nil && (len(argv) == 0 || argv[0] == "") {
-			return nil, &manifest.FileError{Name: path, Reason: fmt.Sprintf("hooks.%s names no program", name)}
-		}
+	if err := errors.Join(c.checkHooks(), c.Report.check()); err != nil {
+		return nil, &manifest.FileError{Name: path, Reason: err.Error()}
 	}
 	for _, role := range slices.Sorted(maps.Keys(c.Keys)) {
 		if !hasKeys(role) {
@@ -264,12 +338,35 @@ func (c *config) keyFiles(role string) []string {
 
 // hooks gives the configured hooks by name.
 func (c *config) hooks() map[string][]string {
-	hooks := map[string][]string{}
-	if c.Hooks.Test != nil {
-		hooks["test"] = c.Hooks.Test
+	all := map[string][]string{fetcher.HookSetup: c.Hooks.Setup, fetcher.HookTest: c.Hooks.Test, fetcher.HookDeploy: c.Hooks.Deploy,
+		fetcher.HookOnError: c.Hooks.OnError, fetcher.HookTeardown: c.Hooks.Teardown}
+	maps.DeleteFunc(all, func(_ string, argv []string) bool { return argv == nil })
+	return all
+}
+
+// timeouts gives the limits of single hooks by name.
+func (c *config) timeouts() map[string]time.Duration {
+	limits := make(map[string]time.Duration, len(c.Hooks.Timeouts))
+	for name, limit := range c.Hooks.Timeouts {
+		limits[name] = time.Duration(limit)
 	}
-	if c.Hooks.Deploy != nil {
-		hooks["deploy"] = c.Hooks.Deploy
+	return limits
+}
+
+// checkHooks refuses what would never do anything.
+func (c *config) checkHooks() error {
+	for name, argv := range c.hooks() {
+		if len(argv) == 0 || argv[0] == "" {
+			return fmt.Errorf("hooks.%s names no program", name)
+		}
 	}
-	return hooks
+	for name := range c.Hooks.Timeouts {
+		if !slices.Contains(fetcher.HookNames, name) {
+			return fmt.Errorf("hooks.timeouts: no hook is called %q", name)
+		}
+	}
+	if c.Run.Parallel < 0 || c.Run.Parallel > maxParallelRuns {
+		return fmt.Errorf("run.parallel is between 1 and %d, not %d", maxParallelRuns, c.Run.Parallel)
+	}
+	return nil
 }

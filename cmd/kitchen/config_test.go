@@ -20,6 +20,10 @@ key = "keys/prod.key"
 auto = true
 [hooks]
 deploy = ["./deploy.sh", "--fast"]
+on-error = ["./collect.sh"]
+timeout = "4h"
+[hooks.timeouts]
+teardown = "90s"
 [keys]
 online = ["keys/online.key"]
 "validated.openstack" = ["keys/validator.key", "awskms:///alias/x"]
@@ -43,6 +47,9 @@ threshold = 1
 	if c.Capabilities.MemoryGiB != 64 || c.Capabilities.CPUs != 0 || len(c.Capabilities.Labels) != 1 {
 		t.Errorf("capabilities read as %+v", c.Capabilities)
 	}
+	if hooks := c.hooks(); len(hooks) != 2 || hooks["on-error"][0] != "./collect.sh" || time.Duration(c.Hooks.Timeout) != 4*time.Hour || c.timeouts()["teardown"] != 90*time.Second {
+		t.Errorf("hooks %v, limits %v %v", hooks, c.Hooks.Timeout, c.timeouts())
+	}
 	for in, want := range map[string]string{
 		c.Root: "/etc/kitchen/trust/root.json", c.State: "/var/lib/kitchen", c.Site.Key: "/etc/kitchen/keys/prod.key", "": "", "awskms:///a": "awskms:///a",
 	} {
@@ -60,7 +67,10 @@ func TestBadConfig(t *testing.T) {
 		{"unknown key", "catalog = \"x\"\nstat = \"y\"\n", "k.toml:2: "},
 		{"unknown key in a table", "[site]\nid = \"a/b\"\n\nfolow = \"published\"\n", "k.toml:4: "},
 		{"unknown table", "\n[sites]\nid = \"a/b\"\n", "k.toml:"},
-		{"unknown hook", "[hooks]\nsetup = [\"x\"]\n", "k.toml:2: "},
+		{"unknown hook", "[hooks]\nbefore = [\"x\"]\n", "k.toml:2: "},
+		{"limit of an unknown hook", "[hooks.timeouts]\nbefore = \"1h\"\n", "no hook is called \"before\""},
+		{"no limit", "[hooks]\ntimeout = \"long\"\n", "k.toml:2: "},
+		{"too many at a time", "[run]\nparallel = 1000\n", "run.parallel is between 1 and 64"},
 		{"hook that is a string", "[hooks]\ntest = \"make test\"\n", "k.toml:2: "},
 		{"empty hook", "[hooks]\ntest = []\n", "hooks.test names no program"},
 		{"bad site", "[site]\nid = \"Acme/x\"\n", "k.toml:2: "},

@@ -35,7 +35,7 @@ func TestFullDisk(t *testing.T) {
 		test func(*testing.T, *smallDisk)
 	}{
 		{"fetch", fetchOntoFullDisk}, {"fetch-large", fetchLargeOntoFullDisk}, {"state", refreshOntoFullDisk}, {"catalog", publishOntoFullDisk},
-		{"spool", reportOntoFullDisk}, {"deployment", deployOntoFullDisk},
+		{"hook", hookFillsItsDisk}, {"spool", reportOntoFullDisk}, {"deployment", deployOntoFullDisk},
 	} {
 		t.Run(full.name, func(t *testing.T) {
 			d := &smallDisk{dir: filepath.Join(disk, full.name), filler: filepath.Join(disk, "filler")}
@@ -179,6 +179,25 @@ func publishOntoFullDisk(t *testing.T, d *smallDisk) {
 	s.start(t, line).want(t, exitDone)
 	if sees := s.sees(t, "state-after"); sees == before {
 		t.Fatalf("readers see\n%s", sees)
+	}
+}
+
+// The test hook fills the disk with what is its own: that goes first, so that the error can be reported, and the next
+// release is tested.
+func hookFillsItsDisk(t *testing.T, d *smallDisk) {
+	for _, place := range []string{"WORK", "RESULTS"} {
+		s := chapter(t, "published")
+		s.ask("--config ./eng.toml publish ./r2").want(t, exitDone)
+		mustWrite(t, s, "test.sh", "echo tested >> tested.txt\ntest $KITCHEN_VERSION = 2.0.0 || cat /dev/urandom > $KITCHEN_"+place+"/filled\n")
+		e := s.start(t, "--config ./ci.toml --state "+d.dir+"/state-"+place+" run")
+		e.want(t, exitNo, "openstack@1.0.0: ERROR", "this host's disk is full: ", "no space left on device", "openstack@2.0.0: PASSED")
+		if place == "RESULTS" {
+			e.want(t, exitNo, "not attached: ")
+		}
+		reported(2, "tested.txt", 2)(t, s)
+		if err := os.RemoveAll(d.dir + "/state-" + place); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

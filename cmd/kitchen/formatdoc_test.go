@@ -43,7 +43,7 @@ func TestFormatDoc(t *testing.T) {
 	for command := range collect(t, `newOutcome\("([a-z-]+)"`, "*.go") {
 		schemas["kitchen."+command+"/v1"] = true
 	}
-	variables := collect(t, `"(KITCHEN_[A-Z_]+)=?"`, "*.go", "../../fetcher/hooks.go", "../../internal/hook/*.go")
+	variables := collect(t, `"(KITCHEN_[A-Z_]+)=?"`, "*.go", "../../fetcher/*.go", "../../internal/hook/*.go")
 	for what, want := range map[string]struct {
 		found map[string]bool
 		least int

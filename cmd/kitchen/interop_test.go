@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -44,7 +43,7 @@ func newCertified(t *testing.T) *certified {
 	c.write("release/node.img", "an image\n")
 	site("ci", "enovance/ci", "key = \"keys/vendor-ci.key\"\nfollow = \"published\"\n[hooks]\ntest = [\"true\"]\n"+
 		"[keys]\nonline = [\"keys/online.key\"]\n\"validated.openstack\" = [\"keys/validator.key\"]\n")
-	site("staging", "acme/staging", "key = \"keys/acme-staging.key\"\n[hooks]\ntest = [\"sh\", \"-c\", \"echo tested\"]\n")
+	site("staging", "acme/staging", "key = \"keys/acme-staging.key\"\n[hooks]\ntest = [\"sh\", \"-c\", \"echo tested; echo up >$KITCHEN_RESULTS/boot.txt\"]\n")
 	for _, line := range []string{
 		"--config vendor.toml publish release --key keys/eng.key", "--config ci.toml run", "--config staging.toml run",
 		"--config vendor.toml certify openstack@1.0.0 --key keys/ops-a.key --key keys/ops-b.key",
@@ -167,6 +166,11 @@ func TestCosignVerifiesReports(t *testing.T) {
 	c := newCertified(t)
 	report := c.glob("bucket/reports/acme/staging/openstack/1.0.0/*.json")
 	manifest := c.glob("bucket/targets/catalog/openstack/1.0.0/*.manifest.toml")
+	for _, word := range []string{`"log":{`, `"attachments":[{"name":"boot.txt",`} {
+		if statement := c.statement(report); !bytes.Contains(statement, []byte(word)) {
+			t.Fatalf("the report says nothing of %s: %s", word, statement)
+		}
+	}
 	c.run(cosign, "trusted-root", "create", "--out", "none.json")
 	verify := func(key, bundle, blob string) []string {
 		return []string{"verify-blob-attestation", "--key", key, "--bundle", bundle, "--type", testResultType,
@@ -182,22 +186,24 @@ func TestCosignVerifiesReports(t *testing.T) {
 	c.fails("", cosign, verify("keys/acme-staging.pub", "forged.json", manifest)...)
 }
 
+// statement is what a bundle signs.
+func (c *certified) statement(name string) []byte {
+	c.t.Helper()
+	var bundle struct {
+		Envelope struct{ Payload []byte } `json:"dsseEnvelope"`
+	}
+	if err := json.Unmarshal(c.read(name), &bundle); err != nil {
+		c.t.Fatal(err)
+	}
+	return bundle.Envelope.Payload
+}
+
 // TestReportsThatCosignSigns: the same statement, signed by cosign with the site's key file, is a report to Kitchen.
 func TestReportsThatCosignSigns(t *testing.T) {
 	t.Parallel()
 	cosign := cosign(t)
 	c := newCertified(t)
-	name := c.glob("bucket/reports/acme/staging/openstack/1.0.0/*.json")
-	var bundle struct {
-		Envelope struct{ Payload string } `json:"dsseEnvelope"`
-	}
-	if err := json.Unmarshal(c.read(name), &bundle); err != nil {
-		t.Fatal(err)
-	}
-	statement, err := base64.StdEncoding.DecodeString(bundle.Envelope.Payload)
-	if err != nil {
-		t.Fatal(err)
-	}
+	statement := c.statement(c.glob("bucket/reports/acme/staging/openstack/1.0.0/*.json"))
 	c.write("statement.json", string(statement))
 	c.run(cosign, "attest-blob", "--key", "keys/acme-staging.key", "--statement", "statement.json",
 		"--tlog-upload=false", "--yes", "--new-bundle-format", "--bundle", "cosigned.json")

@@ -14,9 +14,7 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 )
 
 // version is what `kitchen --version` prints; the Makefile sets it from git.
@@ -27,14 +25,6 @@ func main() {
 	code := newKitchen().main(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
-}
-
-// interruptible is cancelled by the first SIGINT or SIGTERM. From then on the
-// signals have their default effect, so that a second one kills.
-func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
 }
 
 func versionLine() string {

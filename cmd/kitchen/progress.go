@@ -36,6 +36,7 @@ type display struct {
 	start  time.Time
 	doing  string // what is going on, as far as known
 	paused bool   // somebody is asked for a password
+	stays  bool   // a service: silence is no cause for concern
 
 	stop chan struct{}
 	done chan struct{}
@@ -76,7 +77,7 @@ func (d *display) watch() {
 // signOfLife shows what goes on when nothing was shown for too long. Called with mu held.
 func (d *display) signOfLife() {
 	now := d.now()
-	if d.silent || d.paused || now.Sub(d.shown) < longestSilence-500*time.Millisecond {
+	if d.silent || d.paused || d.stays || now.Sub(d.shown) < longestSilence-500*time.Millisecond {
 		return
 	}
 	if d.bar != nil {
@@ -131,6 +132,13 @@ func (d *display) pause() (resume func()) {
 		d.paused, d.shown = false, d.now()
 		d.mu.Unlock()
 	}
+}
+
+// stay ends the signs of life: what is shown from now on are events.
+func (d *display) stay() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stays = true
 }
 
 // Note implements progress.Sink.

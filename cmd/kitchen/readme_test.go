@@ -69,3 +69,29 @@ func TestReadmeListsEveryCommandAndExitCode(t *testing.T) {
 		}
 	}
 }
+
+// TestAgentDocsConfiguration: the kitchen.toml of docs/AGENT.md is one, and the variables it names are those that
+// hooks get.
+func TestAgentDocsConfiguration(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "AGENT.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(data)
+	block := regexp.MustCompile("(?s)```toml\n(.*?)```").FindStringSubmatch(doc)
+	if block == nil {
+		t.Fatal("docs/AGENT.md has no kitchen.toml")
+	}
+	c, err := parseConfig("kitchen.toml", []byte(block[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.hooks()) != 4 || len(c.Report.Redact) != 2 || c.Run.Parallel != 2 {
+		t.Errorf("it is read as %+v", c)
+	}
+	for name := range collect(t, `"(KITCHEN_[A-Z_]+)="`, "../../fetcher/*.go") {
+		if !strings.Contains(doc, "`"+name+"`") {
+			t.Errorf("docs/AGENT.md does not name %s", name)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	mathrand "math/rand/v2"
 	"os"
@@ -165,19 +166,25 @@ func (s scene) start(t testing.TB, line string, env ...string) ended {
 
 // ask runs the program's code in this process: quick, for what nobody kills.
 func (s scene) ask(line string) ended {
-	k := newKitchen()
 	var stdout, stderr bytes.Buffer
-	k.stdout, k.progress = &stdout, &display{out: &stderr, now: time.Now}
+	k, err := s.kitchen(&stdout, &stderr)
+	if err != nil {
+		return ended{line: line, code: -1, stderr: err.Error()}
+	}
+	code := k.main(context.Background(), s.words(line))
+	return ended{line: line, code: code, stdout: stdout.String(), stderr: stderr.String()}
+}
+
+// kitchen is the program for one call in this process.
+func (s scene) kitchen(stdout, stderr io.Writer) (*kitchen, error) {
+	k := newKitchen()
+	k.stdout, k.progress = stdout, &display{out: stderr, now: time.Now}
 	k.stderr = k.progress
 	k.lookupEnv = func(name string) (string, bool) {
 		value, ok := s.env[name]
 		return value, ok
 	}
-	if err := openKeys(k, s.path("keys")); err != nil {
-		return ended{line: line, code: -1, stderr: err.Error()}
-	}
-	code := k.main(context.Background(), s.words(line))
-	return ended{line: line, code: code, stdout: stdout.String(), stderr: stderr.String()}
+	return k, openKeys(k, s.path("keys"))
 }
 
 // sees is what a reader with this state directory sees: every release with its stage, and the gate's verdict. All

@@ -192,8 +192,8 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 	k, c := s.k, s.k.config
 	f := &fetcher.Fetcher{
 		Catalog: s.catalog, Store: s.store, State: s.state, Now: k.now, Progress: k.progress,
-		Gate:   fetcher.Gate{Require: c.Gate.Require, MaxAge: time.Duration(c.Gate.MaxAge), Deny: c.Gate.Deny, Pins: map[string]fetcher.GatePin{}},
-		Stdout: k.foreign(), Stderr: k.foreign(), Env: k.environ(),
+		Gate:    fetcher.Gate{Require: c.Gate.Require, MaxAge: time.Duration(c.Gate.MaxAge), Deny: c.Gate.Deny, Pins: map[string]fetcher.GatePin{}},
+		Content: c.Report.content(), Stdout: k.foreign(), Stderr: k.foreign(), Env: k.environ(),
 	}
 	var err error
 	if f.Transfer, err = c.transfer(); err != nil {
@@ -211,7 +211,8 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 		}
 		return f, nil
 	}
-	f.Site = &fetcher.Site{ID: c.Site.ID.SiteID, Follow: string(c.Site.Follow), Auto: c.Site.Auto, Hooks: c.hooks(), Dir: c.dir, Config: c.path}
+	f.Site = &fetcher.Site{ID: c.Site.ID.SiteID, Follow: string(c.Site.Follow), Auto: c.Site.Auto, Hooks: c.hooks(), Dir: c.dir, Config: c.path,
+		HookTimeout: time.Duration(c.Hooks.Timeout), HookTimeouts: c.timeouts(), HookGrace: time.Duration(c.Hooks.Grace)}
 	if !reports {
 		return f, nil
 	}

@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"internal/durable":     {},
 	"internal/progress":    {},
 	"internal/hook":        {},
+	"internal/poll":        {},
 	"internal/render":      {},
 	"internal/chunk":       {},
 	"internal/delta":       {},
@@ -41,7 +42,7 @@ var arrows = map[string][]string{
 	"internal/storage/...": {"internal/storage", "manifest", "leaf"}, // its test helpers
 }
 
-var leaves = []string{"internal/durable", "internal/progress", "internal/hook", "internal/render", "internal/chunk", "internal/delta"}
+var leaves = []string{"internal/durable", "internal/progress", "internal/hook", "internal/poll", "internal/render", "internal/chunk", "internal/delta"}
 
 // soleImporters names the only rooms that may touch a foreign module.
 var soleImporters = map[string][]string{

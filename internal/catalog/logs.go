@@ -18,13 +18,17 @@ const MaxLog = 1 << 30
 // maxLogWindow caps the window of a frame, in bytes: with the stored log itself, that is what one decompression holds.
 const maxLogWindow = 64 << 20
 
-// NoLog says that a report names no log.
+// NoLog says that a report names no log, or no attachment of that name.
 type NoLog struct {
-	Site    manifest.SiteID
-	Release manifest.Release
+	Site       manifest.SiteID
+	Release    manifest.Release
+	Attachment string
 }
 
 func (e *NoLog) Error() string {
+	if e.Attachment != "" {
+		return fmt.Sprintf("the report of %s on %s has no attachment %s", e.Site, e.Release, e.Attachment)
+	}
 	return fmt.Sprintf("the report of %s on %s has no log", e.Site, e.Release)
 }
 
@@ -33,21 +37,35 @@ func (e *NoLog) Error() string {
 // (LogRef.RawSize), or more than MaxLog. The text is the site's own: escape it before it is shown.
 func (v *View) ReadLog(ctx context.Context, r VerifiedReport) (*Log, error) {
 	if r.Log == nil {
-		return nil, &NoLog{r.Site, r.Release}
+		return nil, &NoLog{Site: r.Site, Release: r.Release}
 	}
+	return v.readLog(ctx, r.Site, *r.Log)
+}
+
+// ReadAttachment is ReadLog for an attachment, by its name; *NoLog when the report has none of that name.
+func (v *View) ReadAttachment(ctx context.Context, r VerifiedReport, name string) (*Log, error) {
+	for _, a := range r.Attachments {
+		if a.Name == name {
+			return v.readLog(ctx, r.Site, a.LogRef)
+		}
+	}
+	return nil, &NoLog{Site: r.Site, Release: r.Release, Attachment: name}
+}
+
+func (v *View) readLog(ctx context.Context, site manifest.SiteID, ref manifest.LogRef) (*Log, error) {
 	if v.offline {
 		return nil, &NotCached{What: "the log"}
 	}
-	key := manifest.LogObject(r.Site, r.Log.SHA256)
+	key := manifest.LogObject(site, ref.SHA256)
 	stored, err := readObject(ctx, v.catalog.store, key)
 	if err != nil {
 		return nil, err
 	}
-	listed := trust.Target{Length: r.Log.Size, SHA256: r.Log.SHA256}
+	listed := trust.Target{Length: ref.Size, SHA256: ref.SHA256}
 	if err := listed.CheckFile(key, stored); err != nil {
 		return nil, err
 	}
-	return openLog(key, stored, r.Log.RawSize)
+	return openLog(key, stored, ref.RawSize)
 }
 
 func openLog(key string, stored []byte, rawSize int64) (*Log, error) {

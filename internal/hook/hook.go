@@ -137,6 +137,7 @@ var hidden = map[string]bool{
 	"KITCHEN_CONFIG": true, "KITCHEN_CATALOG": true, "KITCHEN_STATE": true, "KITCHEN_OUTPUT": true,
 	"COSIGN_PASSWORD": true, "AWS_ACCESS_KEY_ID": true, "AWS_SECRET_ACCESS_KEY": true, "AWS_SESSION_TOKEN": true,
 	"AWS_WEB_IDENTITY_TOKEN_FILE": true, "AWS_CONTAINER_AUTHORIZATION_TOKEN": true,
+	"NOTIFY_SOCKET": true, "WATCHDOG_PID": true, "WATCHDOG_USEC": true, // what a hook would tell is not kitchen's word
 }
 
 // Environment is the parent's environment without what is hidden from hooks, and

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/enovance/kitchen/internal/poll"
+	"github.com/enovance/kitchen/internal/render"
+)
+
+// stopSignal is the cause of a call that was told to stop. It is a context.Canceled.
+type stopSignal struct{ os.Signal }
+
+func (s stopSignal) Error() string        { return "stopped by a signal: " + s.String() }
+func (s stopSignal) Is(target error) bool { return target == context.Canceled }
+
+// interruptible is cancelled by the first SIGINT or SIGTERM, with a stopSignal as its cause. From then on the signals
+// have their default effect, so that a second one kills.
+func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			cancel(stopSignal{s})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
+}
+
+// minWatch is the shortest interval of a service.
+const minWatch = time.Second
+
+// parseWatch reads --watch; 0 means that it was not given.
+func parseWatch(text string) (time.Duration, error) {
+	d, err := parseAge(text)
+	if err != nil {
+		return 0, usagef("--watch: %v", err)
+	}
+	if d != 0 && d < minWatch {
+		return 0, usagef("--watch: not more often than every %s", minWatch)
+	}
+	return d, nil
+}
+
+// serve makes a command a service: rounds, until one ends it with an error or a signal comes. SIGTERM is how a service
+// manager ends a service, and no error; after Ctrl-C the exit code is that of an interrupted command. The manager is
+// told as sd_notify(3) describes.
+func (k *kitchen) serve(ctx context.Context, every time.Duration, round func(context.Context) (bool, error)) error {
+	k.progress.stay()
+	m := k.serviceManager()
+	defer m.watchdog()()
+	stopping := sync.OnceFunc(func() { m.tell("STOPPING=1") })
+	defer stopping()
+	defer context.AfterFunc(ctx, stopping)()
+	m.tell("READY=1")
+	loop := poll.Loop{Every: every, After: k.after, Random: rand.Float64, Pause: func(next time.Duration, failures int) {
+		if failures > 0 {
+			m.tell(fmt.Sprintf("STATUS=the store is away (%d tries); trying again in %s", failures, render.Duration(next)))
+			return
+		}
+		m.tell("STATUS=waiting; next round in " + render.Duration(next))
+	}}
+	err := loop.Run(ctx, round)
+	if stop, ok := errors.AsType[stopSignal](err); ok && stop.Signal == syscall.SIGTERM {
+		return nil
+	}
+	return err
+}
+
+// serviceManager is who started this process as a service and wants to hear of it. Without one nothing is told.
+type serviceManager struct {
+	socket string
+	beat   time.Duration // how often it wants a sign of life; 0 = not
+	warn   func(string)
+}
+
+func (k *kitchen) serviceManager() serviceManager {
+	var once sync.Once
+	m := serviceManager{warn: func(text string) { once.Do(func() { k.progress.Note(text) }) }}
+	m.socket, _ = k.lookupEnv("NOTIFY_SOCKET")
+	usec, _ := k.lookupEnv("WATCHDOG_USEC")
+	pid, given := k.lookupEnv("WATCHDOG_PID")
+	if n, err := strconv.ParseInt(usec, 10, 64); err == nil && n > 0 && (!given || pid == strconv.Itoa(os.Getpid())) {
+		m.beat = time.Duration(n) * time.Microsecond / 2
+	}
+	return m
+}
+
+// tell sends one state to the manager. That it cannot be told is said, and no reason to stop.
+func (m serviceManager) tell(state string) {
+	if m.socket == "" {
+		return
+	}
+	address := &net.UnixAddr{Name: m.socket, Net: "unixgram"}
+	if name, abstract := strings.CutPrefix(m.socket, "@"); abstract {
+		address.Name = "\x00" + name
+	}
+	conn, err := net.DialUnix("unixgram", nil, address)
+	if err == nil {
+		_, err = conn.Write([]byte(state))
+		conn.Close()
+	}
+	if err != nil {
+		m.warn("the service manager cannot be told of this service: " + err.Error())
+	}
+}
+
+// watchdog gives signs of life for as long as the program can, hooks that run for hours included. Its result ends it.
+func (m serviceManager) watchdog() (stop func()) {
+	if m.socket == "" || m.beat <= 0 {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		tick := time.NewTicker(m.beat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				m.tell("WATCHDOG=1")
+			}
+		}
+	})
+	return func() {
+		close(done)
+		group.Wait()
+	}
+}
