@@ -24,7 +24,7 @@ const clockSlack = 2 * day
 //   - A version number follows on the current one, but for numbers that are used up.
 //   - A role lists only what was delegated to it; delegations have Kitchen's form and are never dropped, and a role
 //     in effect stays signed by the keys that are delegated to.
-//   - A role fits what readers take.
+//   - A role fits what readers take, and is not the journal, which commits alone write.
 //   - A release keeps its digest, in every stage; published releases and recalls are never taken out.
 //   - Of a published release nothing changes but whether, and why, it is yanked; of a recall nothing, but that it is
 //     made anew, with the number that is next.
@@ -118,6 +118,8 @@ func vetSize(r *roleDraft) string {
 // vetForm is what can be said without the store.
 func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candidate) string {
 	switch {
+	case r.name == manifest.RoleJournal:
+		return "the journal is written by commits alone"
 	case r.next.Role != r.name:
 		return fmt.Sprintf("its content is that of role %q", r.next.Role)
 	case !r.next.Expires.After(now):
