@@ -31,7 +31,8 @@ const clockSlack = 2 * day
 //   - validated, ready-to-deploy and recalled list what product lists, digest for digest; the first two do not newly
 //     list what is yanked or recalled, unless the certificate names that very recall. None names one that is not.
 //   - What a role newly lists is in the store, and is what it should be.
-//   - A site's key belongs to that site alone and to no role; the registry names one vendor.
+//   - A site's key belongs to that site alone and to no role; the registry names one vendor; a site that is retired and
+//     a key that has ended do not come back.
 func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
 	after := &candidate{view: v, roles: roles}
 	for _, r := range roles {
