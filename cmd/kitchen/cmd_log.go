@@ -15,15 +15,17 @@ import (
 type logOptions struct {
 	release manifest.Release
 	site    manifest.SiteID
+	run     int64 // sequence number of the report, 0 = the latest
 	raw     bool
 }
 
 func logCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "log", Category: groupOperator, Usage: "print the log of a site's latest run of a release", ArgsUsage: "PRODUCT@VERSION --site CUSTOMER/SITE",
+		Name: "log", Category: groupOperator, Usage: "print the log of a site's run of a release", ArgsUsage: "PRODUCT@VERSION --site CUSTOMER/SITE",
 		Description: "The log is the site's own text, which might drive your terminal: control characters and the like are made visible. --raw gives the bytes as they are.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "site", Usage: "`CUSTOMER/SITE` whose log it is"},
+			&cli.Int64Flag{Name: "run", Usage: "`NUMBER` of the run, from 1; the latest by default"},
 			&cli.BoolFlag{Name: "raw", Usage: "print the log byte for byte; mind where it goes"},
 		},
 		Action: action(k, func(c *cli.Context) (o logOptions, err error) {
@@ -35,6 +37,9 @@ func logCommand(k *kitchen) *cli.Command {
 			}
 			if o.raw = c.Bool("raw"); o.raw && k.global.json {
 				return o, usagef("--raw and -o json exclude each other")
+			}
+			if o.run = c.Int64("run"); c.IsSet("run") && o.run < 1 {
+				return o, usagef("--run %d: runs are counted from 1", o.run)
 			}
 			o.site, err = siteValue(c.String("site"))
 			return o, err
@@ -48,6 +53,7 @@ type logDocument struct {
 	Release string `json:"release"`
 	Site    string `json:"site"`
 	Verdict string `json:"verdict"`
+	Run     int64  `json:"run"`
 	Report  string `json:"report"`
 	Log     string `json:"log"` // bytes that are not UTF-8 are replaced
 }
@@ -56,18 +62,14 @@ func (d *logDocument) human(*page) {}
 
 func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 	return k.withCatalog(ctx, func(_ *session, v *catalog.View) (err error) {
-		reports, err := v.Reports(ctx, catalog.ReportFilter{Release: &o.release, Site: &o.site})
+		report, err := o.find(ctx, v)
 		if err != nil {
 			return err
 		}
-		latest := reports.Latest(o.site, o.release)
-		if latest == nil {
-			return hinted{fmt.Errorf("%s has sent no report on %s", o.site, o.release), "`kitchen status " + o.release.String() + "` shows who did"}
+		if report.Log == nil {
+			return fmt.Errorf("the report of %s on %s (%s) has no log", o.site, o.release, report.Verdict())
 		}
-		if latest.Log == nil {
-			return fmt.Errorf("the report of %s on %s (%s) has no log", o.site, o.release, latest.Verdict())
-		}
-		log, err := v.ReadLog(ctx, *latest)
+		log, err := v.ReadLog(ctx, *report)
 		if err != nil {
 			return err
 		}
@@ -80,8 +82,27 @@ func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 			_, err := io.Copy(k.stdout, log)
 			return err
 		}
-		return k.printLog(log, &logDocument{Schema: "kitchen.log/v1", Release: o.release.String(), Site: o.site.String(), Verdict: latest.Verdict(), Report: latest.Key})
+		return k.printLog(log, &logDocument{Schema: "kitchen.log/v1", Release: o.release.String(), Site: o.site.String(), Verdict: report.Verdict(), Run: report.Sequence, Report: report.Key})
 	})
+}
+
+// find is the report whose log is wanted.
+func (o *logOptions) find(ctx context.Context, v *catalog.View) (*catalog.VerifiedReport, error) {
+	reports, err := v.Reports(ctx, catalog.ReportFilter{Release: &o.release, Site: &o.site, Known: true})
+	if err != nil {
+		return nil, err
+	}
+	latest := reports.Latest(o.site, o.release)
+	if latest == nil {
+		return nil, hinted{fmt.Errorf("%s has sent no report on %s", o.site, o.release), "`kitchen status " + o.release.String() + "` shows who did"}
+	}
+	if o.run == 0 {
+		return latest, nil
+	}
+	if report := reports.Find(o.site, o.release, o.run); report != nil {
+		return report, nil
+	}
+	return nil, fmt.Errorf("there is no run %d of %s on %s among those that are read; the latest is %d", o.run, o.site, o.release, latest.Sequence)
 }
 
 // printLog streams the log to stdout. In JSON it is read to its end first: a
