@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -438,22 +437,4 @@ func checkRoles(s *trust.Session, v *catalog.View, files map[string][]byte) erro
 		}
 	}
 	return nil
-}
-
-// fullestFirst orders proposals by how much they hold, so that one that contains others comes before them.
-func fullestFirst(list []*waiting) []*waiting {
-	size := func(w *waiting) (n int) {
-		for _, r := range w.roles {
-			n += len(r.next.Targets) + len(r.next.Delegations)
-		}
-		return n
-	}
-	sorted := slices.Clone(list)
-	slices.SortStableFunc(sorted, func(a, b *waiting) int {
-		if c := size(b) - size(a); c != 0 {
-			return c
-		}
-		return strings.Compare(a.id, b.id)
-	})
-	return sorted
 }

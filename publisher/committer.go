@@ -56,10 +56,8 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 	if err != nil {
 		return err
 	}
-	for _, role := range []string{trust.RoleSnapshot, trust.RoleTimestamp} {
-		if err := authorizeRole(view, role, []keys.Signer{p.Online}); err != nil {
-			return err
-		}
+	if err := p.authorizeOnline(view); err != nil {
+		return err
 	}
 	live, err := p.live(ctx, view)
 	if err != nil {
@@ -98,6 +96,16 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 		return errAgain
 	}
 	return p.renew(ctx, view, news, result)
+}
+
+// authorizeOnline refuses a key that is not the root's online key, before anything is read twice or written.
+func (p *Publisher) authorizeOnline(v *catalog.View) error {
+	for _, role := range []string{trust.RoleSnapshot, trust.RoleTimestamp} {
+		if err := authorizeRole(v, role, []keys.Signer{p.Online}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // renew commits what there is for the journal alone, and signs snapshot and timestamp again when they are about to

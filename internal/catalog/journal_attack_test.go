@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"testing"
 	"time"
@@ -315,6 +316,16 @@ func TestABackDatedReport(t *testing.T) {
 type forbidding struct {
 	storage.Store
 	prefix string
+	lists  bool // it forbids listing, too
+}
+
+func (f *forbidding) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
+	if !f.lists || !strings.HasPrefix(prefix, f.prefix) {
+		return f.Store.List(ctx, prefix, after)
+	}
+	return func(yield func(storage.Info, error) bool) {
+		yield(storage.Info{}, &storage.Error{Op: "list", Key: prefix, Err: storage.ErrForbidden})
+	}
 }
 
 func (f *forbidding) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, storage.Info, error) {
@@ -327,7 +338,7 @@ func (f *forbidding) Open(ctx context.Context, key string, offset, length int64)
 // TestAJournalThatIsWithheld: nobody certifies without it, and reports are held to the keys that are valid now.
 func TestAJournalThatIsWithheld(t *testing.T) {
 	w, _ := journaledWorld(t)
-	v := through(t, w, &forbidding{w.Store, "journal/"})
+	v := through(t, w, &forbidding{Store: w.Store, prefix: "journal/"})
 	r, err := v.Reports(ctx, catalog.ReportFilter{Release: &on})
 	check(t, err)
 	if !errors.Is(r.NoJournal, storage.ErrForbidden) || len(r.All) != 3 || !r.All[0].Seen.IsZero() {
@@ -339,9 +350,31 @@ func TestAJournalThatIsWithheld(t *testing.T) {
 		t.Errorf("%q", unmet)
 	}
 	// A single report that is withheld is a hole, not a pass.
-	v = through(t, w, &forbidding{w.Store, "reports/enovance/"})
+	v = through(t, w, &forbidding{Store: w.Store, prefix: "reports/enovance/"})
 	r, err = v.Reports(ctx, catalog.ReportFilter{Release: &on})
 	check(t, err)
 	wantVerdict(t, v, r, ci, "WITHHELD", catalog.Withheld)
 	wantUnmet(t, v, r, ci, "a report of it that the journal saw is withheld")
+	// To who may neither list nor read another's reports they show as withheld, without a word for each.
+	v = through(t, w, &forbidding{Store: w.Store, prefix: "reports/acme/", lists: true})
+	r, err = v.Reports(ctx, catalog.ReportFilter{Known: true})
+	check(t, err)
+	if len(r.Unlisted) != 3 || len(r.Rejected) != 0 || len(r.All) != 1 {
+		t.Errorf("unlisted %v, rejected %q", r.Unlisted, r.Rejected)
+	}
+	wantVerdict(t, v, r, staging, "WITHHELD", catalog.Withheld)
+}
+
+// TestAnEndlessSegmentBeneath the newest, of which nobody has said how long it is.
+func TestAnEndlessSegmentBeneath(t *testing.T) {
+	w, _ := journaledWorld(t)
+	key := manifest.JournalObject(2)
+	c, store := spoilt(t, w, key, false)
+	v, err := c.Refresh(ctx)
+	check(t, err)
+	_, err = v.Journal(ctx)
+	wantKind(t, err, trust.Mismatch)
+	if got, most := store.read.Load(), 2*(limit(t, key)+1); got > most { // once ahead of time, once because it is in the chain
+		t.Errorf("%d bytes were read, at most %d were to be", got, most)
+	}
 }

@@ -76,11 +76,30 @@ func TestAReportThatTheJournalHasNotSeenCounts(t *testing.T) {
 	}
 }
 
+// TestAGapAcrossTheJournal: a report that is missing between what the journal saw and what it has not seen yet shows.
+func TestAGapAcrossTheJournal(t *testing.T) {
+	w := certifiable(t)
+	w.Journal(w.Report(staging.String(), on.String(), manifest.Passed, nil))
+	hidden := w.Report(staging.String(), on.String(), manifest.Failed, nil)
+	w.Report(staging.String(), on.String(), manifest.Passed, nil)
+	data := w.Object(hidden)
+	remove(t, w, hidden)
+	v, r := reportsOn(t, w)
+	if !r.Gap(staging, on) || r.Lost(staging, on) != "" {
+		t.Error("no gap")
+	}
+	wantUnmet(t, v, r, staging, "gap")
+	overwrite(t, w, hidden, data)
+	v, r = reportsOn(t, w)
+	wantUnmet(t, v, r, staging, "")
+}
+
 // TestAReportOnWhatTheCustomerDoesNotFollow does not count, unless it was seen while the customer did.
 func TestAReportOnWhatTheCustomerDoesNotFollow(t *testing.T) {
-	for _, change := range []func(c *manifest.Customer){
-		func(c *manifest.Customer) { c.Subscribe = nil },
-		func(c *manifest.Customer) { c.Suspended = true },
+	for says, change := range map[string]func(c *manifest.Customer){
+		"acme does not follow openstack": func(c *manifest.Customer) { c.Subscribe = nil },
+		"does not follow":                func(c *manifest.Customer) { c.Suspended = true },
+		"site acme/staging is retired":   func(c *manifest.Customer) { c.Sites[0].Retired = true }, // its key has no end
 	} {
 		w := certifiable(t)
 		seen := w.Report(staging.String(), on.String(), manifest.Passed, nil)
@@ -89,7 +108,7 @@ func TestAReportOnWhatTheCustomerDoesNotFollow(t *testing.T) {
 		change(w.Registry["acme"])
 		w.Register()
 		_, r := reportsOn(t, w)
-		wantRejected(t, r, late, "acme does not follow openstack")
+		wantRejected(t, r, late, says)
 		if r.Latest(staging, on).Key != seen {
 			t.Errorf("%+v", r.All)
 		}

@@ -114,6 +114,8 @@ func (v *View) reportBytes(ctx context.Context, c candidate) (reportObject, erro
 		return reportObject{bundle: bundle, fresh: true}, nil
 	case c.journal == nil:
 		return reportObject{reason: err}, nil
+	case lost == Withheld && !c.listed: // for want of a right: Reports.Unlisted tells it of the whole site
+		return reportObject{bundle: copied, lost: lost}, nil
 	}
 	return reportObject{bundle: copied, lost: lost, reason: fmt.Errorf("%s since the journal saw it on %s, with sha256 %s: it is no pass",
 		lost, stampOf(c.journal.seen), c.journal.sha256)}, nil
@@ -144,7 +146,10 @@ func (s *registeredSite) verify(c candidate, bundle []byte, now time.Time) (*Ver
 	if !slices.ContainsFunc(signers, func(k siteKey) bool { return k.ValidAt(seen) }) {
 		return nil, fmt.Errorf("the site's key that signed it (%.8s) %s", signers[0].id, words)
 	}
-	if c.journal == nil && !s.customer.Subscribes(report.Release.Product) {
+	switch {
+	case c.journal == nil && s.retired:
+		return nil, fmt.Errorf("site %s is retired, and the journal has not seen it before", s.id)
+	case c.journal == nil && !s.customer.Subscribes(report.Release.Product):
 		return nil, fmt.Errorf("%s does not follow %s", s.customer.Customer, report.Release.Product)
 	}
 	return report, nil
