@@ -24,6 +24,7 @@ type Customer struct {
 	Customer  string   `toml:"customer"`
 	Name      string   `toml:"name"`
 	Vendor    bool     `toml:"vendor"`
+	Suspended bool     `toml:"suspended"` // for the time being it follows nothing, and its sites decide nothing
 	Subscribe []string `toml:"subscribe"` // product names, or "*" alone for every product
 	Sites     []Site   `toml:"site"`
 }
@@ -37,11 +38,15 @@ type Site struct {
 	Retired bool      `toml:"retired"`
 }
 
-// SiteKey is a public key that signs a site's reports within a period.
+// SiteKey is a public key that signs a site's reports within a period. Reports are
+// held to it by the time at which the journal saw them first.
 type SiteKey struct {
 	Public    string    `toml:"public"`     // PKIX, PEM
 	ValidFrom time.Time `toml:"valid_from"` // UTC, whole seconds
 	ValidTo   time.Time `toml:"valid_to"`   // zero: open
+	// From CompromisedSince on somebody else may have had the key: what was first seen
+	// then does not count, although ValidTo is later. Zero: it was not.
+	CompromisedSince time.Time `toml:"compromised_since"`
 }
 
 const (
@@ -82,9 +87,9 @@ func (c *Customer) Encode() ([]byte, error) {
 	return data, nil
 }
 
-// Subscribes tells whether the customer follows a product.
+// Subscribes tells whether the customer follows a product; a suspended one follows none.
 func (c *Customer) Subscribes(product string) bool {
-	return slices.Contains(c.Subscribe, product) || slices.Contains(c.Subscribe, "*")
+	return !c.Suspended && (slices.Contains(c.Subscribe, product) || slices.Contains(c.Subscribe, "*"))
 }
 
 // Site finds a site of the customer by its name, nil when there is none.
@@ -97,10 +102,11 @@ func (c *Customer) Site(name string) *Site {
 	return nil
 }
 
-// ValidAt tells whether the key may sign at that time: from ValidFrom up to,
-// and not including, ValidTo.
+// ValidAt tells whether what the key signed counts when it was first seen at that
+// time: from ValidFrom up to, and not including, ValidTo and CompromisedSince.
 func (k *SiteKey) ValidAt(t time.Time) bool {
-	return !t.Before(k.ValidFrom) && (k.ValidTo.IsZero() || t.Before(k.ValidTo))
+	return !t.Before(k.ValidFrom) && (k.ValidTo.IsZero() || t.Before(k.ValidTo)) &&
+		(k.CompromisedSince.IsZero() || t.Before(k.CompromisedSince))
 }
 
 func (c *Customer) check() error {
@@ -112,6 +118,9 @@ func (c *Customer) check() error {
 	}
 	if err := checkText("name", c.Name, maxDisplayName, false); err != nil {
 		return field("name", err)
+	}
+	if c.Vendor && c.Suspended {
+		return fieldf("suspended", "the vendor cannot be suspended")
 	}
 	if err := c.checkSubscribe(); err != nil {
 		return err
@@ -226,6 +235,11 @@ func (k *SiteKey) check(at string) error {
 	if err := checkTime(k.ValidFrom); err != nil {
 		return field(at+".valid_from", err)
 	}
+	if !k.CompromisedSince.IsZero() {
+		if err := checkTime(k.CompromisedSince); err != nil {
+			return field(at+".compromised_since", err)
+		}
+	}
 	if k.ValidTo.IsZero() {
 		return nil
 	}
@@ -281,6 +295,7 @@ func (c *Customer) render() []byte {
 		w.str("name", c.Name)
 	}
 	w.flag("vendor", c.Vendor)
+	w.flag("suspended", c.Suspended)
 	w.list("subscribe", c.Subscribe)
 	for i := range c.Sites {
 		s := &c.Sites[i]
@@ -296,6 +311,9 @@ func (c *Customer) render() []byte {
 			w.time("valid_from", k.ValidFrom)
 			if !k.ValidTo.IsZero() {
 				w.time("valid_to", k.ValidTo)
+			}
+			if !k.CompromisedSince.IsZero() {
+				w.time("compromised_since", k.CompromisedSince)
 			}
 			w.key("public") // PEM needs no escapes
 			w.b = append(append(append(w.b, "\"\"\"\n"...), k.Public...), "\"\"\"\n"...)

@@ -16,7 +16,7 @@ var kindSamples = func() map[string]string {
 		"root": RootObject(1), "timestamp": TimestampObject, "snapshot": SnapshotObject(1), "role": RoleObject("targets", 1),
 		"manifest": TargetObject(TargetPath(StageCatalog, release), sha),
 		"registry": TargetObject(RegistryTarget("c"), sha), "policy": TargetObject(PolicyTarget, sha),
-		"blob": BlobObject(sha), "evidence": EvidenceObject(sha), "journal": "journal/1.json", "probe": "_kitchen/probe-x/once", "prune": PruneObject,
+		"blob": BlobObject(sha), "evidence": EvidenceObject(sha), "journal": JournalObject(1), "probe": "_kitchen/probe-x/once", "prune": PruneObject,
 		"report": ReportPrefix(site, release) + "20260131T120000Z-0000000000000000.json", "log": LogObject(site, sha),
 		"proposal": ProposalObject("x", ProposalName), "signature": SignatureObject("x", "targets", "0", sha),
 	}

@@ -27,15 +27,19 @@ func fuzzSeeds(t testing.TB) map[string]map[string]string {
 	customer := text(sampleCustomer().Encode())
 	statement := text(sampleReport().Statement())
 	evidence := text(sampleEvidence().Encode())
+	first := sampleSegment()
+	first.Previous, first.Reports = nil, first.Reports[:1]
+	journal := text(first.Encode())
 	return map[string]map[string]string{
 		"FuzzParseSource": {
 			"good": goodSource, "unknown-key": "product = \"a\"\nx = 1\n", "inline": "marmite = { path = 'm' }\nartifact = [{path = \"a/\"}]\n",
 			"strings": "a = \"\"\"\n\\\n \"\"\"\"\"\nb = '''x''''\n\"c\\u0041\" = 1\n", "nested": "a = [[[[{b.c = [1,2]}]]]]\n[[x]]\n[[x.y]]\nz = 1\n",
 		},
-		"FuzzParseManifest":  {"good": manifest, "not-canonical": strings.Replace(manifest, "format = 1", "format=1", 1), "link-out": strings.Replace(manifest, "../site.pp", "../../site.pp", 1)},
-		"FuzzParseCustomer":  {"good": customer, "cycle": strings.Replace(customer, "acme/staging", "acme/staging-2", 1), "vendor": "customer = \"enovance\"\nvendor = true\nsubscribe = [\"*\"]\n"},
-		"FuzzParseStatement": {"good": statement, "two-subjects": strings.Replace(statement, `[{"name"`, `[{},{"name"`, 1), "duplicate": `{"_type":1,"_type":2}`},
-		"FuzzParseEvidence":  {"good": evidence, "schema": `{"schema": "kitchen.evidence/v2"}`},
+		"FuzzParseManifest":       {"good": manifest, "not-canonical": strings.Replace(manifest, "format = 1", "format=1", 1), "link-out": strings.Replace(manifest, "../site.pp", "../../site.pp", 1)},
+		"FuzzParseCustomer":       {"good": customer, "cycle": strings.Replace(customer, "acme/staging", "acme/staging-2", 1), "vendor": "customer = \"enovance\"\nvendor = true\nsubscribe = [\"*\"]\n"},
+		"FuzzParseStatement":      {"good": statement, "two-subjects": strings.Replace(statement, `[{"name"`, `[{},{"name"`, 1), "duplicate": `{"_type":1,"_type":2}`},
+		"FuzzParseJournalSegment": {"good": journal, "spaced": strings.Replace(journal, ": 3", ":3", 1), "link": strings.Replace(journal, `"seen"`, `"previous": null, "seen"`, 1)},
+		"FuzzParseEvidence":       {"good": evidence, "schema": `{"schema": "kitchen.evidence/v2"}`},
 		"FuzzParseReportObject": {
 			"good": ReportObject(SiteID{"acme", "staging"}, Release{"openstack", "2.1.0"}, noon, digest("x")), "log": LogObject(SiteID{"acme", "staging"}, digest("x")),
 			"climbing": "reports/../staging/openstack/2.1.0/20260131T120000Z-0123456789abcdef.json",
@@ -161,6 +165,21 @@ func FuzzParseEvidence(f *testing.F) {
 			return
 		}
 		if again, err := e.Encode(); err != nil || !bytes.Equal(again, data) {
+			t.Fatalf("encodes to %q, %v", again, err)
+		}
+	})
+}
+
+func FuzzParseJournalSegment(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := ParseJournalSegment(data)
+		if (s == nil) != (err != nil) {
+			t.Fatalf("%v with %v", s, err)
+		}
+		if s == nil {
+			return
+		}
+		if again, err := s.Encode(); err != nil || !bytes.Equal(again, data) {
 			t.Fatalf("encodes to %q, %v", again, err)
 		}
 	})

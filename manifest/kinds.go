@@ -59,7 +59,7 @@ var (
 	kindEvidence  = fixed("evidence", typeJSON, mib)
 	kindReport    = fixed("report", "application/vnd.dev.sigstore.bundle.v0.3+json", 4*mib)
 	kindLog       = fixed("log", typeZstd, 64*mib)
-	kindJournal   = fixed("journal", typeJSON, 16*mib)
+	kindJournal   = fixed("journal", typeJSON, 2*mib)
 	kindProposal  = fixed("proposal", typeJSON, 16*mib)
 	kindSignature = fixed("signature", typeJSON, 16*kib)
 )

@@ -173,7 +173,7 @@ func gatherEvidence(d *desk, info *catalog.ReleaseInfo, sites []catalog.SiteStat
 		RecalledVersion: currentVersion(d.view, manifest.RoleRecalled(info.Product)),
 		Created:         d.now}
 	for _, s := range sites {
-		if s.Report != nil {
+		if s.Report != nil && s.Lost == "" {
 			e.Reports = append(e.Reports, manifest.EvidenceReport{Site: s.Site, Verdict: s.Verdict, SHA256: s.Report.SHA256, Sequence: s.Report.Sequence})
 		}
 	}

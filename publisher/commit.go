@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -244,21 +243,39 @@ func (p *Publisher) vetAndInstall(ctx context.Context, v *catalog.View, roles []
 	return p.install(ctx, v, roles)
 }
 
-// install is the commit: roles, snapshot, candidate verified, timestamp. It ends with errLost when another writer
-// was first; nothing that readers see has changed then.
+// install is the commit: roles, what the journal gains, snapshot, candidate verified, timestamp. It ends with errLost
+// when another writer was first; nothing that readers see has changed then.
 func (p *Publisher) install(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
+	news, err := p.journalNews(ctx, v)
+	if err != nil {
+		return err
+	}
+	return p.installWith(ctx, v, roles, news)
+}
+
+// installWith is install with what the journal gains; nil is nothing.
+func (p *Publisher) installWith(ctx context.Context, v *catalog.View, roles []*roleDraft, news *journalNews) error {
 	if err := p.stillCurrent(ctx, v); err != nil {
 		return err
 	}
 	files := map[string][]byte{}
 	snapshot := v.Snapshot().Clone()
+	list := func(role string, version int64, file []byte) {
+		files[role], snapshot.Roles[role] = file, trust.MetaOf(version, file)
+	}
 	for _, r := range roles {
 		file, err := p.putRole(ctx, r)
 		if err != nil {
 			return err
 		}
-		files[r.name] = file
-		snapshot.Roles[r.name] = trust.MetaOf(r.next.Version, file)
+		list(r.name, r.next.Version, file)
+	}
+	if news != nil {
+		file, version, err := p.putJournal(ctx, v, news)
+		if err != nil {
+			return err
+		}
+		list(manifest.RoleJournal, version, file)
 	}
 	snapshotFile, err := p.putSnapshot(ctx, v, snapshot)
 	if err != nil {
@@ -318,26 +335,13 @@ func (p *Publisher) leftover(ctx context.Context, r *roleDraft) ([]byte, error) 
 // putSnapshot signs and creates the next snapshot under the first number that is free.
 func (p *Publisher) putSnapshot(ctx context.Context, v *catalog.View, s *trust.Snapshot) ([]byte, error) {
 	s.Expires = v.Now().Add(lifeSnapshot)
-	for range maxOrphans {
-		number, err := p.freeNumber(ctx, trust.RoleSnapshot, s.Version)
-		if err != nil {
-			return nil, err
-		}
-		s.Version = number
+	return p.putNumbered(ctx, trust.RoleSnapshot, &s.Version, manifest.SnapshotObject, func() ([]byte, error) {
 		payload, err := s.Payload()
 		if err != nil {
 			return nil, err
 		}
-		file, err := p.signOnline(ctx, v, trust.RoleSnapshot, payload)
-		if err != nil {
-			return nil, err
-		}
-		err = put(ctx, p.Store, manifest.SnapshotObject(number), file)
-		if !errors.Is(err, storage.ErrExists) {
-			return file, err
-		}
-	}
-	return nil, errLost
+		return p.signOnline(ctx, v, trust.RoleSnapshot, payload)
+	})
 }
 
 // swapTimestamp is the commit point.
@@ -432,22 +436,4 @@ func checkRoles(s *trust.Session, v *catalog.View, files map[string][]byte) erro
 		}
 	}
 	return nil
-}
-
-// fullestFirst orders proposals by how much they hold, so that one that contains others comes before them.
-func fullestFirst(list []*waiting) []*waiting {
-	size := func(w *waiting) (n int) {
-		for _, r := range w.roles {
-			n += len(r.next.Targets) + len(r.next.Delegations)
-		}
-		return n
-	}
-	sorted := slices.Clone(list)
-	slices.SortStableFunc(sorted, func(a, b *waiting) int {
-		if c := size(b) - size(a); c != 0 {
-			return c
-		}
-		return strings.Compare(a.id, b.id)
-	})
-	return sorted
 }

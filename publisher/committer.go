@@ -21,14 +21,15 @@ type CommitResult struct {
 	Incomplete []PendingProposal // wait for signatures
 	Refused    []PendingProposal // may not take effect, whoever signed: see their Refused
 	Stale      []PendingProposal // went stale lately: make them again
+	Journaled  int               // reports that were recorded in the journal
 	Renewed    bool              // snapshot and timestamp were signed again because they were about to expire, or had
 	Version    int64             // of the timestamp now
 	Expires    time.Time         // of the timestamp now
 }
 
 // Commit puts every complete proposal into effect, each in a snapshot of its own, the fullest first where one
-// contains another. When there is none, and snapshot or timestamp expire within a third of their lifetime or have
-// expired, it signs these again. Errors: *NoOnlineKey, *NotAuthorized for a key that is not the root's online key,
+// contains another, and records in the journal what the sites have reported since. When there is nothing to do, and
+// snapshot or timestamp expire within a third of their lifetime or have expired, it signs these again. Errors: *NoOnlineKey, *NotAuthorized for a key that is not the root's online key,
 // *LostRace.
 func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 	if p.Online == nil {
@@ -55,12 +56,14 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 	if err != nil {
 		return err
 	}
-	for _, role := range []string{trust.RoleSnapshot, trust.RoleTimestamp} {
-		if err := authorizeRole(view, role, []keys.Signer{p.Online}); err != nil {
-			return err
-		}
+	if err := p.authorizeOnline(view); err != nil {
+		return err
 	}
 	live, err := p.live(ctx, view)
+	if err != nil {
+		return err
+	}
+	news, err := p.journalNews(ctx, view)
 	if err != nil {
 		return err
 	}
@@ -76,7 +79,7 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 			tried[w.id] = shown.Refused
 			continue
 		}
-		err = p.install(ctx, view, w.roles)
+		err = p.installWith(ctx, view, w.roles, news)
 		var used *usedUp
 		switch {
 		case errors.As(err, &used):
@@ -89,20 +92,37 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 		}
 		tried[w.id] = ""
 		result.Committed = append(result.Committed, *shown)
+		result.Journaled += news.count()
 		return errAgain
 	}
-	return p.renew(ctx, view, result)
+	return p.renew(ctx, view, news, result)
 }
 
-// renew signs snapshot and timestamp again when they are about to expire.
-func (p *Publisher) renew(ctx context.Context, v *catalog.View, result *CommitResult) error {
-	if v.Timestamp().Expires.Sub(v.Now()) > lifeTimestamp/3 && v.Snapshot().Expires.Sub(v.Now()) > lifeSnapshot/3 {
+// authorizeOnline refuses a key that is not the root's online key, before anything is read twice or written.
+func (p *Publisher) authorizeOnline(v *catalog.View) error {
+	for _, role := range []string{trust.RoleSnapshot, trust.RoleTimestamp} {
+		if err := authorizeRole(v, role, []keys.Signer{p.Online}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renew commits what there is for the journal alone, and signs snapshot and timestamp again when they are about to
+// expire. It asks to be called again after a segment: there may be more than one holds.
+func (p *Publisher) renew(ctx context.Context, v *catalog.View, news *journalNews, result *CommitResult) error {
+	expires := v.Timestamp().Expires.Sub(v.Now()) <= lifeTimestamp/3 || v.Snapshot().Expires.Sub(v.Now()) <= lifeSnapshot/3
+	if !expires && news == nil {
 		return nil
 	}
-	if err := p.install(ctx, v, nil); err != nil {
+	if err := p.installWith(ctx, v, nil, news); err != nil {
 		return err
 	}
-	result.Renewed = true
+	result.Renewed = result.Renewed || expires
+	result.Journaled += news.count()
+	if news.count() > 0 {
+		return errAgain
+	}
 	return nil
 }
 

@@ -137,17 +137,40 @@ func TestCrashAtEveryWriteOfAProposal(t *testing.T) {
 	})
 }
 
+// Beside the proposal there is a report that the journal has not seen: both go in one snapshot.
 func TestCrashAtEveryWriteOfACommit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	dir := source(t, "openstack@1.0.0", nil)
+	w.validated(t, "openstack@1.0.0")
+	w.report(t, "acme/staging", w.stagingCI, "openstack@1.0.0", manifest.Failed, nil)
+	dir := source(t, "openstack@2.0.0", nil)
 	must(t, publisher.Pending)(w.publisher(t, nil).Publish(ctx, dir, signers(w.engineer)))
-	crashAtEveryWrite(t, w, writing{min: 4, // 2 roles, snapshot, timestamp
+	crashAtEveryWrite(t, w, writing{min: 5, // role, segment, journal, snapshot, timestamp
 		do: func(t *testing.T, w *world, store storage.Store) error {
 			_, err := w.over(t, store, w.online).Commit(ctx)
 			return err
 		},
-		done: func(t *testing.T, w *world) error { return w.published(t, "openstack@1.0.0", 1) },
+		done: func(t *testing.T, w *world) error {
+			if err := w.published(t, "openstack@2.0.0", 2); err != nil {
+				return err
+			}
+			return w.journaled(t, 2)
+		},
+	})
+}
+
+// A commit that has nothing but reports.
+func TestCrashAtEveryWriteOfTheJournal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.validated(t, "openstack@1.0.0")
+	w.report(t, "acme/staging", w.stagingCI, "openstack@1.0.0", manifest.Failed, nil)
+	crashAtEveryWrite(t, w, writing{min: 4, // segment, journal, snapshot, timestamp
+		do: func(t *testing.T, w *world, store storage.Store) error {
+			_, err := w.over(t, store, w.online).Commit(ctx)
+			return err
+		},
+		done: func(t *testing.T, w *world) error { return w.journaled(t, 2) },
 	})
 }
 

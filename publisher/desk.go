@@ -204,9 +204,18 @@ func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[st
 
 // freeNumber is the first version number above n that no writer used up.
 func (p *Publisher) freeNumber(ctx context.Context, role string, n int64) (int64, error) {
+	return p.firstFree(ctx, role, n, roleKey(role))
+}
+
+func roleKey(role string) func(int64) string {
+	return func(n int64) string { return manifest.RoleObject(role, n) }
+}
+
+// firstFree is freeNumber for any numbered objects that belong to the role.
+func (p *Publisher) firstFree(ctx context.Context, role string, n int64, key func(int64) string) (int64, error) {
 	for tries := 0; tries < maxOrphans; tries++ {
 		n++
-		taken, err := p.exists(ctx, manifest.RoleObject(role, n))
+		taken, err := p.exists(ctx, key(n))
 		if err != nil || !taken {
 			return n, err
 		}

@@ -108,6 +108,24 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 	return more || other.created.Before(w.created) || (other.created.Equal(w.created) && other.id < w.id)
 }
 
+// fullestFirst orders proposals by how much they hold, so that one that contains others comes before them.
+func fullestFirst(list []*waiting) []*waiting {
+	size := func(w *waiting) (n int) {
+		for _, r := range w.roles {
+			n += len(r.next.Targets) + len(r.next.Delegations)
+		}
+		return n
+	}
+	sorted := slices.Clone(list)
+	slices.SortStableFunc(sorted, func(a, b *waiting) int {
+		if c := size(b) - size(a); c != 0 {
+			return c
+		}
+		return strings.Compare(a.id, b.id)
+	})
+	return sorted
+}
+
 // putProposal leaves a draft with its signatures for others. proposal.json comes last and makes it visible.
 func (p *Publisher) putProposal(ctx context.Context, dr *draft) (string, error) {
 	doc := proposalDoc{Schema: proposalSchema, Kind: dr.kind, Summary: dr.summary}

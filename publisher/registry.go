@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
@@ -72,12 +71,19 @@ func (p *Publisher) AddSite(ctx context.Context, req SiteRequest, signers []keys
 	if err := checkSiteRequest(req); err != nil {
 		return nil, err
 	}
-	return p.write(ctx, func(ctx context.Context, d *desk) (*draft, error) {
-		if err := authorizeRole(d.view, manifest.RoleRegistry, signers); err != nil {
-			return nil, err
+	return p.changeCustomer(ctx, req.Site.Customer, signers, func(d *desk, entry *manifest.Customer) ([]string, error) {
+		site := manifest.Site{Name: req.Site.Site, Kind: req.Kind, After: siteNames(req.After), Keys: []manifest.SiteKey{newSiteKey(req.Key, d.now)}}
+		if there := entry.Site(site.Name); there != nil {
+			return nil, differs("site", req.Site.String(), siteDifferences(*there, site))
 		}
-		return addSite(ctx, d, req)
-	}, signers)
+		entry.Sites = append(slices.Clone(entry.Sites), site)
+		return []string{fmt.Sprintf("new site %s, %s", req.Site, siteText(site))}, nil
+	})
+}
+
+// newSiteKey is valid from now on.
+func newSiteKey(key *keys.Public, now time.Time) manifest.SiteKey {
+	return manifest.SiteKey{Public: key.PEM(), ValidFrom: now.Add(-keyHeadStart).UTC().Truncate(time.Second)}
 }
 
 func checkSiteRequest(req SiteRequest) error {
@@ -94,41 +100,6 @@ func checkSiteRequest(req SiteRequest) error {
 		return &Invalid{What: what, Reason: "would wait for itself"}
 	}
 	return nil
-}
-
-func addSite(ctx context.Context, d *desk, req SiteRequest) (*draft, error) {
-	role, err := d.role(manifest.RoleRegistry)
-	if err != nil {
-		return nil, err
-	}
-	after := &candidate{view: d.view, roles: []*roleDraft{{name: manifest.RoleRegistry, next: role}}}
-	customers, err := after.customers(ctx, d.store)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(customers, func(c *manifest.Customer) bool { return c.Customer == req.Site.Customer })
-	if i < 0 {
-		return nil, &catalog.UnknownCustomer{Customer: req.Site.Customer}
-	}
-	site := manifest.Site{Name: req.Site.Site, Kind: req.Kind, After: siteNames(req.After),
-		Keys: []manifest.SiteKey{{Public: req.Key.PEM(), ValidFrom: d.now.Add(-keyHeadStart).UTC().Truncate(time.Second)}}}
-	if j := slices.IndexFunc(customers[i].Sites, func(s manifest.Site) bool { return s.Name == site.Name }); j >= 0 {
-		return nil, differs("site", req.Site.String(), siteDifferences(customers[i].Sites[j], site))
-	}
-	entry := *customers[i]
-	entry.Sites = append(slices.Clone(entry.Sites), site)
-	customers[i] = &entry
-	if err := checkSites(customers); err != nil {
-		return nil, err
-	}
-	holders, err := after.roleKeys()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkKeys(customers, holders); err != nil {
-		return nil, err
-	}
-	return registryDraft(role, &entry, fmt.Sprintf("new site %s, %s", req.Site, siteText(site)))
 }
 
 func siteNames(ids []manifest.SiteID) []string {
@@ -189,6 +160,9 @@ func entryDifferences(have, want *manifest.Customer) []string {
 	}
 	if have.Vendor {
 		list = append(list, "it is the vendor")
+	}
+	if have.Suspended {
+		list = append(list, "it is suspended")
 	}
 	return list
 }

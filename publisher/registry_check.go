@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
@@ -73,7 +74,16 @@ func checkCandidateKeys(ctx context.Context, r storage.Reader, after *candidate)
 	if err != nil {
 		return err
 	}
-	holders, err := after.roleKeys()
+	return after.checkRegistry(ctx, r, customers)
+}
+
+// checkRegistry holds entries, as they would be, to the rules of the registry.
+func (c *candidate) checkRegistry(ctx context.Context, r storage.Reader, customers []*manifest.Customer) error {
+	holders, err := c.roleKeys()
+	if err != nil {
+		return err
+	}
+	before, err := (&candidate{view: c.view}).customers(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -83,7 +93,10 @@ func checkCandidateKeys(ctx context.Context, r storage.Reader, after *candidate)
 	if err := checkSites(customers); err != nil {
 		return err
 	}
-	return checkKeys(customers, holders)
+	if err := checkKeys(customers, holders); err != nil {
+		return err
+	}
+	return checkLives(before, customers)
 }
 
 // checkVendor: nothing can be certified where the registry names no vendor, or two.
@@ -98,6 +111,54 @@ func checkVendor(customers []*manifest.Customer) error {
 		return &Invalid{What: "registry", Reason: "it has to name one vendor, and names " + listOr(vendors, "none")}
 	}
 	return nil
+}
+
+// checkLives: a site that is retired stays so, and a key's time only ever gets shorter: what is gone does not come back.
+func checkLives(before, after []*manifest.Customer) error {
+	for _, old := range before {
+		i := slices.IndexFunc(after, func(c *manifest.Customer) bool { return c.Customer == old.Customer })
+		if i < 0 {
+			continue
+		}
+		for _, was := range old.Sites {
+			is := after[i].Site(was.Name)
+			if is == nil {
+				continue
+			}
+			if reason := checkLife(was, *is); reason != "" {
+				return &Invalid{What: "site " + old.Customer + "/" + was.Name, Reason: reason}
+			}
+		}
+	}
+	return nil
+}
+
+func checkLife(was, is manifest.Site) string {
+	if was.Retired && !is.Retired {
+		return "is retired, and would not be any more"
+	}
+	longer := func(old, new time.Time) bool { return !old.IsZero() && (new.IsZero() || new.After(old)) }
+	find := func(keys []manifest.SiteKey, like manifest.SiteKey) int {
+		return slices.IndexFunc(keys, func(k manifest.SiteKey) bool { return k.Public == like.Public && k.ValidFrom.Equal(like.ValidFrom) })
+	}
+	for _, old := range was.Keys {
+		i := find(is.Keys, old)
+		switch {
+		case i < 0:
+			return fmt.Sprintf("its key %s would be dropped, and with it what it signed", shortPEM(old.Public))
+		case longer(old.ValidTo, is.Keys[i].ValidTo), longer(old.CompromisedSince, is.Keys[i].CompromisedSince):
+			return fmt.Sprintf("its key %s would be valid for longer than it was said to be", shortPEM(old.Public))
+		}
+	}
+	for _, k := range is.Keys {
+		ended := slices.ContainsFunc(was.Keys, func(old manifest.SiteKey) bool {
+			return old.Public == k.Public && (!old.ValidTo.IsZero() || !old.CompromisedSince.IsZero())
+		})
+		if ended && find(was.Keys, k) < 0 {
+			return fmt.Sprintf("its key %s has ended, and would be valid again", shortPEM(k.Public))
+		}
+	}
+	return ""
 }
 
 // checkKeys: a key belongs to one site and to no role.

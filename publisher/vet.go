@@ -24,14 +24,15 @@ const clockSlack = 2 * day
 //   - A version number follows on the current one, but for numbers that are used up.
 //   - A role lists only what was delegated to it; delegations have Kitchen's form and are never dropped, and a role
 //     in effect stays signed by the keys that are delegated to.
-//   - A role fits what readers take.
+//   - A role fits what readers take, and is not the journal, which commits alone write.
 //   - A release keeps its digest, in every stage; published releases and recalls are never taken out.
 //   - Of a published release nothing changes but whether, and why, it is yanked; of a recall nothing, but that it is
 //     made anew, with the number that is next.
 //   - validated, ready-to-deploy and recalled list what product lists, digest for digest; the first two do not newly
 //     list what is yanked or recalled, unless the certificate names that very recall. None names one that is not.
 //   - What a role newly lists is in the store, and is what it should be.
-//   - A site's key belongs to that site alone and to no role; the registry names one vendor.
+//   - A site's key belongs to that site alone and to no role; the registry names one vendor; a site that is retired and
+//     a key that has ended do not come back.
 func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
 	after := &candidate{view: v, roles: roles}
 	for _, r := range roles {
@@ -118,6 +119,8 @@ func vetSize(r *roleDraft) string {
 // vetForm is what can be said without the store.
 func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candidate) string {
 	switch {
+	case r.name == manifest.RoleJournal:
+		return "the journal is written by commits alone"
 	case r.next.Role != r.name:
 		return fmt.Sprintf("its content is that of role %q", r.next.Role)
 	case !r.next.Expires.After(now):

@@ -352,6 +352,11 @@ func describeEntry(what string, old, next *manifest.Customer, isNew bool) []stri
 	if next.Vendor != old.Vendor {
 		say("is the vendor: %t", next.Vendor)
 	}
+	if next.Suspended && !old.Suspended {
+		say("is SUSPENDED: it follows nothing, and its sites decide nothing")
+	} else if old.Suspended && !next.Suspended {
+		say("is no longer suspended")
+	}
 	for _, site := range next.Sites {
 		i := slices.IndexFunc(old.Sites, func(s manifest.Site) bool { return s.Name == site.Name })
 		switch {
@@ -382,6 +387,9 @@ func siteText(s manifest.Site) string {
 		text += ", key " + shortPEM(k.Public) + " from " + k.ValidFrom.UTC().Format(time.DateTime)
 		if !k.ValidTo.IsZero() {
 			text += " to " + k.ValidTo.UTC().Format(time.DateTime)
+		}
+		if !k.CompromisedSince.IsZero() {
+			text += " COMPROMISED since " + k.CompromisedSince.UTC().Format(time.DateTime)
 		}
 	}
 	return text

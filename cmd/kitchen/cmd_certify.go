@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -52,16 +53,23 @@ type certifyDocument struct {
 type siteVerdict struct {
 	Site     string `json:"site"`
 	Kind     string `json:"kind"`
-	Verdict  string `json:"verdict"` // "" = no report yet
+	Verdict  string `json:"verdict"` // "" = no report yet; see catalog.SiteStatus
 	When     string `json:"when,omitempty"`
 	Passed   int    `json:"passed"`
 	Failed   int    `json:"failed"`
 	Reason   string `json:"reason,omitempty"`
 	Deployed bool   `json:"deployed"`
-	Gap      bool   `json:"gap"` // a report of this site is missing
+	Gap      bool   `json:"gap"`            // a report of this site is missing
+	Lost     string `json:"lost,omitempty"` // altered, vanished, withheld: what became of a report that the journal saw
 	Retired  bool   `json:"retired"`
 	Report   string `json:"report,omitempty"`
-	when     time.Time
+	Sequence int64  `json:"sequence,omitempty"`
+	Seen     string `json:"seen,omitempty"`   // when the journal saw it; "" = not yet
+	Signer   string `json:"signer,omitempty"` // short id of the key
+	// Regressions are tests that failed, and passed there on the release before; with status P@V alone.
+	Regressions []string `json:"regressions,omitempty"`
+	when        time.Time
+	suspended   bool
 }
 
 func siteVerdicts(rows []catalog.SiteStatus) []siteVerdict {
@@ -69,10 +77,10 @@ func siteVerdicts(rows []catalog.SiteStatus) []siteVerdict {
 	for _, s := range rows {
 		d := siteVerdict{
 			Site: s.Site, Kind: s.Kind, Verdict: s.Verdict, When: stamp(s.When), Passed: s.Passed, Failed: s.Failed,
-			Reason: s.Reason, Deployed: s.Deployed, Gap: s.Gap, Retired: s.Retired, when: s.When,
+			Reason: s.Reason, Deployed: s.Deployed, Gap: s.Gap, Lost: string(s.Lost), Retired: s.Retired, when: s.When, suspended: s.Suspended,
 		}
 		if s.Report != nil {
-			d.Report = s.Report.Key
+			d.Report, d.Sequence, d.Seen, d.Signer = s.Report.Key, s.Report.Sequence, stamp(s.Report.Seen), publisher.ShortID(s.Report.Signer)
 		}
 		sites = append(sites, d)
 	}
@@ -100,13 +108,26 @@ func siteTable(p *page, sites []siteVerdict) {
 }
 
 func (s siteVerdict) remark() string {
+	var remarks []string
 	switch {
+	case s.Lost != "":
+		remarks = append(remarks, "a report is "+s.Lost)
 	case s.Gap:
-		return "a report is missing; " + s.Reason
-	case s.Retired:
-		return "retired site"
+		remarks = append(remarks, "a report is missing")
 	}
-	return s.Reason
+	switch {
+	case s.Retired:
+		return strings.Join(append(remarks, "retired site"), "; ")
+	case s.suspended:
+		remarks = append(remarks, "suspended customer")
+	}
+	if s.Report != "" && s.Seen == "" {
+		remarks = append(remarks, "not in the journal yet")
+	}
+	if s.Reason != "" {
+		remarks = append(remarks, s.Reason)
+	}
+	return strings.Join(remarks, "; ")
 }
 
 func (d *certifyDocument) human(p *page) {

@@ -9,7 +9,7 @@ import (
 
 func commitCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "commit", Category: groupOperator, Usage: "put complete proposals into effect, and renew the timestamp",
+		Name: "commit", Category: groupOperator, Usage: "put complete proposals into effect, record new reports, renew the timestamp",
 		Description: "For the committer, who holds the online key. Says what still waits, and for whom.",
 		Flags:       onlineFlags(),
 		Action: action(k, func(c *cli.Context) (string, error) {
@@ -25,6 +25,7 @@ type commitDocument struct {
 	Incomplete []proposalDocument `json:"incomplete"`
 	Stale      []proposalDocument `json:"stale"`
 	Refused    []proposalDocument `json:"refused"`
+	Journaled  int                `json:"journaled"` // reports that were recorded in the journal
 	Renewed    bool               `json:"renewed"`
 	Timestamp  int64              `json:"timestamp_version"`
 	Expires    string             `json:"expires"`
@@ -33,6 +34,9 @@ type commitDocument struct {
 func (d *commitDocument) human(p *page) {
 	if len(d.Committed) == 0 {
 		p.linef("nothing to put into effect")
+	}
+	if d.Journaled > 0 {
+		p.linef("recorded in the journal: %d report(s)", d.Journaled)
 	}
 	for _, c := range d.Committed {
 		p.verdict(toneOf(publisher.Committed), "in effect: "+c.ID)
@@ -59,7 +63,7 @@ func runCommit(ctx context.Context, k *kitchen, online string) error {
 		}
 		d := &commitDocument{
 			Schema: "kitchen.commit/v1", Committed: newProposals(result.Committed), Incomplete: newProposals(result.Incomplete), Stale: newProposals(result.Stale),
-			Refused: newProposals(result.Refused), Renewed: result.Renewed, Timestamp: result.Version, Expires: stamp(result.Expires),
+			Refused: newProposals(result.Refused), Journaled: result.Journaled, Renewed: result.Renewed, Timestamp: result.Version, Expires: stamp(result.Expires),
 		}
 		return k.show(d)
 	})

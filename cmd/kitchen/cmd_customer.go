@@ -15,7 +15,7 @@ import (
 func customerCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "customer", Category: groupSetUp, Usage: "customers, what they subscribe to, and their sites",
-		Subcommands: []*cli.Command{customerAddCommand(k), customerShowCommand(k), customerListCommand(k), customerPolicyCommand(k)},
+		Subcommands: []*cli.Command{customerAddCommand(k), customerShowCommand(k), customerListCommand(k), customerPolicyCommand(k), customerSuspendCommand(k)},
 	}
 }
 
@@ -61,6 +61,7 @@ type customerDocument struct {
 	Customer  string         `json:"customer"`
 	Name      string         `json:"name"`
 	Vendor    bool           `json:"vendor"`
+	Suspended bool           `json:"suspended"`
 	Subscribe []string       `json:"subscribe"`
 	Sites     []siteDocument `json:"sites"`
 }
@@ -74,7 +75,7 @@ type siteDocument struct {
 }
 
 func newCustomerDocument(c *manifest.Customer) customerDocument {
-	d := customerDocument{Customer: c.Customer, Name: c.Name, Vendor: c.Vendor, Subscribe: list(c.Subscribe), Sites: []siteDocument{}}
+	d := customerDocument{Customer: c.Customer, Name: c.Name, Vendor: c.Vendor, Suspended: c.Suspended, Subscribe: list(c.Subscribe), Sites: []siteDocument{}}
 	for _, s := range c.Sites {
 		site := siteDocument{Site: manifest.SiteID{Customer: c.Customer, Site: s.Name}.String(), Kind: s.Kind, After: list(s.After), Retired: s.Retired, Keys: []string{}}
 		for _, key := range s.Keys {
@@ -89,6 +90,9 @@ func (d *customerDocument) human(p *page) {
 	role := "customer"
 	if d.Vendor {
 		role = "vendor"
+	}
+	if d.Suspended {
+		role = "customer, SUSPENDED"
 	}
 	p.linef("%s  %s (%s)", d.Customer, d.Name, role)
 	p.para(2, "subscribes to ", subscriptions(d.Subscribe))

@@ -15,6 +15,7 @@ import (
 type logOptions struct {
 	release manifest.Release
 	site    manifest.SiteID
+	run     int64 // sequence number of the report, 0 = the latest
 	raw     bool
 
 	attachment string // "" is the log
@@ -22,11 +23,12 @@ type logOptions struct {
 
 func logCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "log", Category: groupOperator, Usage: "print the log of a site's latest run of a release", ArgsUsage: "PRODUCT@VERSION --site CUSTOMER/SITE",
+		Name: "log", Category: groupOperator, Usage: "print the log of a site's run of a release", ArgsUsage: "PRODUCT@VERSION --site CUSTOMER/SITE",
 		Description: "The log is the site's own text, which might drive your terminal: control characters and the like are made visible. --raw gives the bytes as they are.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "site", Usage: "`CUSTOMER/SITE` whose log it is"},
 			&cli.StringFlag{Name: "attachment", Usage: "print the file of this `NAME` that goes with the report, instead of the log"},
+			&cli.Int64Flag{Name: "run", Usage: "`NUMBER` of the run, from 1; the latest by default"},
 			&cli.BoolFlag{Name: "raw", Usage: "print the log byte for byte; mind where it goes"},
 		},
 		Action: action(k, func(c *cli.Context) (o logOptions, err error) {
@@ -40,6 +42,9 @@ func logCommand(k *kitchen) *cli.Command {
 				return o, usagef("--raw and -o json exclude each other")
 			}
 			o.attachment = c.String("attachment")
+			if o.run = c.Int64("run"); c.IsSet("run") && o.run < 1 {
+				return o, usagef("--run %d: runs are counted from 1", o.run)
+			}
 			o.site, err = siteValue(c.String("site"))
 			return o, err
 		}, runLog),
@@ -52,6 +57,7 @@ type logDocument struct {
 	Release string `json:"release"`
 	Site    string `json:"site"`
 	Verdict string `json:"verdict"`
+	Run     int64  `json:"run"`
 	Report  string `json:"report"`
 
 	Attachments []attachmentDocument `json:"attachments"`
@@ -63,15 +69,11 @@ func (d *logDocument) human(*page) {}
 
 func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 	return k.withCatalog(ctx, func(_ *session, v *catalog.View) (err error) {
-		reports, err := v.Reports(ctx, catalog.ReportFilter{Release: &o.release, Site: &o.site})
+		report, err := o.find(ctx, v)
 		if err != nil {
 			return err
 		}
-		latest := reports.Latest(o.site, o.release)
-		if latest == nil {
-			return hinted{fmt.Errorf("%s has sent no report on %s", o.site, o.release), "`kitchen status " + o.release.String() + "` shows who did"}
-		}
-		log, err := openLog(ctx, v, *latest, o.attachment)
+		log, err := openLog(ctx, v, *report, o.attachment)
 		if err != nil {
 			return err
 		}
@@ -84,8 +86,8 @@ func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 			_, err := io.Copy(k.stdout, log)
 			return err
 		}
-		d := &logDocument{Schema: "kitchen.log/v1", Release: o.release.String(), Site: o.site.String(), Verdict: latest.Verdict(), Report: latest.Key,
-			Attachments: newAttachments(latest.Attachments), Attachment: o.attachment}
+		d := &logDocument{Schema: "kitchen.log/v1", Release: o.release.String(), Site: o.site.String(), Verdict: report.Verdict(), Run: report.Sequence, Report: report.Key,
+			Attachments: newAttachments(report.Attachments), Attachment: o.attachment}
 		if len(d.Attachments) > 0 && o.attachment == "" {
 			k.progress.Note("attached (--attachment NAME prints one): " + attachmentWords(d.Attachments))
 		}
@@ -102,6 +104,25 @@ func openLog(ctx context.Context, v *catalog.View, r catalog.VerifiedReport, att
 		return nil, fmt.Errorf("the report of %s on %s (%s) has no log", r.Site, r.Release, r.Verdict())
 	}
 	return v.ReadLog(ctx, r)
+}
+
+// find is the report whose log is wanted.
+func (o *logOptions) find(ctx context.Context, v *catalog.View) (*catalog.VerifiedReport, error) {
+	reports, err := v.Reports(ctx, catalog.ReportFilter{Release: &o.release, Site: &o.site, Known: true})
+	if err != nil {
+		return nil, err
+	}
+	latest := reports.Latest(o.site, o.release)
+	if latest == nil {
+		return nil, hinted{fmt.Errorf("%s has sent no report on %s", o.site, o.release), "`kitchen status " + o.release.String() + "` shows who did"}
+	}
+	if o.run == 0 {
+		return latest, nil
+	}
+	if report := reports.Find(o.site, o.release, o.run); report != nil {
+		return report, nil
+	}
+	return nil, fmt.Errorf("there is no run %d of %s on %s among those that are read; the latest is %d", o.run, o.site, o.release, latest.Sequence)
 }
 
 // printLog streams the log to stdout. In JSON it is read to its end first: a

@@ -13,7 +13,7 @@ import (
 func siteCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "site", Category: groupSetUp, Usage: "CI and production platforms of customers",
-		Subcommands: []*cli.Command{siteAddCommand(k)},
+		Subcommands: []*cli.Command{siteAddCommand(k), siteRotateKeyCommand(k), siteRetireCommand(k)},
 	}
 }
 

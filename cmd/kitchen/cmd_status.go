@@ -2,20 +2,90 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/manifest"
 	"github.com/urfave/cli/v2"
 )
+
+// statusOptions say what is to be shown; empty ones leave the choice open.
+type statusOptions struct {
+	release  *manifest.Release // one release's matrix
+	product  string
+	customer string
+	site     *manifest.SiteID
+	since    time.Time
+	failed   bool
+}
 
 func statusCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "status", Category: groupOperator, Usage: "who validated what, who did not, what is certified, recalled, deployed", ArgsUsage: "[PRODUCT[@VERSION]]",
-		Action: action(k, func(c *cli.Context) (string, error) {
-			return c.Args().First(), operands(c, "[PRODUCT[@VERSION]]")
-		}, runStatus),
+		Description: "PRODUCT@VERSION shows one release: every site with its key, and the tests that passed there on the release before and fail now. " +
+			"Reports are known from the journal; the store is listed for what is new since, and where that is not possible, the journal's are all there is.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "product", Usage: "only releases of this `PRODUCT`"},
+			&cli.StringFlag{Name: "customer", Usage: "only sites of this `CUSTOMER`"},
+			&cli.StringFlag{Name: "site", Usage: "only this `CUSTOMER/SITE`"},
+			&cli.StringFlag{Name: "since", Usage: "only reports since this `TIME` (2026-01-31T12:00:00Z, 2026-01-31, or 3d ago as 3d)"},
+			&cli.BoolFlag{Name: "failed", Usage: "only what failed, and what is missing or gone"},
+		},
+		Action: action(k, k.statusOptions, runStatus),
 	}
+}
+
+func (k *kitchen) statusOptions(c *cli.Context) (o statusOptions, err error) {
+	o = statusOptions{product: c.String("product"), customer: c.String("customer"), failed: c.Bool("failed")}
+	if err := operands(c, "[PRODUCT[@VERSION]]"); err != nil {
+		return o, err
+	}
+	switch what := c.Args().First(); {
+	case what != "" && o.product != "":
+		return o, usagef("%s and --product exclude each other", what)
+	case strings.Contains(what, "@"):
+		r, err := parseRelease(what)
+		if err != nil {
+			return o, err
+		}
+		o.release = &r
+	case what != "":
+		o.product = what
+	}
+	if c.String("site") != "" {
+		if o.customer != "" {
+			return o, usagef("--customer and --site exclude each other")
+		}
+		site, err := siteValue(c.String("site"))
+		if err != nil {
+			return o, err
+		}
+		o.site = &site
+	}
+	o.since, err = k.timeFlag(c, "since")
+	return o, err
+}
+
+// filter is which reports have to be read.
+func (o *statusOptions) filter() catalog.ReportFilter {
+	return catalog.ReportFilter{Release: o.release, Product: o.product, Customer: o.customer, Site: o.site, Known: true}
+}
+
+// wants tells whether a row is to be shown.
+func (o *statusOptions) wants(s siteVerdict) bool {
+	bad := s.Gap || s.Verdict == manifest.Failed || s.Verdict == manifest.Errored
+	customer, _, _ := strings.Cut(s.Site, "/")
+	return (o.customer == "" || o.customer == customer) && (o.site == nil || o.site.String() == s.Site) &&
+		(o.since.IsZero() || !s.when.Before(o.since)) && (!o.failed || bad)
+}
+
+// narrow tells that rows are left out, so that a release without any is not worth its line.
+func (o *statusOptions) narrow() bool {
+	return o.customer != "" || o.site != nil || !o.since.IsZero() || o.failed
 }
 
 // statusDocument is the matrix of releases and sites.
@@ -23,6 +93,7 @@ type statusDocument struct {
 	Schema   string          `json:"schema"` // kitchen.status/v1
 	Releases []releaseStatus `json:"releases"`
 	Rejected []rejected      `json:"rejected"` // objects among the reports that do not count
+	Unlisted []string        `json:"unlisted"` // sites of which only what the journal saw is known
 	Problems []string        `json:"problems"`
 	Issued   string          `json:"issued"`
 	age      string
@@ -30,7 +101,9 @@ type statusDocument struct {
 
 type releaseStatus struct {
 	releaseDocument
-	Sites []siteVerdict `json:"sites"`
+	Previous string        `json:"previous,omitempty"` // the release before, that regressions are against; with P@V alone
+	Sites    []siteVerdict `json:"sites"`
+	matrix   func(*page)   // instead of the plain table
 }
 
 // deployedAt are the sites whose latest report is a deployment that passed.
@@ -60,11 +133,18 @@ func (d *statusDocument) human(p *page) {
 		if where := r.deployedAt(); r.Recalled != "" && len(where) > 0 {
 			p.para(4, "  deployed at ", strings.Join(where, ", ")+": a release that replaces it has to be deployed there")
 		}
-		siteTable(p, r.Sites)
+		if r.matrix != nil {
+			r.matrix(p)
+		} else {
+			siteTable(p, r.Sites)
+		}
 		p.linef("")
 	}
 	for _, r := range d.Rejected {
 		p.para(2, "does not count: ", r.Report+": "+r.Reason)
+	}
+	if len(d.Unlisted) > 0 {
+		p.para(2, "known from the journal alone, since it may not be listed: ", strings.Join(d.Unlisted, ", "))
 	}
 	for _, problem := range d.Problems {
 		p.para(2, "cannot be used: ", problem)
@@ -72,19 +152,19 @@ func (d *statusDocument) human(p *page) {
 	p.linef("as of %s, %s ago", d.Issued, d.age)
 }
 
-func runStatus(ctx context.Context, k *kitchen, what string) error {
+func runStatus(ctx context.Context, k *kitchen, o statusOptions) error {
 	return k.withCatalog(ctx, func(_ *session, v *catalog.View) error {
-		releases, filter, err := selectReleases(v, what)
+		releases, err := o.releases(ctx, v)
 		if err != nil {
 			return err
 		}
 		k.progress.Note("reading the sites' reports")
-		reports, err := v.Reports(ctx, filter)
+		reports, err := v.Reports(ctx, o.filter())
 		if err != nil {
 			return err
 		}
 		d := &statusDocument{
-			Schema: "kitchen.status/v1", Releases: []releaseStatus{}, Rejected: []rejected{},
+			Schema: "kitchen.status/v1", Releases: []releaseStatus{}, Rejected: []rejected{}, Unlisted: []string{},
 			Problems: problems(v), Issued: stamp(v.Issued()), age: render.Duration(v.Age()),
 		}
 		for _, r := range releases {
@@ -92,28 +172,103 @@ func runStatus(ctx context.Context, k *kitchen, what string) error {
 			if err != nil {
 				return err
 			}
-			d.Releases = append(d.Releases, releaseStatus{newReleaseDocument(r), siteVerdicts(rows)})
+			sites := slices.DeleteFunc(siteVerdicts(rows), func(s siteVerdict) bool { return !o.wants(s) })
+			if len(sites) > 0 || !o.narrow() {
+				d.Releases = append(d.Releases, releaseStatus{releaseDocument: newReleaseDocument(r), Sites: sites})
+			}
+		}
+		if err := o.compare(ctx, v, reports, d); err != nil {
+			return err
 		}
 		for _, r := range reports.Rejected {
 			d.Rejected = append(d.Rejected, rejected{r.Key, r.Reason})
+		}
+		for _, site := range reports.Unlisted {
+			d.Unlisted = append(d.Unlisted, site.String())
+		}
+		if reports.NoJournal != nil {
+			d.Problems = append(d.Problems, "the journal of reports: "+reports.NoJournal.Error())
 		}
 		return k.show(d)
 	})
 }
 
-// selectReleases reads "", "product" or "product@version".
-func selectReleases(v *catalog.View, what string) ([]catalog.ReleaseInfo, catalog.ReportFilter, error) {
-	if !strings.Contains(what, "@") {
-		releases, err := releasesOf(v, what)
-		return releases, catalog.ReportFilter{}, err
+// releases are those that are asked for. A customer that is asked for has to exist; with a site, its reports tell.
+func (o *statusOptions) releases(ctx context.Context, v *catalog.View) ([]catalog.ReleaseInfo, error) {
+	if o.customer != "" {
+		if _, err := v.Customer(ctx, o.customer); err != nil {
+			return nil, err
+		}
 	}
-	r, err := parseRelease(what)
+	if o.release == nil {
+		return releasesOf(v, o.product)
+	}
+	info, err := v.Release(*o.release)
 	if err != nil {
-		return nil, catalog.ReportFilter{}, err
+		return nil, err
 	}
-	info, err := v.Release(r)
+	return []catalog.ReleaseInfo{*info}, nil
+}
+
+// compare makes the matrix of one release: what got worse at each site since the release before.
+func (o *statusOptions) compare(ctx context.Context, v *catalog.View, reports *catalog.Reports, d *statusDocument) error {
+	if o.release == nil || len(d.Releases) == 0 {
+		return nil
+	}
+	r := &d.Releases[0]
+	previous, err := v.Previous(*o.release)
 	if err != nil {
-		return nil, catalog.ReportFilter{}, err
+		return err
 	}
-	return []catalog.ReleaseInfo{*info}, catalog.ReportFilter{Release: &r}, nil
+	if previous != nil {
+		filter := o.filter()
+		filter.Release, r.Previous = &previous.Release, previous.Release.String()
+		before, err := v.Reports(ctx, filter)
+		if err != nil {
+			return err
+		}
+		for i := range r.Sites {
+			site, err := manifest.ParseSite(r.Sites[i].Site)
+			if err != nil {
+				return err
+			}
+			r.Sites[i].Regressions = catalog.Regressions(reports.Latest(site, *o.release), before.Latest(site, previous.Release))
+		}
+	}
+	r.matrix = func(p *page) { matrixTable(p, r, v.Now()) }
+	return nil
+}
+
+// matrixTable shows one release's sites with age and key, and what got worse below.
+func matrixTable(p *page, r *releaseStatus, now time.Time) {
+	table := &render.Table{Columns: []render.Column{{Name: "SITE"}, {Name: "VERDICT"}, {Name: "TESTS"}, {Name: "AGE"}, {Name: "KEY"}, {Name: "", Flex: true}}}
+	for _, s := range r.Sites {
+		tests, age := "-", "-"
+		if n := s.Passed + s.Failed; n > 0 {
+			tests = fmt.Sprintf("%d/%d", s.Passed, n)
+		}
+		if !s.when.IsZero() {
+			age = render.Duration(max(0, now.Sub(s.when)))
+		}
+		verdict := dash(s.Verdict)
+		if s.Deployed {
+			verdict = "deployed"
+		}
+		table.Add(render.Cell{Text: s.Site}, toned(verdict), render.Cell{Text: tests}, render.Cell{Text: age}, render.Cell{Text: dash(s.Signer)}, render.Cell{Text: s.remark()})
+	}
+	p.table(table, "no sites")
+	for _, s := range r.Sites {
+		if len(s.Regressions) > 0 {
+			p.para(4, "  "+s.Site+", passed on "+r.Previous+" and fails now: ", someOf(s.Regressions))
+		}
+	}
+}
+
+// someOf names the first few of a list that may be long; JSON has all of it.
+func someOf(tests []string) string {
+	const shown = 20
+	if len(tests) <= shown {
+		return strings.Join(tests, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(tests[:shown], ", "), len(tests)-shown)
 }

@@ -247,7 +247,7 @@ func TestAReportThatTheStoreDidNotTakeIsSentByALaterRound(t *testing.T) {
 	mustWrite(t, s, "test.sh", "echo tested >> tested.txt\nmv bucket elsewhere\ntouch bucket\n")
 	w := s.watch(t, "--config ./ci.toml run --watch 100s")
 	said, _ := w.round()
-	says(t, said, "openstack@1.0.0: PASSED; the report waits on disk: ", "error: 1 signed report(s) wait on disk")
+	says(t, said, "openstack@1.0.0: PASSED; the report waits on disk: ", "error: 1 signed report on disk")
 	if err := os.Remove(s.path("bucket")); err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestAnErrorOfOneReleaseDoesNotEndAWatch(t *testing.T) {
 	}
 	w := s.watch(t, "--config ./ci.toml run --watch 100s")
 	said, pause := w.round()
-	says(t, said, "error: openstack@1.0.0: ")
+	says(t, said, "error: node.img of openstack@1.0.0 is not in the store")
 	if pause > 110*time.Second {
 		t.Errorf("the others wait %s for it", pause)
 	}

@@ -17,6 +17,8 @@
 //	roles/<role>.json         targets and every delegated role the snapshot lists
 //	manifests/<sha256>.toml   manifests by digest
 //	registry/<sha256>.toml    registry entries by digest
+//	journal/<N>.<sha256>.json the segments of the journal that were read
+//	reports/<sha256 of key>   copies of verified reports
 //	memory.a.json, .b.json    two checksummed copies of what must never be forgotten (see memory.go)
 //	_tmp-…                    unfinished files of writers, in any of these places; swept by the next refresh
 //	site/…                    belongs to the fetcher
@@ -33,5 +35,5 @@
 //   - A broken, expired or withheld delegated role is an error of that role and hides no other.
 //   - Of a file whose length a verified one lists not a byte more is read.
 //   - Path and digest of every release in every stage are remembered: the role that shows another digest for a
-//     known path is refused. So is a recalled.<p> that lacks a recall seen before.
+//     known path is refused. So is a recalled.<p> that lacks a recall seen before, and a journal that shrinks.
 package catalog

@@ -18,7 +18,7 @@ import (
 // of two intact copies that belong to this catalog the later generation counts. Pin and the last root tell which
 // catalog that is: a copy whose roots are not in the chain is another catalog's, and is as good as none.
 //
-// Floor and Issued guard against older metadata. They hold for one set of timestamp and snapshot keys: when a
+// Floor, Issued and Journal guard against older metadata. They hold for one set of timestamp and snapshot keys: when a
 // root after Root replaces those keys they start anew, so that numbers and times that a thief pushed ahead do
 // not outlive the stolen key (TUF 1.0 §5.3.11). Targets and Recalled hold for ever.
 type memory struct {
@@ -31,6 +31,7 @@ type memory struct {
 	Issued     time.Time               `json:"issued"`         // newest time a timestamp was issued, likewise
 	Targets    map[string]string       `json:"targets"`        // target path of a stage → sha256
 	Recalled   map[string]recallMemory `json:"recalled"`       // by release, "p@v"
+	Journal    manifest.JournalLink    `json:"journal"`        // newest segment of the journal, seen under that root's online keys
 }
 
 type recallMemory struct {
@@ -110,7 +111,9 @@ func (m *memory) clone() *memory {
 }
 
 // forgetOnline drops what was seen under online keys that root has replaced.
-func (m *memory) forgetOnline() { m.Floor, m.Issued = trust.Floor{}, time.Time{} }
+func (m *memory) forgetOnline() {
+	m.Floor, m.Issued, m.Journal = trust.Floor{}, time.Time{}, manifest.JournalLink{}
+}
 
 // sawOnline remembers what a session verified down to the snapshot; it tells whether anything was new.
 func (m *memory) sawOnline(s *trust.Session) bool {
@@ -144,6 +147,9 @@ func (m *memory) checkRole(name string, t *trust.Targets) error {
 		}
 	}
 	kind, product, _ := manifest.SplitRole(name)
+	if kind == manifest.RoleJournal {
+		return m.checkJournal(t)
+	}
 	if kind != manifest.StageRecalled {
 		return nil
 	}
@@ -165,6 +171,10 @@ func (m *memory) checkRole(name string, t *trust.Targets) error {
 func (m *memory) sawRole(name string, t *trust.Targets) bool {
 	changed := false
 	kind, _, _ := manifest.SplitRole(name)
+	if kind == manifest.RoleJournal {
+		head := JournalHead(t)
+		changed, m.Journal = m.Journal != head, head
+	}
 	for path, target := range t.Targets {
 		_, release, err := manifest.ParseTargetPath(path)
 		if err != nil {

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/manifest"
@@ -16,9 +17,9 @@ type Unmet struct{ Requirement, Detail string }
 //
 //   - it is published and validated, neither recalled nor yanked, and recalled.<p> can be relied on;
 //   - every CI site of the vendor that is not retired reported PASSED last, and there is such a site;
-//   - no site that is not retired reported FAILED or ERROR last; NOT_RUN of a customer's site says nothing, as
+//   - no site that is not retired, of a customer that is not suspended, reported FAILED or ERROR last; NOT_RUN of a customer's site says nothing, as
 //     a missing report does (the vendor's own sites have to have passed all the same);
-//   - no such site's chain of reports on the release has a gap.
+//   - no such site's chain of reports on the release has a gap, and none that the journal saw is gone.
 //
 // WARNED is in-toto's word for "passed, with warnings". reports must be those of all sites on the release. The
 // error is *UnknownRelease, or says that roles or registry cannot be relied on.
@@ -46,6 +47,9 @@ func (v *View) certificationUnmet(ctx context.Context, r manifest.Release, repor
 		return nil, err
 	}
 	unmet := v.releaseUnmet(info, recall(r))
+	if reports.NoJournal != nil {
+		unmet = append(unmet, Unmet{"the journal", "without it nobody knows which reports are gone: " + reports.NoJournal.Error()})
+	}
 	if !hasCI(vendor) {
 		unmet = append(unmet, Unmet{vendor.Customer + ": a CI site", "the vendor has registered none, and its CI has to pass"})
 	}
@@ -110,10 +114,17 @@ func hasCI(c *manifest.Customer) bool {
 
 // siteUnmet says what of one site stands against certifying; "" is nothing.
 func siteUnmet(c *manifest.Customer, s *manifest.Site, r manifest.Release, reports *Reports) string {
-	if s.Retired {
+	if s.Retired || c.Suspended {
 		return ""
 	}
 	id := manifest.SiteID{Customer: c.Customer, Site: s.Name}
+	if lost := reports.Lost(id, r); lost != "" {
+		reason := fmt.Sprintf("a report of it that the journal saw is %s", lost)
+		if latest := reports.Latest(id, r); latest != nil && latest.Result == manifest.Failed {
+			reason = withReason("its latest report is "+latest.Verdict(), latest) + "; " + reason
+		}
+		return reason
+	}
 	if reports.Gap(id, r) {
 		return "its reports have a gap: one is missing, doubled or not linked, so that its latest verdict cannot be known"
 	}
@@ -147,17 +158,19 @@ func withReason(text string, report *VerifiedReport) string {
 
 // SiteStatus is what one site says of one release.
 type SiteStatus struct {
-	Site     string    // "acme/staging"
-	Kind     string    // ci | production
-	Verdict  string    // PASSED | WARNED | FAILED | NOT_RUN | ERROR; "" = no report yet
-	When     time.Time // when the latest report was finished; zero without one
-	Passed   int       // tests, those with warnings included
-	Failed   int       // tests
-	Reason   string    // of the latest report
-	Deployed bool      // a production site's latest report is a deployment that passed
-	Gap      bool      // see Reports.Gap
-	Retired  bool
-	Report   *VerifiedReport // the latest one; nil without one
+	Site      string    // "acme/staging"
+	Kind      string    // ci | production
+	Verdict   string    // PASSED | WARNED | FAILED | NOT_RUN | ERROR; "" = no report yet; VANISHED | ALTERED | WITHHELD, see Lost
+	When      time.Time // when the latest report was finished; zero without one
+	Passed    int       // tests, those with warnings included
+	Failed    int       // tests
+	Reason    string    // of the latest report
+	Deployed  bool      // a production site's latest report is a deployment that passed
+	Gap       bool      // see Reports.Gap
+	Lost      Lost      // see Reports.Lost: there is no pass then, whatever the latest report says; a FAILED stays one
+	Retired   bool
+	Suspended bool            // its customer is
+	Report    *VerifiedReport // the latest one; nil without one
 }
 
 // ReleaseStatus is a row for every site that follows the product or reported on the release, by customer and in
@@ -171,7 +184,7 @@ func (v *View) ReleaseStatus(ctx context.Context, r manifest.Release, reports *R
 	for _, c := range customers {
 		for i := range c.Sites {
 			row := siteStatus(c, &c.Sites[i], r, reports)
-			if row.Report != nil || c.Subscribes(r.Product) && !row.Retired {
+			if row.Report != nil || row.Lost != "" || c.Subscribes(r.Product) && !row.Retired {
 				rows = append(rows, row)
 			}
 		}
@@ -181,11 +194,15 @@ func (v *View) ReleaseStatus(ctx context.Context, r manifest.Release, reports *R
 
 func siteStatus(c *manifest.Customer, s *manifest.Site, r manifest.Release, reports *Reports) SiteStatus {
 	id := manifest.SiteID{Customer: c.Customer, Site: s.Name}
-	row := SiteStatus{Site: id.String(), Kind: s.Kind, Retired: s.Retired, Report: reports.Latest(id, r), Gap: reports.Gap(id, r)}
+	row := SiteStatus{Site: id.String(), Kind: s.Kind, Retired: s.Retired, Suspended: c.Suspended, Report: reports.Latest(id, r),
+		Gap: reports.Gap(id, r), Lost: reports.Lost(id, r)}
 	if latest := row.Report; latest != nil {
 		row.Verdict, row.When, row.Reason = latest.Verdict(), latest.Finished, latest.Reason
 		row.Passed, row.Failed = len(latest.Passed)+len(latest.Warned), len(latest.Failed)
-		row.Deployed = latest.Type == manifest.ReportDeployment && (row.Verdict == manifest.Passed || row.Verdict == manifest.Warned)
+		row.Deployed = row.Lost == "" && latest.Type == manifest.ReportDeployment && (row.Verdict == manifest.Passed || row.Verdict == manifest.Warned)
+	}
+	if row.Lost != "" && row.Verdict != manifest.Failed && row.Verdict != manifest.Errored {
+		row.Verdict = strings.ToUpper(string(row.Lost))
 	}
 	return row
 }

@@ -253,6 +253,9 @@ func (w *walk) finishRoots() error {
 	if w.memory.Root > 0 && w.session.OnlineKeysChanged(w.memory.Root) {
 		w.rotated, w.memory = true, w.memory.clone()
 		w.memory.forgetOnline()
+		if w.writes { // what the old key signed is no measure of what the new one does
+			w.c.state.remove(journalStateDir)
+		}
 	}
 	if w.memory.Issued.After(w.host) {
 		if err := w.restart(w.memory.Issued); err != nil {

@@ -157,21 +157,26 @@ func TestAReportSignedByARolesKeyDoesNotCount(t *testing.T) {
 
 func TestAReportOutsideTheValidityOfItsKeyDoesNotCount(t *testing.T) {
 	for name, c := range map[string]struct {
-		set  func(k *manifest.SiteKey, finished time.Time)
+		set  func(k *manifest.SiteKey, seen time.Time)
 		says string
 	}{
-		"retired before":    {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at.Add(-time.Second) }, "was not valid at"},
-		"retired that very": {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at }, "was not valid at"},
-		"not yet valid":     {func(k *manifest.SiteKey, at time.Time) { k.ValidFrom = at.Add(time.Second) }, "was not valid at"},
-		"retired after":     {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at.Add(time.Second) }, ""},
-		"valid from then":   {func(k *manifest.SiteKey, at time.Time) { k.ValidFrom = at }, ""},
+		"retired before":         {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at.Add(-time.Second) }, "was not valid on"},
+		"retired that very":      {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at }, "was not valid on"},
+		"not yet valid":          {func(k *manifest.SiteKey, at time.Time) { k.ValidFrom = at.Add(time.Second) }, "was not valid on"},
+		"compromised that very":  {func(k *manifest.SiteKey, at time.Time) { k.CompromisedSince = at }, "was not valid on"},
+		"compromised since then": {func(k *manifest.SiteKey, at time.Time) { k.CompromisedSince = at.Add(time.Second) }, ""},
+		"retired after":          {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at.Add(time.Second) }, ""},
+		"valid from then":        {func(k *manifest.SiteKey, at time.Time) { k.ValidFrom = at }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := published(t)
 			w.Validate(on.String())
 			key := w.Report(ci.String(), on.String(), manifest.Passed, nil)
+			w.Now = w.Now.Add(time.Hour) // what the report says of its time does not matter
+			w.Journal(key)
 			c.set(&w.Registry["enovance"].Sites[0].Keys[0], w.Now)
+			w.Now = w.Now.Add(catalogtest.Day)
 			w.Register()
 			v, r := reportsOn(t, w)
 			if c.says == "" {

@@ -94,6 +94,13 @@ func TestAFloodOfNamesIsNotFollowed(t *testing.T) {
 	}
 	wantUnmet(t, v, r, staging, "gap")
 	wantUnmet(t, v, r, ci, "")
+	w.Journal(w.Report(staging.String(), on.String(), manifest.Failed, nil))
+	v = through(t, w, store)
+	r, err = v.Reports(ctx, catalog.ReportFilter{Release: &on})
+	check(t, err)
+	if latest := r.Latest(staging, on); latest == nil || latest.Verdict() != manifest.Failed || !r.Gap(staging, on) {
+		t.Errorf("what the journal saw: %+v", latest)
+	}
 	_, err = v.Reports(ctx, catalog.ReportFilter{Release: &on, Site: &staging})
 	var flooded *catalog.Flooded
 	if !errors.As(err, &flooded) || flooded.Site != staging || flooded.Hint() == "" {

@@ -22,6 +22,8 @@ import (
 )
 
 // fuzzSite is a registered site with one key, and a report that it signed.
+var fuzzTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
 func fuzzSite(t testing.TB) (site *registeredSite, key string, bundle []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -32,9 +34,9 @@ func fuzzSite(t testing.TB) (site *registeredSite, key string, bundle []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	noon := fuzzTime
 	id := manifest.SiteID{Customer: "acme", Site: "staging"}
-	site = newRegisteredSite(id, &manifest.Site{Name: "staging", Kind: manifest.SiteCI,
+	site = newRegisteredSite(&manifest.Customer{Customer: "acme", Subscribe: []string{"*"}}, &manifest.Site{Name: "staging", Kind: manifest.SiteCI,
 		Keys: []manifest.SiteKey{{Public: signer.Public().PEM(), ValidFrom: noon.Add(-time.Hour)}}})
 	report := &manifest.Report{Site: id, Release: manifest.Release{Product: "openstack", Version: "1.0.0"}, ManifestSHA256: strings.Repeat("ab", 32),
 		Type: manifest.ReportTest, Result: manifest.Passed, Started: noon, Finished: noon, Sequence: 1}
@@ -58,7 +60,7 @@ func FuzzReport(f *testing.F) {
 	f.Add(key, good[:len(good)/2])
 	f.Add(key, []byte("{}"))
 	f.Fuzz(func(t *testing.T, name string, bundle []byte) {
-		report, err := site.verify(name, bundle)
+		report, err := site.verify(candidate{key: name}, bundle, fuzzTime)
 		if (report == nil) != (err != nil) {
 			t.Fatalf("%v with %v", report, err)
 		}
@@ -183,7 +185,7 @@ func resealed(data []byte) []byte {
 // TestFuzzSeeds: the seeds are there, and the good ones are good.
 func TestFuzzSeeds(t *testing.T) {
 	site, key, bundle := fuzzSite(t)
-	if report, err := site.verify(key, bundle); err != nil || report.Sequence != 1 {
+	if report, err := site.verify(candidate{key: key}, bundle, fuzzTime); err != nil || report.Sequence != 1 {
 		t.Errorf("the good report: %v", err)
 	}
 	if seeds := logSeeds(t); len(seeds) != 7 || len(seeds[0]) == 0 {

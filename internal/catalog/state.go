@@ -108,7 +108,7 @@ func (s stateDir) makeRoom(path string) error {
 // is refreshing, and a view that writes a manifest or registry entry just now tries again (see write). Failing to
 // remove something is no harm.
 func (s stateDir) sweep() {
-	for _, name := range []string{".", "root", "roles", "manifests", "registry"} {
+	for _, name := range []string{".", "root", "roles", "manifests", "registry", journalStateDir, reportStateDir} {
 		dir := s.path(name)
 		if info, err := os.Lstat(dir); name != "." && (err != nil || !info.IsDir()) {
 			continue // not ours to clean, whatever a link leads to
@@ -119,6 +119,27 @@ func (s stateDir) sweep() {
 				os.Remove(filepath.Join(dir, entry.Name()))
 			}
 		}
+	}
+}
+
+// names are the names in a directory of the state; none where it cannot be read, or is none of its own.
+func (s stateDir) names(dir string) []string {
+	path := s.path(dir)
+	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
+		return nil
+	}
+	entries, _ := os.ReadDir(path)
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = entry.Name()
+	}
+	return names
+}
+
+// remove takes the files of a directory away. Failing to remove something is no harm.
+func (s stateDir) remove(dir string) {
+	for _, name := range s.names(dir) {
+		os.Remove(filepath.Join(s.path(dir), name))
 	}
 }
 

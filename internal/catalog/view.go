@@ -3,6 +3,7 @@ package catalog
 import (
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/enovance/kitchen/internal/trust"
@@ -23,6 +24,9 @@ type View struct {
 	roles   map[string]roleState
 	memory  *memory
 	lost    bool
+
+	journalMu sync.Mutex // guards journal
+	journal   *Journal   // once it was read
 }
 
 // Root is the newest root.

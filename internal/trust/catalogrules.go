@@ -188,7 +188,8 @@ func checkSaysRole(name string, t *Targets) error {
 }
 
 // CheckScope refuses a delegated role's content that lists a path which its delegation does not cover, or delegates
-// further (OutOfScope), or was signed as another role's (Mismatch): an *Error.
+// further (OutOfScope), or was signed as another role's (Mismatch), or is a journal without exactly one newest segment
+// (Malformed): an *Error.
 func CheckScope(t *Targets, d Delegation) error {
 	if len(t.Delegations) > 0 || t.succinct != nil {
 		return &Error{Kind: OutOfScope, Role: d.Name, Have: "a delegation of its own", Want: "(targets only)"}
@@ -199,7 +200,23 @@ func CheckScope(t *Targets, d Delegation) error {
 				Want: "(" + strings.Join(d.Paths, " ") + ")"}
 		}
 	}
+	if d.Name == manifest.RoleJournal {
+		if err := checkJournal(t); err != nil {
+			return err
+		}
+	}
 	return checkSaysRole(d.Name, t)
+}
+
+// checkJournal: the role journal lists its newest segment, and nothing else.
+func checkJournal(t *Targets) error {
+	paths := sortedPaths(t)
+	if len(paths) == 1 {
+		if _, err := manifest.ParseJournalObject(paths[0]); err == nil {
+			return nil
+		}
+	}
+	return &Error{Kind: Malformed, Role: manifest.RoleJournal, Err: fmt.Errorf("lists %q instead of its newest segment alone", clip(strings.Join(paths, " "), 200))}
 }
 
 func sortedPaths(t *Targets) []string {

@@ -262,6 +262,55 @@ func (w *World) Report(site, release, verdict string, change func(*manifest.Repo
 	return key
 }
 
+// Journal records reports, as a commit that sees them now does.
+func (w *World) Journal(paths ...string) *manifest.JournalSegment {
+	w.T.Helper()
+	s := &manifest.JournalSegment{Number: 1, Seen: w.Now}
+	if old := w.Roles[manifest.RoleJournal]; old != nil {
+		for path, target := range old.Targets {
+			number, err := manifest.ParseJournalObject(path)
+			check(w.T, err)
+			s.Number, s.Previous = number+1, &manifest.JournalLink{Number: number, SHA256: target.SHA256}
+		}
+	}
+	s.Reports = w.Journaled(paths...)
+	w.PutSegment(s)
+	return s
+}
+
+// Journaled are reports as a segment holds them.
+func (w *World) Journaled(paths ...string) (list []manifest.JournalReport) {
+	w.T.Helper()
+	slices.Sort(paths)
+	for _, path := range paths {
+		data := w.Object(path)
+		list = append(list, manifest.JournalReport{Path: path, SHA256: Digest(data), Size: int64(len(data))})
+	}
+	return list
+}
+
+// PutSegment writes any segment, makes it the newest of the journal, and commits.
+func (w *World) PutSegment(s *manifest.JournalSegment) {
+	w.T.Helper()
+	data, err := s.Encode()
+	check(w.T, err)
+	w.Put(manifest.JournalObject(s.Number), data)
+	w.HeadJournal(s.Number, data)
+}
+
+// HeadJournal lists any bytes as the newest segment of the journal, and commits.
+func (w *World) HeadJournal(number int64, data []byte) {
+	w.T.Helper()
+	if w.RoleKeys[manifest.RoleJournal] == nil {
+		w.Delegate(manifest.RoleJournal, 1, w.Online)
+	}
+	w.Edit(manifest.RoleJournal, func(t *trust.Targets) {
+		clear(t.Targets)
+		t.Targets[manifest.JournalObject(number)] = trust.Target{Length: int64(len(data)), SHA256: Digest(data)}
+	})
+	w.Commit()
+}
+
 // SignReport is the bundle of a report.
 func (w *World) SignReport(report *manifest.Report, key keys.Signer) []byte {
 	w.T.Helper()
