@@ -31,7 +31,7 @@ RACE ?= ./manifest/... ./keys/... ./internal/... ./publisher/... ./fetcher/...
 
 .PHONY: help
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/kitchen
@@ -93,6 +93,19 @@ demo: build ## play the whole story in a temporary directory, explained
 .PHONY: bench
 bench: test-programs ## run the benchmarks; BENCH=NAME runs some of them
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 30m ./...
+	@if [ -n '$(IMAGES)' ]; then $(MAKE) --no-print-directory bench-transfer; else \
+	  echo "bench: the comparison of transfers with casync, zsync, xdelta3, zstd, curl and rclone was LEFT OUT: IMAGES=DIR names its images (docs/PERFORMANCE.md)" >&2; fi
+
+IMAGES ?=
+WORK ?= $(or $(TMPDIR),/tmp)
+RUNS ?= 3
+STEPS ?=
+.PHONY: bench-transfer
+bench-transfer: build test-programs ## measure transfers of real images beside casync, xdelta3 and others; IMAGES=DIR
+	@if [ ! -f '$(IMAGES)/v1.tar' ]; then echo "bench-transfer: IMAGES=DIR must name a directory with v1.tar, v2.tar, v3.tar, v1.ext4 and v2.ext4: NOTHING WAS MEASURED" >&2; exit 1; fi
+	go -C internal/tools build -o $(TOOLS)/transferbench ./transferbench
+	@dir=$$(mktemp -d '$(WORK)/transferbench-s3-XXXXXX'); trap 'rm -rf "$$dir"' EXIT; \
+	  $(TOOLS)/s3server -dir "$$dir" -bucket bench -- $(TOOLS)/transferbench -kitchen bin/kitchen -images '$(IMAGES)' -work '$(WORK)' -n $(RUNS) $(if $(STEPS),-only $(STEPS))
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 1m)

@@ -101,6 +101,7 @@ func (b *bench) command(ctx context.Context, name string, args ...string) (cost,
 // commands runs several, one after the other; each is a name and its arguments.
 func (b *bench) commands(ctx context.Context, list ...[]string) (sum cost, err error) {
 	bytes, requests := b.server.count()
+	syscall.Sync() // what others wrote is not this one's burden
 	for _, words := range list {
 		c, err := b.command(ctx, words[0], words[1:]...)
 		if err != nil {

@@ -113,7 +113,9 @@ func (b *bench) fetchingDelta(ctx context.Context) error {
 	}
 	costs, err := inTurn(b.n, func() (cost, error) { return b.fetch(ctx, "v1-v2", "2.0.0", v2, "--seed", v1) },
 		func() (cost, error) { return b.peer(ctx, out, v2, casync) },
-		func() (cost, error) { return b.peer(ctx, out, v2, []string{"xdelta3", "-f", "-d", "-s", v1, vcdiff, out}) })
+		func() (cost, error) {
+			return b.peer(ctx, out, v2, []string{"xdelta3", "-f", "-d", "-s", v1, vcdiff, out})
+		})
 	if err != nil {
 		return err
 	}
@@ -249,7 +251,8 @@ func (b *bench) fetchingS3(ctx context.Context) error {
 			return err
 		}
 	}
-	rclone := []string{"rclone", "--ca-cert", os.Getenv("AWS_CA_BUNDLE"), "--s3-no-check-bucket", "--config", b.path("rclone.conf")}
+	os.Unsetenv("AWS_CA_BUNDLE") // rclone fails on it, and takes the authority from a flag
+	rclone := []string{"rclone", "--ca-cert", os.Getenv("SSL_CERT_FILE"), "--s3-no-check-bucket", "--config", b.path("rclone.conf")}
 	v2, out, packed := b.image("v2.tar"), b.path("peer.out"), b.path("v2.tar.zst")
 	if _, err := b.peer(ctx, packed, "", []string{"zstd", "-q", "-3", "-T2", v2, "-o", packed}, append(rclone, "copy", packed, "bench:bench/peers")); err != nil {
 		return err
