@@ -20,7 +20,7 @@ func TestDirectory(t *testing.T) {
 	t.Parallel()
 	storagetest.Run(t, func(t *testing.T) (storage.Store, func() storage.Store) {
 		url := "file://" + t.TempDir() + "/not/there yet"
-		again := func() storage.Store { return openURL(t, url, storage.Options{}) }
+		again := func() storage.Store { return openURL(t, url, storage.Options{CreateBucket: true}) }
 		return again(), again
 	})
 }

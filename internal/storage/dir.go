@@ -28,10 +28,11 @@ const maxSwapped = 1 << 20
 type dirStore struct {
 	root   string // absolute
 	url    string
+	create bool     // root itself may be made
 	rooted sync.Map // directory → removals() when its own name was made durable up to the root
 }
 
-func openDir(u *url.URL) (Store, error) {
+func openDir(u *url.URL, create bool) (Store, error) {
 	if u.Host != "" && u.Host != "localhost" || u.Opaque != "" || !filepath.IsAbs(u.Path) {
 		return nil, &AddressError{URL: shown(u), Reason: "a directory is written file:///absolute/path"}
 	}
@@ -39,12 +40,15 @@ func openDir(u *url.URL) (Store, error) {
 		return nil, &AddressError{URL: shown(u), Reason: "a directory takes no parameters"}
 	}
 	root := filepath.Clean(u.Path)
-	return &dirStore{root: root, url: "file://" + root}, nil
+	return &dirStore{root: root, url: "file://" + root, create: create}, nil
 }
 
 func (s *dirStore) URL() string { return s.url }
 
 func (s *dirStore) path(key string) string { return filepath.Join(s.root, filepath.FromSlash(key)) }
+
+// errNoRoot keeps what is written to a disk that was unmounted from going into the directory below.
+var errNoRoot = errors.New("there is no such directory")
 
 // fail turns an error of the file system into one of this package.
 func (s *dirStore) fail(op, key string, err error) error {
@@ -57,6 +61,8 @@ func (s *dirStore) fail(op, key string, err error) error {
 	}
 	e := &Error{Op: op, Key: key, Store: s.url, Err: err}
 	switch {
+	case errors.Is(err, errNoRoot):
+		e.Err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		e.Err = ErrNotFound
 	case errors.Is(err, syscall.EROFS):

@@ -29,6 +29,20 @@ func TestDirectoryReadingCreatesNothing(t *testing.T) {
 	}
 }
 
+// TestDirectoryThatIsGone: what is written to a disk that is not mounted does not go into the directory below.
+func TestDirectoryThatIsGone(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "bucket")
+	s := openURL(t, "file://"+root, storage.Options{})
+	err := s.Create(t.Context(), "k", bytes.NewReader(nil), 0, "", "")
+	_, swapped := s.Swap(t.Context(), "m", "", nil, "", "")
+	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(swapped, storage.ErrUnavailable) {
+		t.Errorf("create: %v, swap: %v", err, swapped)
+	}
+	if _, err := os.Lstat(root); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("writing made the directory: %v", err)
+	}
+}
+
 // TestDirectoryCrash: what a killed writer leaves is never an object, and the next writer removes it; what a writer
 // is still busy with stays.
 func TestDirectoryCrash(t *testing.T) {

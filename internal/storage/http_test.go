@@ -51,7 +51,7 @@ func web(t *testing.T, handler http.Handler, opts storage.Options) storage.Store
 func seeded(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	s := openURL(t, "file://"+dir+"/some/path", storage.Options{})
+	s := openURL(t, "file://"+dir+"/some/path", storage.Options{CreateBucket: true})
 	for key, data := range storagetest.Seed() {
 		storagetest.Put(t, s, key, data)
 	}
@@ -164,7 +164,7 @@ func TestHTTPBodyCutShort(t *testing.T) {
 			t.Parallel()
 			bodiesCutShort(t, func(t *testing.T, data []byte, opts storage.Options) storage.Store {
 				dir := t.TempDir()
-				s := openURL(t, "file://"+dir+"/some/path", storage.Options{})
+				s := openURL(t, "file://"+dir+"/some/path", storage.Options{CreateBucket: true})
 				storagetest.Put(t, s, "large", data)
 				return web(t, serve(dir, tags), opts)
 			})

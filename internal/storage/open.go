@@ -17,7 +17,7 @@ func Open(ctx context.Context, rawURL string, opts Options) (Store, error) {
 	}
 	switch u.Scheme {
 	case "file":
-		return openDir(u)
+		return openDir(u, opts.CreateBucket)
 	case "http", "https":
 		return openHTTP(u, opts)
 	case "s3":

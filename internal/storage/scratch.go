@@ -28,6 +28,9 @@ type scratch struct {
 }
 
 func (s *dirStore) newScratch(ctx context.Context) (*scratch, error) {
+	if _, err := os.Stat(s.root); !s.create && errors.Is(err, fs.ErrNotExist) {
+		return nil, errNoRoot
+	}
 	dir := filepath.Join(s.root, reservedSegment, "tmp")
 	if err := durable.MkdirAll(dir, 0o777); err != nil {
 		return nil, err

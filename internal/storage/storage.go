@@ -123,7 +123,7 @@ type Options struct {
 	// Resumes is how often in a row a body may break without a byte gained before its reader sees an error; what
 	// broke is asked for again after about 0.1 s, 0.2 s, 0.4 s …, with jitter. Zero is DefaultResumes.
 	Resumes int
-	// CreateBucket lets Open make the S3 bucket when it does not exist and the credentials may.
+	// CreateBucket lets Open make the S3 bucket, or the first write the directory, where there is none and the rights are there.
 	CreateBucket bool
 	// Getenv reads the environment for credentials, region, endpoint and certificate authorities
 	// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE,
