@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"time"
 )
 
 // Most that a process may hold.
@@ -145,6 +146,9 @@ func (b *bench) casync(ctx context.Context) ([]string, error) {
 	return []string{"casync", "extract", "--store=" + b.server.url + "/peers/v2.castr", "--seed=" + b.image("v1.tar"), b.server.url + "/peers/v2.caibx", b.path("peer.out")}, nil
 }
 
+// patience is how long zsync may take, which asks for hundreds of ranges in one request, again and again.
+const patience = 2 * time.Minute
+
 // zsync brings v2 as zsync does.
 func (b *bench) zsync(ctx context.Context, have cost) error {
 	index, out := b.path("peers", "v2.zsync"), b.path("peer.out")
@@ -157,7 +161,13 @@ func (b *bench) zsync(ctx context.Context, have cost) error {
 	if _, err := b.peer(ctx, index, "", []string{"zsyncmake", "-u", b.server.url + "/peers/v2.tar", "-o", index, b.path("peers", "v2.tar")}); err != nil {
 		return err
 	}
-	c, err := b.peer(ctx, out, b.image("v2.tar"), []string{"zsync", "-q", "-i", b.image("v1.tar"), "-o", out, b.server.url + "/peers/v2.zsync"})
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := b.peer(limited, out, b.image("v2.tar"), []string{"zsync", "-q", "-i", b.image("v1.tar"), "-o", out, b.server.url + "/peers/v2.zsync"})
+	if limited.Err() != nil && ctx.Err() == nil {
+		row("", "", "zsync: not done after "+patience.String(), 0, 0)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
