@@ -69,7 +69,7 @@ func (p *Publisher) RetireSite(ctx context.Context, req RetireRequest, signers [
 			lines = append(lines, what+" is retired: its reports decide nothing any more")
 			for _, other := range entry.Sites {
 				if !other.Retired && slices.Contains(other.After, req.Site.String()) {
-					lines = append(lines, fmt.Sprintf("%s/%s waits for it, and goes on to", entry.Customer, other.Name))
+					lines = append(lines, fmt.Sprintf("%s/%s waits for it, and goes on to until kitchen site change says otherwise", entry.Customer, other.Name))
 				}
 			}
 		}
@@ -116,6 +116,78 @@ func (p *Publisher) changeSite(ctx context.Context, id manifest.SiteID, signers 
 		}
 		return change(d, entry, site)
 	})
+}
+
+// ChangeSiteAfter makes a site wait for these CI sites instead of those that it waits for, signed by administrators. It is
+// Unchanged where it does so already. Errors: *Invalid, *catalog.UnknownCustomer, *catalog.UnknownSite, *NotAuthorized.
+func (p *Publisher) ChangeSiteAfter(ctx context.Context, id manifest.SiteID, after []manifest.SiteID, signers []keys.Signer) (*Outcome, error) {
+	what := "site " + id.String()
+	return p.changeSite(ctx, id, signers, func(_ *desk, _ *manifest.Customer, site *manifest.Site) ([]string, error) {
+		before, names := slices.Sorted(slices.Values(site.After)), siteNames(after)
+		switch {
+		case slices.Equal(before, names):
+			return nil, nil
+		case site.Retired:
+			return nil, &Invalid{What: what, Reason: "is retired; it waits for nobody"}
+		}
+		site.After = names
+		return []string{fmt.Sprintf("%s waits for %s; before, for %s", what, listOr(names, "nobody"), listOr(before, "nobody"))}, nil
+	})
+}
+
+// CustomerChange says what changes of a customer.
+type CustomerChange struct {
+	Name        string   // identifier
+	DisplayName string   // "" = as it is
+	Subscribe   []string // products to be followed besides, or "*" alone, for all instead of those named
+	Unsubscribe []string // products to be followed no more, or "*"
+}
+
+// ChangeCustomer changes what a customer is called and what it follows, signed by administrators. It is Unchanged where
+// everything is so already. Errors: *Invalid, *catalog.UnknownCustomer, *catalog.UnknownProduct, *NotAuthorized.
+func (p *Publisher) ChangeCustomer(ctx context.Context, req CustomerChange, signers []keys.Signer) (*Outcome, error) {
+	what := "customer " + req.Name
+	return p.changeCustomer(ctx, req.Name, signers, func(d *desk, entry *manifest.Customer) (lines []string, err error) {
+		if req.DisplayName != "" && req.DisplayName != entry.Name {
+			lines = append(lines, fmt.Sprintf("%s is called %q; before, %q", what, req.DisplayName, entry.Name))
+			entry.Name = req.DisplayName
+		}
+		before := slices.Sorted(slices.Values(entry.Subscribe))
+		next, err := subscriptions(what, before, req)
+		if err != nil || slices.Equal(before, next) {
+			return lines, err
+		}
+		if err := checkSubscriptions(d, next); err != nil {
+			return nil, err
+		}
+		entry.Subscribe = next
+		return append(lines, fmt.Sprintf("%s follows %s; before, %s", what, listOr(next, "nothing"), listOr(before, "nothing"))), nil
+	})
+}
+
+// subscriptions are what a customer follows after a change, in order.
+func subscriptions(what string, before []string, req CustomerChange) ([]string, error) {
+	for _, product := range req.Unsubscribe {
+		switch {
+		case slices.Contains(req.Subscribe, product):
+			return nil, &Invalid{What: what, Reason: fmt.Sprintf("cannot both begin and cease to follow %s", product)}
+		case slices.Contains(before, product):
+		case slices.Contains(before, "*"):
+			return nil, &Invalid{What: what, Reason: fmt.Sprintf("follows every product; to leave %s out, cease to follow \"*\" and name those that it is to follow", product)}
+		}
+	}
+	var next []string
+	for _, product := range append(slices.Clone(before), req.Subscribe...) {
+		if slices.Contains(req.Unsubscribe, product) || (product != "*" && slices.Contains(req.Subscribe, "*")) {
+			continue
+		}
+		if product == "*" && len(req.Subscribe) > 0 && !slices.Contains(req.Subscribe, "*") {
+			return nil, &Invalid{What: what, Reason: "follows every product, " + strings.Join(req.Subscribe, ", ") + " among them"}
+		}
+		next = append(next, product)
+	}
+	slices.Sort(next)
+	return slices.Compact(next), nil
 }
 
 // SuspendCustomer makes a customer follow nothing for the time being, or takes that back, signed by administrators.

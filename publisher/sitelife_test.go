@@ -206,3 +206,77 @@ func TestWhatIsGoneDoesNotComeBack(t *testing.T) {
 		}
 	}
 }
+
+// TestASiteWaitsForOthers: what a site waits for can be changed, in a circle it cannot.
+func TestASiteWaitsForOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.publisher(t, w.online)
+	addSite := func(name string) {
+		t.Helper()
+		must(t, publisher.Committed)(p.AddSite(ctx, publisher.SiteRequest{Site: siteID(name), Kind: manifest.SiteCI, Key: catalogtest.NewKey(t).Public()}, signers(w.admin)))
+	}
+	addSite("acme/first")
+	addSite("acme/second")
+	after := func(site string, others ...string) (*publisher.Outcome, error) {
+		var ids []manifest.SiteID
+		for _, name := range others {
+			ids = append(ids, siteID(name))
+		}
+		return p.ChangeSiteAfter(ctx, siteID(site), ids, signers(w.admin))
+	}
+	must(t, publisher.Committed)(after("acme/second", "acme/staging", "acme/first"))
+	must(t, publisher.Unchanged)(after("acme/second", "acme/first", "acme/staging"))
+	c, err := w.view(t).Customer(ctx, "acme")
+	check(t, err)
+	if got := strings.Join(c.Site("second").After, " "); got != "acme/first acme/staging" {
+		t.Errorf("waits for %s", got)
+	}
+	_, err = after("acme/first", "acme/second")
+	wantError[*publisher.Invalid](t, err, "wait for each other")
+	_, err = after("acme/first", "acme/nobody")
+	wantError[*publisher.Invalid](t, err, "does not exist")
+	_, err = p.ChangeSiteAfter(ctx, siteID("acme/first"), nil, signers(w.engineer))
+	must(t, publisher.Unchanged)(after("acme/first"))
+	wantError[*publisher.NotAuthorized](t, err)
+	must(t, publisher.Committed)(after("acme/second"))
+	must(t, publisher.Committed)(p.RetireSite(ctx, publisher.RetireRequest{Site: siteID("acme/second")}, signers(w.admin)))
+	_, err = after("acme/second", "acme/first")
+	wantError[*publisher.Invalid](t, err, "retired")
+}
+
+// TestACustomerFollowsOthers: subscriptions come and go one by one, or all at once.
+func TestACustomerFollowsOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.publisher(t, w.online)
+	must(t, publisher.Committed)(p.AddCustomer(ctx, publisher.CustomerRequest{Name: "globex"}, signers(w.admin)))
+	change := func(name string, add, remove []string) (*publisher.Outcome, error) {
+		return p.ChangeCustomer(ctx, publisher.CustomerChange{Name: "globex", DisplayName: name, Subscribe: add, Unsubscribe: remove}, signers(w.admin))
+	}
+	follows := func(want string) {
+		t.Helper()
+		c, err := w.view(t).Customer(ctx, "globex")
+		check(t, err)
+		if got := strings.Join(c.Subscribe, " "); got != want {
+			t.Errorf("follows %q, want %q", got, want)
+		}
+	}
+	must(t, publisher.Committed)(change("Globex Corporation", []string{"openstack"}, nil))
+	must(t, publisher.Unchanged)(change("Globex Corporation", []string{"openstack"}, nil))
+	follows("openstack")
+	must(t, publisher.Committed)(change("", []string{"*"}, nil))
+	follows("*")
+	_, err := change("", []string{"openstack"}, nil)
+	wantError[*publisher.Invalid](t, err, "follows every product")
+	_, err = change("", nil, []string{"openstack"})
+	wantError[*publisher.Invalid](t, err, "follows every product")
+	must(t, publisher.Committed)(change("", []string{"openstack"}, []string{"*"}))
+	follows("openstack")
+	must(t, publisher.Committed)(change("", nil, []string{"openstack"}))
+	follows("")
+	_, err = change("", []string{"nonsense"}, nil)
+	wantError[*catalog.UnknownProduct](t, err)
+	_, err = change("", []string{"openstack"}, []string{"openstack"})
+	wantError[*publisher.Invalid](t, err, "both")
+}

@@ -13,7 +13,7 @@ import (
 func siteCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "site", Category: groupSetUp, Usage: "CI and production platforms of customers",
-		Subcommands: []*cli.Command{siteAddCommand(k), siteRotateKeyCommand(k), siteRetireCommand(k)},
+		Subcommands: []*cli.Command{siteAddCommand(k), siteChangeCommand(k), siteRotateKeyCommand(k), siteRetireCommand(k)},
 	}
 }
 
@@ -49,17 +49,24 @@ func siteAddCommand(k *kitchen) *cli.Command {
 			if o.kind != manifest.SiteCI && o.kind != manifest.SiteProduction {
 				return o, usagef("--kind %s: a site is ci or production", o.kind)
 			}
-			for _, s := range c.StringSlice("after") {
-				id, err := siteValue(s)
-				if err != nil {
-					return o, err
-				}
-				o.after = append(o.after, id)
+			if o.after, err = siteValues(c.StringSlice("after")); err != nil {
+				return o, err
 			}
 			o.site, err = siteValue(c.Args().First())
 			return o, err
 		}, runSiteAdd),
 	}
+}
+
+func siteValues(list []string) (ids []manifest.SiteID, err error) {
+	for _, s := range list {
+		id, err := siteValue(s)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 func runSiteAdd(ctx context.Context, k *kitchen, o siteAddOptions) error {

@@ -75,6 +75,69 @@ func siteRetireCommand(k *kitchen) *cli.Command {
 	}
 }
 
+// siteChangeOptions are those of site change.
+type siteChangeOptions struct {
+	siteLifeOptions
+	after []manifest.SiteID
+}
+
+func siteChangeCommand(k *kitchen) *cli.Command {
+	return &cli.Command{
+		Name: "change", Usage: "let a site wait for other sites than it does",
+		ArgsUsage:   "CUSTOMER/SITE --after CUSTOMER/SITE…|--no-after --key FILE",
+		Description: "Names all the sites that it is to wait for. Needs the signature of a vendor administrator.",
+		Flags: append([]cli.Flag{
+			&cli.StringSliceFlag{Name: "after", Usage: "`CUSTOMER/SITE` that must have passed before this one tests; repeatable"},
+			&cli.BoolFlag{Name: "no-after", Usage: "it waits for nobody"},
+		}, signingFlags()...),
+		Action: action(k, func(c *cli.Context) (o siteChangeOptions, err error) {
+			if c.IsSet("after") == c.Bool("no-after") {
+				return o, usagef("give either --after, for each of the sites that it is to wait for, or --no-after")
+			}
+			if o.after, err = siteValues(c.StringSlice("after")); err != nil {
+				return o, err
+			}
+			o.siteLifeOptions, err = k.siteLife(c)
+			return o, err
+		}, func(ctx context.Context, k *kitchen, o siteChangeOptions) error {
+			return k.changeRegistry(ctx, "kitchen.site-change/v1", o.keyOptions, func(p *publisher.Publisher, signers []keys.Signer) (*publisher.Outcome, error) {
+				return p.ChangeSiteAfter(ctx, o.site, o.after, signers)
+			})
+		}),
+	}
+}
+
+// customerChangeOptions are those of customer change.
+type customerChangeOptions struct {
+	keyOptions
+	request publisher.CustomerChange
+}
+
+func customerChangeCommand(k *kitchen) *cli.Command {
+	return &cli.Command{
+		Name: "change", Usage: "change what a customer is called, and follows",
+		ArgsUsage:   "NAME [--name TEXT] [--subscribe PRODUCT…] [--unsubscribe PRODUCT…] --key FILE",
+		Description: "Needs the signature of a vendor administrator.",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "name", Usage: "`NAME` as people read it"},
+			&cli.StringSliceFlag{Name: "subscribe", Usage: "`PRODUCT` whose releases the customer is to see besides; repeatable; \"*\" is every product, instead of those named"},
+			&cli.StringSliceFlag{Name: "unsubscribe", Usage: "`PRODUCT` whose releases it is to see no more, or \"*\"; repeatable"},
+		}, signingFlags()...),
+		Action: action(k, func(c *cli.Context) (o customerChangeOptions, err error) {
+			o.keyOptions = k.readKeyOptions(c)
+			o.request = publisher.CustomerChange{Name: c.Args().First(), DisplayName: c.String("name"), Subscribe: c.StringSlice("subscribe"), Unsubscribe: c.StringSlice("unsubscribe")}
+			if !c.IsSet("name") && !c.IsSet("subscribe") && !c.IsSet("unsubscribe") {
+				return o, usagef("nothing to change: give --name, --subscribe or --unsubscribe")
+			}
+			return o, operands(c, "NAME")
+		}, func(ctx context.Context, k *kitchen, o customerChangeOptions) error {
+			return k.changeRegistry(ctx, "kitchen.customer-change/v1", o.keyOptions, func(p *publisher.Publisher, signers []keys.Signer) (*publisher.Outcome, error) {
+				return p.ChangeCustomer(ctx, o.request, signers)
+			})
+		}),
+	}
+}
+
 // customerSuspendOptions are those of customer suspend.
 type customerSuspendOptions struct {
 	keyOptions
