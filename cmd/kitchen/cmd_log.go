@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -114,7 +115,7 @@ func (o *logOptions) find(ctx context.Context, v *catalog.View) (*catalog.Verifi
 	}
 	latest := reports.Latest(o.site, o.release)
 	if latest == nil {
-		return nil, hinted{fmt.Errorf("%s has sent no report on %s", o.site, o.release), "`kitchen status " + o.release.String() + "` shows who did"}
+		return nil, o.none(reports)
 	}
 	if o.run == 0 {
 		return latest, nil
@@ -123,6 +124,20 @@ func (o *logOptions) find(ctx context.Context, v *catalog.View) (*catalog.Verifi
 		return report, nil
 	}
 	return nil, fmt.Errorf("there is no run %d of %s on %s among those that are read; the latest is %d", o.run, o.site, o.release, latest.Sequence)
+}
+
+// none says why there is no report to be shown.
+func (o *logOptions) none(reports *catalog.Reports) error {
+	for _, r := range reports.Rejected {
+		if strings.HasPrefix(r.Key, manifest.ReportPrefix(o.site, o.release)) {
+			return fmt.Errorf("no report of %s on %s counts; %s: %s", o.site, o.release, r.Key, r.Reason)
+		}
+	}
+	if slices.Contains(reports.Unlisted, o.site) {
+		return hinted{fmt.Errorf("%s has sent no report on %s that the journal saw, and newer ones may not be read", o.site, o.release),
+			"ask for the right to list and read " + manifest.ReportsPrefix(o.site)}
+	}
+	return hinted{fmt.Errorf("%s has sent no report on %s", o.site, o.release), "`kitchen status " + o.release.String() + "` shows who did"}
 }
 
 // printLog streams the log to stdout. In JSON it is read to its end first: a
