@@ -52,9 +52,17 @@ func (d *commitDocument) human(p *page) {
 	p.linef("timestamp %d, valid until %s", d.Timestamp, d.Expires)
 }
 
-func runCommit(ctx context.Context, k *kitchen, online string) error {
+// requireOnline refuses what only the committer does where no online key is named.
+func (k *kitchen) requireOnline(what, online string) error {
 	if online == "" && len(k.config.keyFiles("online")) == 0 {
-		return usageHint("commit needs the online key", "give --online-key FILE, or [keys] online = [\"FILE\"] in kitchen.toml")
+		return usageHint(what+" needs the online key", "give --online-key FILE, or [keys] online = [\"FILE\"] in kitchen.toml")
+	}
+	return nil
+}
+
+func runCommit(ctx context.Context, k *kitchen, online string) error {
+	if err := k.requireOnline("commit", online); err != nil {
+		return err
 	}
 	return k.withPublisher(ctx, online, func(_ *session, p *publisher.Publisher) error {
 		result, err := p.Commit(ctx)

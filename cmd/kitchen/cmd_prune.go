@@ -75,6 +75,11 @@ func (d *pruneDocument) human(p *page) {
 }
 
 func runPrune(ctx context.Context, k *kitchen, o pruneOptions) error {
+	if o.yes {
+		if err := k.requireOnline("prune --yes", o.online); err != nil {
+			return err
+		}
+	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
 		result, err := p.Prune(ctx, publisher.PruneRequest{Grace: o.grace, Delete: o.yes, TakeOver: o.over})
 		if err != nil {
