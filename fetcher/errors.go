@@ -163,14 +163,18 @@ func (e *Attempted) Hint() string {
 
 // UnknownSite says that the registry does not know this site, or not any more (exit 1).
 type UnknownSite struct {
-	Site   manifest.SiteID
-	Reason string
+	Site    manifest.SiteID
+	Retired bool // it does not come back
+	Reason  string
 }
 
-func (e *UnknownSite) Error() string { return fmt.Sprintf("site %s: %s", e.Site, e.Reason) }
+func (e *UnknownSite) Error() string { return fmt.Sprintf("site %s %s", e.Site, e.Reason) }
 
 // Hint says who can change that.
 func (e *UnknownSite) Hint() string {
+	if e.Retired {
+		return "a site that begins anew gets another name, and a key of its own: ask a vendor administrator to run kitchen site add"
+	}
 	return fmt.Sprintf("ask a vendor administrator to run: kitchen site add %s --kind … --pub …", e.Site)
 }
 
@@ -178,8 +182,8 @@ func (e *UnknownSite) Hint() string {
 // the site at this time (exit 4).
 type WrongSiteKey struct {
 	Site manifest.SiteID
-	Have string   // Sigstore hint of the configured key
-	Want []string // hints of the site's keys that are valid now
+	Have string   // short id of the configured key
+	Want []string // short ids of the site's keys that are valid now
 }
 
 func (e *WrongSiteKey) Error() string {

@@ -69,6 +69,7 @@ const (
 	reqYank    = "not yanked, or kept here"
 	reqRecalls = "recalls not older than the certificate's"
 	reqDeny    = "not denied by this host"
+	reqFollows = "followed by this customer"
 	reqAge     = "knowledge not older than allowed"
 	reqPath    = "upgrade path"
 )
@@ -86,8 +87,8 @@ func (e *GateError) Error() string { return fmt.Sprintf("[gate] %s: %s", e.Setti
 // Ready answers whether r may be deployed here: every required role lists it with the
 // same length and digest, recalls are known and do not name it (or the required
 // certificates name the recall, and lift it), certificates rest on recalls no newer than
-// those seen, a yanked release is kept here, and the host's own limits are kept. What is
-// not so is in Unmet, in words. With Files, a directory of a ready release is compared too.
+// those seen, a yanked release is kept here, the host's customer follows the product, as far as the registry is known, and
+// the host's own limits are kept. What is not so is in Unmet, in words. With Files, a directory of a ready release is compared too.
 //
 // A role that is absent, expired or not signed well enough is an unmet requirement. An
 // error is what nobody should act on: *GateError, *FilesDiffer, and a *trust.Error when
@@ -109,6 +110,7 @@ func (f *Fetcher) Ready(ctx context.Context, v *catalog.View, r manifest.Release
 		g.pin(role)
 	}
 	g.deny()
+	g.follows(ctx)
 	g.age(o.MaxAge)
 	if err := g.manifest(ctx, o); err != nil {
 		return nil, err
@@ -358,6 +360,15 @@ func (g *gate) deny() {
 		if entry == g.r.String() || entry == g.r.Product {
 			g.unmet(reqDeny, "[gate] deny lists %s", entry)
 		}
+	}
+}
+
+// follows: the customer of this host follows the product. Where nothing of the registry can be known, the bucket's rights
+// and the roles above say who deploys.
+func (g *gate) follows(ctx context.Context) {
+	var hidden *NotVisible
+	if errors.As(g.f.checkFollows(ctx, g.v, g.r), &hidden) {
+		g.unmet(reqFollows, "%s; %s", hidden.Reason, hidden.Next)
 	}
 }
 

@@ -220,3 +220,42 @@ func TestGateConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// TestASuspendedCustomerDeploysNothing: neither the gate nor a fetch, a run or a deployment lets it, until the suspension
+// is taken back; no more does a customer that follows other products.
+func TestASuspendedCustomerDeploysNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ready(w, r1, catalogtest.Content{})
+	f := at(t, w, "acme/prod", say)
+	verdict := func() *Verdict {
+		t.Helper()
+		v, err := f.Ready(context.Background(), f.view(t), release(t, r1), ReadyOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for what, change := range map[string]func(c *manifest.Customer){
+		"is suspended":       func(c *manifest.Customer) { c.Suspended = true },
+		"does not subscribe": func(c *manifest.Customer) { c.Subscribe = nil },
+	} {
+		saved := *w.Registry["acme"]
+		change(w.Registry["acme"])
+		w.Register()
+		if v := verdict(); v.Ready || len(v.Unmet) != 1 || v.Unmet[0].Requirement != reqFollows || !strings.Contains(v.Unmet[0].Detail, what) {
+			t.Errorf("%s: %+v", what, v.Unmet)
+		}
+		if _, err := f.Fetch(context.Background(), f.view(t), release(t, r1), filepath.Join(t.TempDir(), "x")); !isA[*NotVisible](err) || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: fetch: %v", what, err)
+		}
+		if _, err := f.Deploy(context.Background(), f.view(t), release(t, r1), DeployOptions{}); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: deploy: %v", what, err)
+		}
+		*w.Registry["acme"] = saved
+		w.Register()
+	}
+	if v := verdict(); !v.Ready {
+		t.Errorf("afterwards: %+v", v.Unmet)
+	}
+}

@@ -36,7 +36,8 @@ type tests struct {
 	worst  map[string]int // 0 passed, 1 skipped, 2 failed
 	size   int
 	cut    int   // names that did not fit
-	read   int64 // bytes of files
+	files  int   // that were read
+	read   int64 // bytes of them
 }
 
 const (
@@ -165,6 +166,7 @@ func (t *tests) readJUnit(name string, src io.Reader) error {
 	if len(data) > maxJUnitFile {
 		return fmt.Errorf("test results: %s is larger than %d bytes", name, maxJUnitFile)
 	}
+	t.files++
 	if t.read += int64(len(data)); t.read > maxJUnitTotal {
 		return fmt.Errorf("test results: up to %s they have more than %d bytes", name, maxJUnitTotal)
 	}

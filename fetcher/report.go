@@ -67,8 +67,12 @@ func (f *Fetcher) readResults(r manifest.Release, q ReportRequest) (*tests, erro
 	results := newTests()
 	results.redact = f.Content.Redact
 	for _, p := range q.JUnit {
+		before := results.files
 		if err := results.collectPath(p); err != nil {
 			return nil, err
+		}
+		if results.files == before {
+			return nil, fmt.Errorf("test results: there is no JUnit file (*.xml) in %s", p)
 		}
 	}
 	if _, _, failed := results.lists(); len(failed) > 0 && (q.Result == manifest.Passed || q.Result == manifest.Warned) {

@@ -112,6 +112,9 @@ func (f *Fetcher) Run(ctx context.Context, v *catalog.View, o RunOptions) (*RunR
 		return nil, err
 	}
 	defer t.end()
+	if t.customer.Suspended {
+		f.sink().Note(suspendedWords(t.id.Customer))
+	}
 	result := &RunResult{Site: t.id, Kind: t.site.Kind, Runs: []RunEntry{}, Waiting: []Waiting{}}
 	if t.site.Kind == manifest.SiteProduction {
 		err = t.runDeployments(ctx, o, result)

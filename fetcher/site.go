@@ -15,6 +15,7 @@ import (
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -95,17 +96,20 @@ func (f *Fetcher) identify(ctx context.Context, v *catalog.View) (*manifest.Cust
 	customer, site, err := v.Site(ctx, id)
 	var noCustomer *catalog.UnknownCustomer
 	var noSite *catalog.UnknownSite
-	if errors.As(err, &noCustomer) || errors.As(err, &noSite) {
-		return nil, nil, &UnknownSite{Site: id, Reason: err.Error()}
+	if errors.As(err, &noCustomer) {
+		return nil, nil, &UnknownSite{Site: id, Reason: "is not known: " + err.Error()}
+	}
+	if errors.As(err, &noSite) {
+		return nil, nil, &UnknownSite{Site: id, Reason: "is not in the registry"}
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	if site.Retired {
-		return nil, nil, &UnknownSite{Site: id, Reason: "it is retired in the registry; its reports do not count any more"}
+		return nil, nil, &UnknownSite{Site: id, Retired: true, Reason: "is retired; its reports do not count any more"}
 	}
 	mine, now := f.Site.Signer.Public(), v.Now()
-	wrong := &WrongSiteKey{Site: id, Have: mine.Hint()}
+	wrong := &WrongSiteKey{Site: id, Have: shortKeyID(mine)}
 	for _, k := range site.Keys {
 		if !keyValid(k, now) {
 			continue
@@ -117,9 +121,18 @@ func (f *Fetcher) identify(ctx context.Context, v *catalog.View) (*manifest.Cust
 		if public.Hint() == mine.Hint() && public.PEM() == mine.PEM() {
 			return customer, site, nil
 		}
-		wrong.Want = append(wrong.Want, public.Hint())
+		wrong.Want = append(wrong.Want, shortKeyID(public))
 	}
 	return nil, nil, wrong
+}
+
+// shortKeyID is a key's id as status, role show and customer show give it.
+func shortKeyID(public *keys.Public) string {
+	key, err := trust.NewKey(public)
+	if err != nil {
+		return "(unreadable)"
+	}
+	return key.ID[:8]
 }
 
 func keyValid(k manifest.SiteKey, now time.Time) bool {

@@ -24,11 +24,8 @@ func (f *Fetcher) visible(ctx context.Context, v *catalog.View, r manifest.Relea
 	if err != nil {
 		return nil, err
 	}
-	if ok, err := f.subscribed(ctx, v, r.Product); err != nil || !ok {
-		if err != nil {
-			return nil, err
-		}
-		return hidden(f.Site.ID.Customer + " does not subscribe to " + r.Product)
+	if err := f.checkFollows(ctx, v, r); err != nil {
+		return nil, err
 	}
 	if recall := f.recalled(v, r); recall != nil {
 		return nil, &NotVisible{Release: r, Reason: "it is " + recall.String(), Next: recalledNext(info)}
@@ -131,6 +128,24 @@ func (f *Fetcher) subscribed(ctx context.Context, v *catalog.View, product strin
 		return false, err
 	}
 	return customer.Subscribes(product), nil
+}
+
+// checkFollows is a *NotVisible where this host's customer does not follow the release's product, or is suspended.
+func (f *Fetcher) checkFollows(ctx context.Context, v *catalog.View, r manifest.Release) error {
+	ok, err := f.subscribed(ctx, v, r.Product)
+	if err != nil || ok {
+		return err
+	}
+	name := f.Site.ID.Customer
+	if customer, err := v.Customer(ctx, name); err == nil && customer.Suspended {
+		return &NotVisible{Release: r, Reason: suspendedWords(name), Next: "the vendor's administrators can take that back: kitchen customer suspend " + name + " --undo"}
+	}
+	return &NotVisible{Release: r, Reason: name + " does not subscribe to " + r.Product,
+		Next: fmt.Sprintf("the vendor's administrators can change that: kitchen customer change %s --subscribe %s", name, r.Product)}
+}
+
+func suspendedWords(customer string) string {
+	return "customer " + customer + " is suspended: it follows nothing for the time being"
 }
 
 // followed lists the releases that are visible and not yanked, whether they are kept here or not: what this host takes

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -199,7 +200,15 @@ func wire(commands []*cli.Command) {
 	}
 }
 
-func onUsageError(_ *cli.Context, err error, _ bool) error { return usagef("%v", err) }
+// notANumber is how the flag package words a number that is none.
+var notANumber = regexp.MustCompile(`^invalid value "(.*)" for flag -+([a-z-]+): `)
+
+func onUsageError(_ *cli.Context, err error, _ bool) error {
+	if m := notANumber.FindStringSubmatch(err.Error()); m != nil {
+		return usagef("--%s %s: it takes a whole number", m[2], m[1])
+	}
+	return usagef("%v", err)
+}
 
 // action wraps a command's function: it reads the global flags and the
 // configuration, starts the progress display and hands over the options that

@@ -56,6 +56,7 @@ type siteVerdict struct {
 	Verdict  string `json:"verdict"` // "" = no report yet; see catalog.SiteStatus
 	When     string `json:"when,omitempty"`
 	Passed   int    `json:"passed"`
+	Warned   int    `json:"warned"` // skipped, or passed with warnings
 	Failed   int    `json:"failed"`
 	Reason   string `json:"reason,omitempty"`
 	Deployed bool   `json:"deployed"`
@@ -68,6 +69,8 @@ type siteVerdict struct {
 	Signer   string `json:"signer,omitempty"` // short id of the key
 	// Regressions are tests that failed, and passed there on the release before; with status P@V alone.
 	Regressions []string `json:"regressions,omitempty"`
+	FailedTests []string `json:"failed_tests,omitempty"` // their names; likewise
+	Replaced    string   `json:"replaced,omitempty"`     // the release that was deployed there after this one; with status alone
 	when        time.Time
 	suspended   bool
 }
@@ -76,7 +79,7 @@ func siteVerdicts(rows []catalog.SiteStatus) []siteVerdict {
 	sites := []siteVerdict{}
 	for _, s := range rows {
 		d := siteVerdict{
-			Site: s.Site, Kind: s.Kind, Verdict: s.Verdict, When: stamp(s.When), Passed: s.Passed, Failed: s.Failed,
+			Site: s.Site, Kind: s.Kind, Verdict: s.Verdict, When: stamp(s.When), Passed: s.Passed, Warned: s.Warned, Failed: s.Failed,
 			Reason: s.Reason, Deployed: s.Deployed, Gap: s.Gap, Lost: string(s.Lost), Retired: s.Retired, when: s.When, suspended: s.Suspended,
 		}
 		if s.Report != nil {
@@ -90,28 +93,41 @@ func siteVerdicts(rows []catalog.SiteStatus) []siteVerdict {
 func siteTable(p *page, sites []siteVerdict) {
 	table := &render.Table{Columns: []render.Column{{Name: "SITE"}, {Name: "KIND"}, {Name: "VERDICT"}, {Name: "TESTS"}, {Name: "WHEN (UTC)"}, {Name: "", Flex: true}}}
 	for _, s := range sites {
-		tests := "-"
-		if n := s.Passed + s.Failed; n > 0 {
-			tests = fmt.Sprintf("%d/%d", s.Passed, n)
-		}
 		when := "-"
 		if !s.when.IsZero() {
 			when = s.when.UTC().Format("2006-01-02 15:04")
 		}
-		verdict := dash(s.Verdict)
-		if s.Deployed {
-			verdict = "deployed"
-		}
-		table.Add(render.Cell{Text: s.Site}, render.Cell{Text: s.Kind}, toned(verdict), render.Cell{Text: tests}, render.Cell{Text: when}, render.Cell{Text: s.remark()})
+		table.Add(render.Cell{Text: s.Site}, render.Cell{Text: s.Kind}, toned(s.verdict()), render.Cell{Text: s.tests()}, render.Cell{Text: when}, render.Cell{Text: s.remark()})
 	}
 	p.table(table, "no sites")
 }
 
+// verdict is the one word for it.
+func (s siteVerdict) verdict() string {
+	if s.Deployed {
+		return "deployed"
+	}
+	return dash(s.Verdict)
+}
+
+// tests are those that passed, out of all.
+func (s siteVerdict) tests() string {
+	if n := s.Passed + s.Warned + s.Failed; n > 0 {
+		return fmt.Sprintf("%d/%d", s.Passed, n)
+	}
+	return "-"
+}
+
 func (s siteVerdict) remark() string {
 	var remarks []string
+	if s.Deployed && s.Replaced != "" {
+		remarks = append(remarks, "then "+s.Replaced)
+	}
 	switch {
+	case s.Lost == string(catalog.Withheld):
+		remarks = append(remarks, "its report may not be read here")
 	case s.Lost != "":
-		remarks = append(remarks, "a report is "+s.Lost)
+		remarks = append(remarks, "a report has "+map[string]string{string(catalog.Vanished): "vanished", string(catalog.Altered): "been altered"}[s.Lost])
 	case s.Gap:
 		remarks = append(remarks, "a report is missing")
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/urfave/cli/v2"
 )
@@ -74,6 +75,9 @@ func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 		if err != nil {
 			return err
 		}
+		if report.Lost != "" {
+			k.progress.Note(fmt.Sprintf("a report is %s: %s in the store since the journal saw it; this is what it was", report.Lost, report.Key))
+		}
 		log, err := openLog(ctx, v, *report, o.attachment)
 		if err != nil {
 			return err
@@ -132,6 +136,9 @@ func (o *logOptions) none(reports *catalog.Reports) error {
 		if strings.HasPrefix(r.Key, manifest.ReportPrefix(o.site, o.release)) {
 			return fmt.Errorf("no report of %s on %s counts; %s: %s", o.site, o.release, r.Key, r.Reason)
 		}
+	}
+	if reports.Lost(o.site, o.release) == catalog.Withheld {
+		return &storage.Error{Op: "read the report of " + o.site.String() + " on " + o.release.String(), Right: "s3:GetObject on " + manifest.ReportsPrefix(o.site), Err: storage.ErrForbidden}
 	}
 	if slices.Contains(reports.Unlisted, o.site) {
 		return hinted{fmt.Errorf("%s has sent no report on %s that the journal saw, and newer ones may not be read", o.site, o.release),

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
@@ -69,11 +72,23 @@ func siteValues(list []string) (ids []manifest.SiteID, err error) {
 	return ids, nil
 }
 
+// siteKey is the public half of a site's key: the private one is the site's people's alone.
+func (k *kitchen) siteKey(path string) (*keys.Public, error) {
+	if base, private := strings.CutSuffix(path, ".key"); private {
+		return nil, usageHint("--pub "+path+" is a private key, which nobody but the site needs", "name the public half: --pub "+base+".pub")
+	}
+	public, err := k.publicKeys([]string{path})
+	if err != nil {
+		return nil, err
+	}
+	return public[0], nil
+}
+
 func runSiteAdd(ctx context.Context, k *kitchen, o siteAddOptions) error {
 	if err := checkNewFiles(o.writeConfig); err != nil {
 		return err
 	}
-	public, err := k.publicKeys([]string{o.public})
+	public, err := k.siteKey(o.public)
 	if err != nil {
 		return err
 	}
@@ -82,7 +97,7 @@ func runSiteAdd(ctx context.Context, k *kitchen, o siteAddOptions) error {
 		return err
 	}
 	return k.withPublisher(ctx, o.online, func(s *session, p *publisher.Publisher) error {
-		outcome, err := p.AddSite(ctx, publisher.SiteRequest{Site: o.site, Kind: o.kind, After: o.after, Key: public[0]}, signers)
+		outcome, err := p.AddSite(ctx, publisher.SiteRequest{Site: o.site, Kind: o.kind, After: o.after, Key: public}, signers)
 		if err != nil {
 			return err
 		}
@@ -111,7 +126,7 @@ func (s *session) writeSiteConfig(ctx context.Context, o siteAddOptions) error {
 	c.line("")
 	c.line("[site]")
 	c.line("id  = " + tomlString(o.site.String()))
-	c.line(fmt.Sprintf("key = %s   # the private half of %s", tomlString(o.site.Site+".key"), tomlString(o.public)))
+	c.line(fmt.Sprintf("key = %s   # the private half of %s", tomlString(strings.TrimSuffix(filepath.Base(o.public), ".pub")+".key"), tomlString(o.public)))
 	if o.kind == manifest.SiteProduction {
 		c.line("# auto = true   # `kitchen run` deploys the newest release that is ready")
 	}

@@ -50,12 +50,12 @@ func siteRotateKeyCommand(k *kitchen) *cli.Command {
 			}
 			return k.siteLife(c)
 		}, func(ctx context.Context, k *kitchen, o siteLifeOptions) error {
-			public, err := k.publicKeys([]string{o.public})
+			public, err := k.siteKey(o.public)
 			if err != nil {
 				return err
 			}
 			return k.changeRegistry(ctx, "kitchen.site-rotate-key/v1", o.keyOptions, func(p *publisher.Publisher, signers []keys.Signer) (*publisher.Outcome, error) {
-				return p.RotateSiteKey(ctx, publisher.RotateRequest{Site: o.site, Key: public[0], CompromisedSince: o.compromised}, signers)
+				return p.RotateSiteKey(ctx, publisher.RotateRequest{Site: o.site, Key: public, CompromisedSince: o.compromised}, signers)
 			})
 		}),
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -106,10 +107,10 @@ type releaseStatus struct {
 	matrix   func(*page)   // instead of the plain table
 }
 
-// deployedAt are the sites whose latest report is a deployment that passed.
+// deployedAt are the sites where this release was deployed last.
 func (r *releaseStatus) deployedAt() (sites []string) {
 	for _, s := range r.Sites {
-		if s.Deployed {
+		if s.Deployed && s.Replaced == "" {
 			sites = append(sites, s.Site)
 		}
 	}
@@ -140,9 +141,7 @@ func (d *statusDocument) human(p *page) {
 		}
 		p.linef("")
 	}
-	for _, r := range d.Rejected {
-		p.para(2, "does not count: ", r.Report+": "+r.Reason)
-	}
+	d.rejections(p)
 	if len(d.Unlisted) > 0 {
 		p.para(2, "known from the journal alone, since it may not be listed: ", strings.Join(d.Unlisted, ", "))
 	}
@@ -150,6 +149,26 @@ func (d *statusDocument) human(p *page) {
 		p.para(2, "cannot be used: ", problem)
 	}
 	p.linef("as of %s, %s ago", d.Issued, d.age)
+}
+
+// rejections shows the first few reports of each site that do not count; JSON has them all.
+func (d *statusDocument) rejections(p *page) {
+	const shown = 3
+	count := map[string]int{}
+	site := func(r rejected) string { // of reports/CUSTOMER/SITE/…
+		parts := strings.SplitN(r.Report, "/", 4)
+		return strings.Join(parts[1:min(3, len(parts))], "/")
+	}
+	for _, r := range d.Rejected {
+		if count[site(r)]++; count[site(r)] <= shown {
+			p.para(2, "does not count: ", r.Report+": "+r.Reason)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		if more := count[name] - shown; more > 0 {
+			p.para(2, "does not count: ", fmt.Sprintf("%d more of %s (-o json tells all)", more, name))
+		}
+	}
 }
 
 func runStatus(ctx context.Context, k *kitchen, o statusOptions) error {
@@ -172,7 +191,11 @@ func runStatus(ctx context.Context, k *kitchen, o statusOptions) error {
 			if err != nil {
 				return err
 			}
-			sites := slices.DeleteFunc(siteVerdicts(rows), func(s siteVerdict) bool { return !o.wants(s) })
+			all := siteVerdicts(rows)
+			if err := o.replaced(ctx, v, r.Release, reports, all); err != nil {
+				return err
+			}
+			sites := slices.DeleteFunc(all, func(s siteVerdict) bool { return !o.wants(s) })
 			if len(sites) > 0 || !o.narrow() {
 				d.Releases = append(d.Releases, releaseStatus{releaseDocument: newReleaseDocument(r), Sites: sites})
 			}
@@ -191,6 +214,30 @@ func runStatus(ctx context.Context, k *kitchen, o statusOptions) error {
 		}
 		return k.show(d)
 	})
+}
+
+// replaced notes what was deployed after a release at its sites; for one release alone that takes the others' reports.
+func (o *statusOptions) replaced(ctx context.Context, v *catalog.View, r manifest.Release, reports *catalog.Reports, rows []siteVerdict) (err error) {
+	if !slices.ContainsFunc(rows, func(s siteVerdict) bool { return s.Deployed }) {
+		return nil
+	}
+	if o.release != nil {
+		filter := o.filter()
+		filter.Release, filter.Product = nil, r.Product
+		if reports, err = v.Reports(ctx, filter); err != nil {
+			return err
+		}
+	}
+	for i := range rows {
+		site, err := manifest.ParseSite(rows[i].Site)
+		if err != nil {
+			return err
+		}
+		if by := reports.Replaced(site, r); rows[i].Deployed && by != nil {
+			rows[i].Replaced = by.String()
+		}
+	}
+	return nil
 }
 
 // releases are those that are asked for. A customer that is asked for has to exist; with a site, its reports tell.
@@ -235,6 +282,13 @@ func (o *statusOptions) compare(ctx context.Context, v *catalog.View, reports *c
 			r.Sites[i].Regressions = catalog.Regressions(reports.Latest(site, *o.release), before.Latest(site, previous.Release))
 		}
 	}
+	for i := range r.Sites {
+		if site, err := manifest.ParseSite(r.Sites[i].Site); err == nil {
+			if latest := reports.Latest(site, *o.release); latest != nil {
+				r.Sites[i].FailedTests = latest.Failed
+			}
+		}
+	}
 	r.matrix = func(p *page) { matrixTable(p, r, v.Now()) }
 	return nil
 }
@@ -243,21 +297,17 @@ func (o *statusOptions) compare(ctx context.Context, v *catalog.View, reports *c
 func matrixTable(p *page, r *releaseStatus, now time.Time) {
 	table := &render.Table{Columns: []render.Column{{Name: "SITE"}, {Name: "VERDICT"}, {Name: "TESTS"}, {Name: "AGE"}, {Name: "KEY"}, {Name: "", Flex: true}}}
 	for _, s := range r.Sites {
-		tests, age := "-", "-"
-		if n := s.Passed + s.Failed; n > 0 {
-			tests = fmt.Sprintf("%d/%d", s.Passed, n)
-		}
+		age := "-"
 		if !s.when.IsZero() {
 			age = render.Duration(max(0, now.Sub(s.when)))
 		}
-		verdict := dash(s.Verdict)
-		if s.Deployed {
-			verdict = "deployed"
-		}
-		table.Add(render.Cell{Text: s.Site}, toned(verdict), render.Cell{Text: tests}, render.Cell{Text: age}, render.Cell{Text: dash(s.Signer)}, render.Cell{Text: s.remark()})
+		table.Add(render.Cell{Text: s.Site}, toned(s.verdict()), render.Cell{Text: s.tests()}, render.Cell{Text: age}, render.Cell{Text: dash(s.Signer)}, render.Cell{Text: s.remark()})
 	}
 	p.table(table, "no sites")
 	for _, s := range r.Sites {
+		if len(s.FailedTests) > 0 {
+			p.para(4, "  "+s.Site+", failed: ", someOf(s.FailedTests))
+		}
 		if len(s.Regressions) > 0 {
 			p.para(4, "  "+s.Site+", passed on "+r.Previous+" and fails now: ", someOf(s.Regressions))
 		}

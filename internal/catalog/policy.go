@@ -162,7 +162,8 @@ type SiteStatus struct {
 	Kind      string    // ci | production
 	Verdict   string    // PASSED | WARNED | FAILED | NOT_RUN | ERROR; "" = no report yet; VANISHED | ALTERED | WITHHELD, see Lost
 	When      time.Time // when the latest report was finished; zero without one
-	Passed    int       // tests, those with warnings included
+	Passed    int       // tests
+	Warned    int       // tests: skipped, or passed with warnings
 	Failed    int       // tests
 	Reason    string    // of the latest report
 	Deployed  bool      // a production site's latest report is a deployment that passed
@@ -198,8 +199,8 @@ func siteStatus(c *manifest.Customer, s *manifest.Site, r manifest.Release, repo
 		Gap: reports.Gap(id, r), Lost: reports.Lost(id, r)}
 	if latest := row.Report; latest != nil {
 		row.Verdict, row.When, row.Reason = latest.Verdict(), latest.Finished, latest.Reason
-		row.Passed, row.Failed = len(latest.Passed)+len(latest.Warned), len(latest.Failed)
-		row.Deployed = row.Lost == "" && latest.Type == manifest.ReportDeployment && (row.Verdict == manifest.Passed || row.Verdict == manifest.Warned)
+		row.Passed, row.Warned, row.Failed = len(latest.Passed), len(latest.Warned), len(latest.Failed)
+		row.Deployed = row.Lost == "" && latest.deployed()
 	}
 	if row.Lost != "" && row.Verdict != manifest.Failed && row.Verdict != manifest.Errored {
 		row.Verdict = strings.ToUpper(string(row.Lost))

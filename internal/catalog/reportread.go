@@ -144,6 +144,11 @@ func (s *registeredSite) verify(c candidate, bundle []byte, now time.Time) (*Ver
 		seen, words = report.Seen, "was not valid on "+stampOf(report.Seen)+", when the journal saw it first"
 	}
 	if !slices.ContainsFunc(signers, func(k siteKey) bool { return k.ValidAt(seen) }) {
+		for _, k := range signers {
+			if c.journal != nil && k.suspect(seen) {
+				words = fmt.Sprintf("counts as compromised since %s, and the journal saw it on %s first", stampOf(k.CompromisedSince), stampOf(seen))
+			}
+		}
 		return nil, fmt.Errorf("the site's key that signed it (%.8s) %s", signers[0].id, words)
 	}
 	switch {
@@ -153,6 +158,13 @@ func (s *registeredSite) verify(c candidate, bundle []byte, now time.Time) (*Ver
 		return nil, fmt.Errorf("%s does not follow %s", s.customer.Customer, report.Release.Product)
 	}
 	return report, nil
+}
+
+// suspect tells whether a key counted as somebody else's, and would have been valid but for that.
+func (k siteKey) suspect(at time.Time) bool {
+	but := k.SiteKey
+	but.CompromisedSince = time.Time{}
+	return !k.ValidAt(at) && but.ValidAt(at)
 }
 
 // open finds the key of the site that signed a bundle; there may be several entries of it, of different periods.

@@ -208,6 +208,29 @@ func (r *Reports) Latest(site manifest.SiteID, release manifest.Release) *Verifi
 	return &all[len(all)-1]
 }
 
+// Replaced is the release of the same product that a site said to have deployed last, where that was after what it says
+// last of this one; nil when it said so of none.
+func (r *Reports) Replaced(site manifest.SiteID, release manifest.Release) *manifest.Release {
+	newest := r.Latest(site, release)
+	if newest == nil {
+		return nil
+	}
+	var by *manifest.Release
+	for i := range r.All {
+		report := &r.All[i]
+		if report.Site == site && report.Release.Product == release.Product && report.Release != release &&
+			report.deployed() && report.Finished.After(newest.Finished) && r.Latest(site, report.Release) == report {
+			newest, by = report, &report.Release
+		}
+	}
+	return by
+}
+
+// deployed tells whether a report says that its release was deployed.
+func (r *VerifiedReport) deployed() bool {
+	return r.Type == manifest.ReportDeployment && (r.Verdict() == manifest.Passed || r.Verdict() == manifest.Warned)
+}
+
 // Find is a site's report on a release by its sequence number; nil when there is none.
 func (r *Reports) Find(site manifest.SiteID, release manifest.Release, sequence int64) *VerifiedReport {
 	for i := range r.of(chain{site, release}) {

@@ -84,6 +84,14 @@ func place(t *testing.T, w *catalogtest.World, r *manifest.Report, bundle []byte
 	return key
 }
 
+// other is another hexadecimal digit.
+func other(digit string) string {
+	if digit == "f" {
+		return "0"
+	}
+	return "f"
+}
+
 func TestAReportMovedElsewhereDoesNotCount(t *testing.T) {
 	for name, c := range map[string]struct {
 		to   func(key string) string
@@ -92,7 +100,7 @@ func TestAReportMovedElsewhereDoesNotCount(t *testing.T) {
 		"to another customer":            {func(k string) string { return strings.Replace(k, "reports/enovance/ci/", "reports/acme/staging/", 1) }, "no key of site acme/staging signed it"},
 		"re-dated":                       {func(k string) string { return strings.Replace(k, "20260301T", "20270301T", 1) }, "moved, re-dated or altered"},
 		"replayed for another release":   {func(k string) string { return strings.Replace(k, "/1.0.0/", "/1.1.0/", 1) }, "moved, re-dated or altered"},
-		"replayed under a second name":   {func(k string) string { return k[:len(k)-6] + "f.json" }, "moved, re-dated or altered"},
+		"replayed under a second name":   {func(k string) string { return k[:len(k)-6] + other(k[len(k)-6:len(k)-5]) + ".json" }, "moved, re-dated or altered"},
 		"below a site that is not there": {func(k string) string { return strings.Replace(k, "reports/enovance/ci/", "reports/acme/nobody/", 1) }, ""},
 		"below a release that is not":    {func(k string) string { return strings.Replace(k, "/1.0.0/", "/9.9.9/", 1) }, "openstack@9.9.9"},
 	} {
@@ -163,7 +171,7 @@ func TestAReportOutsideTheValidityOfItsKeyDoesNotCount(t *testing.T) {
 		"retired before":         {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at.Add(-time.Second) }, "was not valid on"},
 		"retired that very":      {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at }, "was not valid on"},
 		"not yet valid":          {func(k *manifest.SiteKey, at time.Time) { k.ValidFrom = at.Add(time.Second) }, "was not valid on"},
-		"compromised that very":  {func(k *manifest.SiteKey, at time.Time) { k.CompromisedSince = at }, "was not valid on"},
+		"compromised that very":  {func(k *manifest.SiteKey, at time.Time) { k.CompromisedSince = at }, "counts as compromised since"},
 		"compromised since then": {func(k *manifest.SiteKey, at time.Time) { k.CompromisedSince = at.Add(time.Second) }, ""},
 		"retired after":          {func(k *manifest.SiteKey, at time.Time) { k.ValidTo = at.Add(time.Second) }, ""},
 		"valid from then":        {func(k *manifest.SiteKey, at time.Time) { k.ValidFrom = at }, ""},

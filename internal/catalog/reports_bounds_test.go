@@ -207,3 +207,35 @@ func TestAnEndlessReportIsNotRead(t *testing.T) {
 	wantRejected(t, r, key, "at most 4194304 expected")
 	wantUnmet(t, v, r, staging, "")
 }
+
+// TestWhatWasDeployedAfter: a site's newest deployment replaces those before it, one that failed does not.
+func TestWhatWasDeployedAfter(t *testing.T) {
+	t.Parallel()
+	w := certifiable(t)
+	w.Publish("openstack@1.1.0", catalogtest.Content{})
+	later := manifest.Release{Product: "openstack", Version: "1.1.0"}
+	prod := manifest.SiteID{Customer: "acme", Site: "prod"}
+	deployed := func(r *manifest.Report) { r.Type = manifest.ReportDeployment }
+	replaced := func(r manifest.Release) *manifest.Release {
+		t.Helper()
+		reports, err := w.View().Reports(ctx, catalog.ReportFilter{})
+		check(t, err)
+		return reports.Replaced(prod, r)
+	}
+	w.Report(prod.String(), on.String(), manifest.Passed, deployed)
+	w.Report(prod.String(), later.String(), manifest.Failed, deployed)
+	if by := replaced(on); by != nil {
+		t.Errorf("replaced by %s, which failed", by)
+	}
+	w.Report(prod.String(), later.String(), manifest.Passed, deployed)
+	if by := replaced(on); by == nil || *by != later {
+		t.Errorf("replaced by %v", by)
+	}
+	if by := replaced(later); by != nil {
+		t.Errorf("the newest is replaced by %s", by)
+	}
+	w.Report(prod.String(), on.String(), manifest.Passed, deployed)
+	if by := replaced(later); by == nil || *by != on {
+		t.Errorf("went back, and it is replaced by %v", by)
+	}
+}
