@@ -3,6 +3,7 @@ package fetcher
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,9 +29,6 @@ type ReportContent struct {
 
 // MaxSent bounds MaxLog and MaxAttachment: what is stored must fit into its object, also when it does not compress.
 const MaxSent = 63 << 20
-
-// maxEntries is how many names below a directory of results are looked at.
-const maxEntries = 10_000
 
 func orDefault[T int | int64](n, standard T) T {
 	if n > 0 {
@@ -66,12 +64,7 @@ func openResults(jobDir string) (*os.Root, error) {
 
 // collect takes every file below a directory but JUnit's. The error is one of this host.
 func (a *attachments) collect(root *os.Root) error {
-	seen := 0
-	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if seen++; seen > maxEntries {
-			a.leave("the rest", fmt.Sprintf("there are more than %d names", maxEntries))
-			return fs.SkipAll
-		}
+	err := walkResults(context.Background(), root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			a.leave(name, err.Error())
 			return nil
@@ -81,6 +74,12 @@ func (a *attachments) collect(root *os.Root) error {
 		}
 		return a.take(root, name, d.Type())
 	})
+	var more *tooMuch
+	if errors.As(err, &more) {
+		a.leave("the rest", more.Error())
+		return nil
+	}
+	return err
 }
 
 // take adds one file, or says why not.

@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,20 +100,20 @@ func (t *tests) remark(reason string) string {
 }
 
 // collectResults reads a job's results.
-func (t *tests) collectResults(jobDir string) error {
+func (t *tests) collectResults(ctx context.Context, jobDir string) error {
 	root, err := openResults(jobDir)
 	if err != nil {
 		return fmt.Errorf("test results: %w", err)
 	}
 	defer root.Close()
-	return t.collectJUnit(root)
+	return t.collectJUnit(ctx, root)
 }
 
 // collectJUnit reads every *.xml file below a directory. Links are not followed, and
 // only regular files count.
-func (t *tests) collectJUnit(root *os.Root) error {
+func (t *tests) collectJUnit(ctx context.Context, root *os.Root) error {
 	found := 0
-	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	err := walkResults(ctx, root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("test results: %w", err)
 		}
@@ -129,12 +131,17 @@ func (t *tests) collectJUnit(root *os.Root) error {
 			return fmt.Errorf("test results: %w", err)
 		}
 		defer file.Close()
-		return t.readJUnit(name, file)
+		return t.readJUnit(ctx, name, file)
 	})
+	var more *tooMuch
+	if errors.As(err, &more) {
+		return fmt.Errorf("test results: %w", more)
+	}
+	return err
 }
 
 // collectPath takes a directory's *.xml files, or one file whatever its name.
-func (t *tests) collectPath(p string) error {
+func (t *tests) collectPath(ctx context.Context, p string) error {
 	info, err := os.Stat(p)
 	if err != nil {
 		return err
@@ -145,7 +152,7 @@ func (t *tests) collectPath(p string) error {
 			return err
 		}
 		defer root.Close()
-		return t.collectJUnit(root)
+		return t.collectJUnit(ctx, root)
 	}
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("test results: %s is not a regular file", p)
@@ -155,10 +162,10 @@ func (t *tests) collectPath(p string) error {
 		return err
 	}
 	defer file.Close()
-	return t.readJUnit(filepath.Base(p), file)
+	return t.readJUnit(ctx, filepath.Base(p), file)
 }
 
-func (t *tests) readJUnit(name string, src io.Reader) error {
+func (t *tests) readJUnit(ctx context.Context, name string, src io.Reader) error {
 	data, err := io.ReadAll(io.LimitReader(src, maxJUnitFile+1))
 	if err != nil {
 		return fmt.Errorf("test results: %s: %w", name, err)
@@ -170,7 +177,7 @@ func (t *tests) readJUnit(name string, src io.Reader) error {
 	if t.read += int64(len(data)); t.read > maxJUnitTotal {
 		return fmt.Errorf("test results: up to %s they have more than %d bytes", name, maxJUnitTotal)
 	}
-	if err := t.parseJUnit(data); err != nil {
+	if err := t.parseJUnit(ctx, data); err != nil {
 		return fmt.Errorf("test results: %s: %w", name, err)
 	}
 	return nil
@@ -178,9 +185,13 @@ func (t *tests) readJUnit(name string, src io.Reader) error {
 
 // parseJUnit takes a document: nothing of it when anything is wrong with it. Captured output is full of stray bytes:
 // these become "?", as in every other foreign text.
-func (t *tests) parseJUnit(data []byte) error {
+func (t *tests) parseJUnit(ctx context.Context, data []byte) error {
 	file := newTests()
-	if err := walkJUnit(bytes.ToValidUTF8(data, []byte("?")), t.redact, file.add); err != nil {
+	text, err := asUTF8(data)
+	if err != nil {
+		return err
+	}
+	if err := walkJUnit(ctx, text, t.redact, file.add); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.worst)) {
@@ -188,6 +199,33 @@ func (t *tests) parseJUnit(data []byte) error {
 	}
 	t.cut += file.cut
 	return nil
+}
+
+// latin1 is the one other encoding that JUnit files are met in.
+var latin1 = regexp.MustCompile(`(?i)^\s*<\?xml[^>]*encoding=["'](iso-8859-1|latin-?1|windows-1252)["']`)
+
+// asUTF8 gives a document in UTF-8.
+func asUTF8(data []byte) ([]byte, error) {
+	switch {
+	case bytes.HasPrefix(data, []byte{0xfe, 0xff}), bytes.HasPrefix(data, []byte{0xff, 0xfe}):
+		return nil, errors.New("it is UTF-16; write it as UTF-8")
+	case latin1.Match(data[:min(len(data), 200)]):
+		text := make([]byte, 0, len(data)+len(data)/8)
+		for _, b := range data {
+			text = utf8.AppendRune(text, rune(b))
+		}
+		return text, nil
+	}
+	return bytes.ToValidUTF8(data, []byte("?")), nil
+}
+
+// declared takes what asUTF8 made for what the document says it is.
+func declared(label string, text io.Reader) (io.Reader, error) {
+	switch strings.ToLower(label) {
+	case "iso-8859-1", "latin1", "latin-1", "windows-1252", "us-ascii", "ascii":
+		return text, nil
+	}
+	return nil, fmt.Errorf("it is in %s; write it as UTF-8", manifest.CleanText(label, 40))
 }
 
 // belongsInto lists the elements that hold a test or its outcome, and where they belong ("" is the document).
@@ -202,10 +240,14 @@ var belongsInto = map[string][]string{
 
 // walkJUnit gives every test of a document with its outcome. It holds one token and the open elements, never the
 // document's tree, and refuses what is no JUnit and what contradicts itself.
-func walkJUnit(data []byte, redact redactor, found func(name string, outcome int)) error {
+func walkJUnit(ctx context.Context, data []byte, redact redactor, found func(name string, outcome int)) error {
 	dec := xml.NewDecoder(bytes.NewReader(data))
+	dec.CharsetReader = declared
 	w := &junitWalk{redact: redact, open: []junitElement{{}}, found: found}
-	for {
+	for n := 0; ; n++ {
+		if n%1000 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		token, err := dec.Token()
 		if err == io.EOF {
 			return w.end()
@@ -244,7 +286,7 @@ type junitElement struct {
 
 func (w *junitWalk) start(element xml.StartElement) error {
 	above := &w.open[len(w.open)-1]
-	e := junitElement{kind: element.Name.Local}
+	e := junitElement{kind: strings.ToLower(element.Name.Local)}
 	if !w.any && e.kind != "testsuite" && e.kind != "testsuites" {
 		return fmt.Errorf("not JUnit: the first element is <%s>", manifest.CleanText(e.kind, 40))
 	}

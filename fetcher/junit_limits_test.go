@@ -1,6 +1,7 @@
 package fetcher
 
 import (
+	"context"
 	"runtime"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func TestJUnitThatCostsMoreThanItIsWorth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := allocated()
-			err := newTests().parseJUnit([]byte(xml))
+			err := newTests().parseJUnit(context.Background(), []byte(xml))
 			if err != nil {
 				t.Error(err)
 			}
@@ -47,10 +48,10 @@ func allocated() int64 {
 func TestJUnitFilesThatAreTooMuchTogether(t *testing.T) {
 	results := newTests()
 	results.read = maxJUnitTotal - int64(len(onePassed))
-	if err := results.readJUnit("a.xml", strings.NewReader(onePassed)); err != nil {
+	if err := results.readJUnit(context.Background(), "a.xml", strings.NewReader(onePassed)); err != nil {
 		t.Error(err)
 	}
-	if err := results.readJUnit("b.xml", strings.NewReader(onePassed)); err == nil || !strings.Contains(err.Error(), "up to b.xml they have more than 268435456 bytes") {
+	if err := results.readJUnit(context.Background(), "b.xml", strings.NewReader(onePassed)); err == nil || !strings.Contains(err.Error(), "up to b.xml they have more than 268435456 bytes") {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,8 @@
 package fetcher
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,13 +61,15 @@ func TestJUnit(t *testing.T) {
 		{name: "output and CDATA", xml: `<testsuite name="s"><system-out><![CDATA[<testcase name="no"><failure/></testcase>]]></system-out><testcase name="x"><system-err>&lt;boom&gt;</system-err></testcase></testsuite>`, passed: []string{"s/x"}},
 		{name: "tests right in the outermost element", xml: `<testsuites name="all"><testcase name="x"><failure/></testcase><testcase name="y" classname="test"/><testsuite name="a"><testcase name="z"/></testsuite></testsuites>`,
 			passed: []string{"a/z", "test/y"}, failed: []string{"x"}},
+		{name: "Latin-1", xml: "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><testsuite><testcase name=\"\xfcber\"/></testsuite>", passed: []string{"über"}},
+		{name: "other case", xml: `<testsuite><testcase name="x"><Failure/></testcase></testsuite>`, failed: []string{"x"}},
 		{name: "no tests", xml: `<testsuites/>`},
 		{name: "as deep as allowed", xml: nested(maxJUnitDepth), passed: []string{strings.Repeat("d/", maxJUnitDepth-1) + "t"}},
 		{name: "unused entities", xml: strings.Replace(bomb, "&c;", "x", 1), passed: []string{"s/x"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			results := newTests()
-			if err := results.parseJUnit([]byte(c.xml)); err != nil {
+			if err := results.parseJUnit(context.Background(), []byte(c.xml)); err != nil {
 				t.Fatal(err)
 			}
 			passed, warned, failed := results.lists()
@@ -94,7 +98,8 @@ func TestJUnitRefused(t *testing.T) {
 		"suites in a suite":        {`<testsuite name="s"><testsuites><testsuite name="t"><testcase name="x"><failure/></testcase></testsuite></testsuites></testsuite>`, "does not belong into <testsuite>"},
 		"error of a suite":         {`<testsuite name="s"><error message="set-up"/></testsuite>`, "<error> does not belong into <testsuite>"},
 		"hidden failure":           {`<testsuite name="s"><testcase name="x"><details><failure/></details></testcase></testsuite>`, "<failure> does not belong into <details>"},
-		"another encoding":         {`<?xml version="1.0" encoding="ISO-8859-1"?>` + onePassed, "ISO-8859-1"},
+		"another encoding":         {`<?xml version="1.0" encoding="KOI8-R"?>` + onePassed, "KOI8-R; write it as UTF-8"},
+		"UTF-16":                   {"\xff\xfe<\x00a\x00", "UTF-16; write it as UTF-8"},
 		"control character":        {"<testsuite name=\"s\"><testcase name=\"a&#27;[2Jb\"/></testsuite>", "XML"},
 		"nested too deep":          {nested(maxJUnitDepth + 1), "deeper than 32"},
 		"nested very deep":         {nested(100_000), "deeper than 32"},
@@ -105,7 +110,7 @@ func TestJUnitRefused(t *testing.T) {
 		"suites in a group":        {`<testsuite name="s"><group><testsuite name="t"><testcase name="x"><failure/></testcase></testsuite></group></testsuite>`, "does not belong into"},
 	} {
 		results := newTests()
-		err := results.parseJUnit([]byte(c.xml))
+		err := results.parseJUnit(context.Background(), []byte(c.xml))
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -149,7 +154,7 @@ func TestTooManyNamesAreCutAndFailuresStay(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			results := newTests()
-			if err := results.parseJUnit([]byte(manyTests(c.n, c.last))); err != nil {
+			if err := results.parseJUnit(context.Background(), []byte(manyTests(c.n, c.last))); err != nil {
 				t.Fatal(err)
 			}
 			if results.cut != c.cut {
@@ -226,6 +231,18 @@ func TestJUnitDirectories(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "huge.xml is larger than 16777216 bytes"},
+		{"many names", func(t *testing.T, dir string) {
+			for i := range maxEntries {
+				put(t, dir, fmt.Sprintf("%d.txt", i), "")
+			}
+		}, "more than 10000 names"},
+		{"deep folders", func(t *testing.T, dir string) {
+			deep := filepath.Join(dir, strings.Repeat("d/", maxResultsDepth))
+			if err := os.MkdirAll(deep, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			put(t, deep, "a.xml", onePassed)
+		}, "more than 32 directories within each other"},
 		{"many files", func(t *testing.T, dir string) {
 			for i := range maxJUnitFiles + 1 {
 				put(t, dir, fmt.Sprintf("%d.xml", i), onePassed)
@@ -235,7 +252,7 @@ func TestJUnitDirectories(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir, results := t.TempDir(), newTests()
 			c.make(t, dir)
-			err := results.collectPath(dir)
+			err := results.collectPath(context.Background(), dir)
 			if c.says != "" {
 				if err == nil || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("got %v", err)
@@ -260,7 +277,7 @@ func junitSeeds() map[string]string {
 func TestJUnitSeeds(t *testing.T) {
 	seeds, accepted := junitSeeds(), 0
 	for _, seed := range seeds {
-		if newTests().parseJUnit([]byte(seed)) == nil {
+		if newTests().parseJUnit(context.Background(), []byte(seed)) == nil {
 			accepted++
 		}
 	}
@@ -276,9 +293,25 @@ func FuzzJUnit(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		results := newTests()
-		if err := results.parseJUnit(data); err != nil && len(results.worst) > 0 {
+		if err := results.parseJUnit(context.Background(), data); err != nil && len(results.worst) > 0 {
 			t.Errorf("names came with the error %v", err)
 		}
 		assertReportable(t, results)
 	})
+}
+
+// TestReadingResultsStops: who wants to stop is not kept by what a hook left.
+func TestReadingResultsStops(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put(t, dir, "a.xml", onePassed)
+	stop := errors.New("stop")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(stop)
+	if err := newTests().collectPath(ctx, dir); !errors.Is(err, stop) {
+		t.Error(err)
+	}
+	if err := newTests().parseJUnit(ctx, []byte(onePassed)); !errors.Is(err, stop) {
+		t.Error(err)
+	}
 }

@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -85,7 +86,7 @@ func TestASecretAtTheEndOfALongName(t *testing.T) {
 	results := newTests()
 	results.redact = patterns(t, `key-[0-9]{20}`)
 	name := strings.Repeat("x", manifest.MaxTestName-10) + "key-12345678901234567890"
-	if err := results.parseJUnit([]byte(`<testsuite><testcase name="` + name + `"/></testsuite>`)); err != nil {
+	if err := results.parseJUnit(context.Background(), []byte(`<testsuite><testcase name="`+name+`"/></testsuite>`)); err != nil {
 		t.Fatal(err)
 	}
 	if passed, _, _ := results.lists(); len(passed) != 1 || strings.Contains(passed[0], "key-") {

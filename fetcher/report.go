@@ -25,7 +25,7 @@ type ReportRequest struct {
 // A PASSED or WARNED with failed tests among the results is refused, and so is a file
 // that the site's limits leave no room for.
 func (f *Fetcher) Report(ctx context.Context, v *catalog.View, r manifest.Release, q ReportRequest) (*RunEntry, error) {
-	results, err := f.readResults(r, q)
+	results, err := f.readResults(ctx, r, q)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (f *Fetcher) Report(ctx context.Context, v *catalog.View, r manifest.Releas
 
 // Statement gives what Report would sign now, and leaves nothing behind.
 func (f *Fetcher) Statement(ctx context.Context, v *catalog.View, r manifest.Release, q ReportRequest) ([]byte, error) {
-	results, err := f.readResults(r, q)
+	results, err := f.readResults(ctx, r, q)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (f *Fetcher) Statement(ctx context.Context, v *catalog.View, r manifest.Rel
 	return report.Statement()
 }
 
-func (f *Fetcher) readResults(r manifest.Release, q ReportRequest) (*tests, error) {
+func (f *Fetcher) readResults(ctx context.Context, r manifest.Release, q ReportRequest) (*tests, error) {
 	if err := checkVerdict(q.Result); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (f *Fetcher) readResults(r manifest.Release, q ReportRequest) (*tests, erro
 	results.redact = f.Content.Redact
 	for _, p := range q.JUnit {
 		before := results.files
-		if err := results.collectPath(p); err != nil {
+		if err := results.collectPath(ctx, p); err != nil {
 			return nil, err
 		}
 		if results.files == before {

@@ -64,8 +64,13 @@ func (t *turn) steps(ctx context.Context, j *job, o *outcome) {
 		o.judgeSetup(setup)
 	} else {
 		main, _ := t.step(ctx, j, o, j.hook)
-		o.interrupted = main.Ending == hook.Interrupted
-		o.judge(main, o.tests.collectResults(j.dir))
+		reading := ctx
+		if j.hook == HookDeploy {
+			reading = context.WithoutCancel(ctx) // it happened, and is told
+		}
+		unread := o.tests.collectResults(reading, j.dir)
+		o.interrupted = main.Ending == hook.Interrupted || unread != nil && reading.Err() != nil
+		o.judge(main, unread)
 	}
 	if full := noRoom(j, o.log); full != nil && o.verdict != manifest.NotRun {
 		o.verdict, o.reason = manifest.Errored, joinReasons("this host's disk is full: "+full.Error(), o.reason)
