@@ -26,6 +26,7 @@ type hookLog struct {
 	half  int64
 	total int64 // bytes written to it
 	err   error // the first failure to write
+	open  bool  // the last line has no end yet
 }
 
 func newHookLog(path string, half int64, redact redactor) (*hookLog, error) {
@@ -44,6 +45,13 @@ func newHookLog(path string, half int64, redact redactor) (*hookLog, error) {
 func (l *hookLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.write(p)
+}
+
+func (l *hookLog) write(p []byte) (int, error) {
+	if len(p) > 0 {
+		l.open = p[len(p)-1] != '\n'
+	}
 	if l.lines != nil {
 		return l.lines.Write(p)
 	}
@@ -80,7 +88,13 @@ func (l *hookLog) failure() error {
 
 // Printf adds a line of kitchen's own.
 func (l *hookLog) Printf(format string, args ...any) {
-	fmt.Fprintf(l, "kitchen: "+format+"\n", args...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	line := fmt.Sprintf("kitchen: "+format+"\n", args...)
+	if l.open {
+		line = "\n" + line
+	}
+	l.write([]byte(line)) // never fails
 }
 
 // content gives the log from its beginning to its end. Nothing is written to it any more.

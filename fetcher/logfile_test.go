@@ -166,3 +166,16 @@ func TestCompressLog(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (r readerFunc) Read(p []byte) (int, error) { return r(p) }
+
+// TestAHooksUnfinishedLineIsNotGoneOnWith: what kitchen says begins a line of its own.
+func TestAHooksUnfinishedLineIsNotGoneOnWith(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	fmt.Fprint(l, "done? ")
+	l.Printf("ERROR")
+	fmt.Fprint(l, "more\n")
+	l.Printf("end")
+	if got, want := readLog(t, l), "done? \nkitchen: ERROR\nmore\nkitchen: end\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

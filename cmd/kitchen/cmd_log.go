@@ -88,7 +88,7 @@ func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 			}
 		}()
 		if o.raw {
-			_, err := io.Copy(k.stdout, log)
+			_, err := io.Copy(k.stdout, stoppable{ctx, log})
 			return err
 		}
 		d := &logDocument{Schema: "kitchen.log/v1", Release: o.release.String(), Site: o.site.String(), Verdict: report.Verdict(), Run: report.Sequence, Report: report.Key,
@@ -96,8 +96,21 @@ func runLog(ctx context.Context, k *kitchen, o logOptions) error {
 		if len(d.Attachments) > 0 && o.attachment == "" {
 			k.progress.Note("attached (--attachment NAME prints one): " + attachmentWords(d.Attachments))
 		}
-		return k.printLog(log, d)
+		return k.printLog(ctx, log, d)
 	})
+}
+
+// stoppable ends a log when its reader wants to stop: a few bytes of it may stand for very many.
+type stoppable struct {
+	ctx context.Context
+	log io.Reader
+}
+
+func (s stoppable) Read(p []byte) (int, error) {
+	if s.ctx.Err() != nil {
+		return 0, context.Cause(s.ctx)
+	}
+	return s.log.Read(p)
 }
 
 // openLog opens the log of a report, or one of its attachments.
@@ -149,11 +162,11 @@ func (o *logOptions) none(reports *catalog.Reports) error {
 
 // printLog streams the log to stdout. In JSON it is read to its end first: a
 // document that begins must not turn out to be a bomb.
-func (k *kitchen) printLog(log *catalog.Log, d *logDocument) error {
+func (k *kitchen) printLog(ctx context.Context, log *catalog.Log, d *logDocument) error {
 	if !k.global.json {
-		return pour(k.stdout, log, render.Text)
+		return pour(k.stdout, stoppable{ctx, log}, render.Text)
 	}
-	if _, err := io.Copy(io.Discard, log); err != nil {
+	if _, err := io.Copy(io.Discard, stoppable{ctx, log}); err != nil {
 		return err
 	}
 	if err := log.Rewind(); err != nil {
@@ -167,7 +180,7 @@ func (k *kitchen) printLog(log *catalog.Log, d *logDocument) error {
 	if _, err := io.WriteString(k.stdout, head+strings.TrimSuffix(emptyLog, `"`)); err != nil {
 		return err
 	}
-	if err := pour(k.stdout, log, quoted); err != nil {
+	if err := pour(k.stdout, stoppable{ctx, log}, quoted); err != nil {
 		return err
 	}
 	_, err = io.WriteString(k.stdout, `"`+tail)

@@ -161,7 +161,7 @@ type SiteStatus struct {
 	Site      string    // "acme/staging"
 	Kind      string    // ci | production
 	Verdict   string    // PASSED | WARNED | FAILED | NOT_RUN | ERROR; "" = no report yet; VANISHED | ALTERED | WITHHELD, see Lost
-	When      time.Time // when the latest report was finished; zero without one
+	When      time.Time // when the latest report was finished, at the latest when the journal saw it; zero without one
 	Passed    int       // tests
 	Warned    int       // tests: skipped, or passed with warnings
 	Failed    int       // tests
@@ -199,6 +199,9 @@ func siteStatus(c *manifest.Customer, s *manifest.Site, r manifest.Release, repo
 		Gap: reports.Gap(id, r), Lost: reports.Lost(id, r)}
 	if latest := row.Report; latest != nil {
 		row.Verdict, row.When, row.Reason = latest.Verdict(), latest.Finished, latest.Reason
+		if !latest.Seen.IsZero() && row.When.After(latest.Seen) {
+			row.When = latest.Seen
+		}
 		row.Passed, row.Warned, row.Failed = len(latest.Passed), len(latest.Warned), len(latest.Failed)
 		row.Deployed = row.Lost == "" && latest.deployed()
 	}

@@ -289,3 +289,21 @@ func TestAReportThatFollowsAnotherOneIsAGap(t *testing.T) {
 	v, r := reportsOn(t, w)
 	wantUnmet(t, v, r, staging, "gap")
 }
+
+// TestAReportDatedInTheFuture: it is shown as of when the journal saw it.
+func TestAReportDatedInTheFuture(t *testing.T) {
+	t.Parallel()
+	w := certifiable(t)
+	key := w.Report(ci.String(), on.String(), manifest.Passed, func(r *manifest.Report) { r.Finished = w.Now.AddDate(100, 0, 0) })
+	w.Journal(key)
+	v := w.View()
+	reports, err := v.Reports(ctx, catalog.ReportFilter{})
+	check(t, err)
+	rows, err := v.ReleaseStatus(ctx, on, reports)
+	check(t, err)
+	for _, row := range rows {
+		if row.Site == ci.String() && (row.Report == nil || row.Report.Key != key || row.When.After(v.Now())) {
+			t.Errorf("%+v", row)
+		}
+	}
+}
