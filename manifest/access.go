@@ -25,7 +25,7 @@ var Accesses = []Access{
 	{Persona: "founder", Uses: "init", Reads: all, Lists: all, Creates: all, Swaps: []string{TimestampObject, "_kitchen/"}},
 	{Persona: "committer", Uses: "commit, and every signing command with the online key", Reads: all, Lists: all,
 		Creates: []string{"metadata/", "targets/", "blobs/", "evidence/", "journal/", PendingPrefix}, Swaps: []string{TimestampObject}},
-	{Persona: "root holder", Uses: "product add, sign, pending", Reads: all, Lists: []string{PendingPrefix},
+	{Persona: "root holder", Uses: "product add, role rotate, role set-threshold, sign, pending", Reads: all, Lists: []string{PendingPrefix},
 		Creates: []string{PendingPrefix}},
 	{Persona: "administrator", Uses: "customer, site", Reads: all, Lists: []string{PendingPrefix},
 		Creates: []string{PendingPrefix, "targets/registry/", "targets/policy/"}},

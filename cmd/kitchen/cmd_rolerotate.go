@@ -47,7 +47,7 @@ func roleRotateCommand(k *kitchen) *cli.Command {
 			&cli.StringSliceFlag{Name: "new", Usage: "public key `FILE` that comes; repeatable"},
 			&cli.IntFlag{Name: "threshold", Usage: "`N` of the keys must sign from then on (default: as before)"}),
 		Action: action(k, func(c *cli.Context) (roleOptions, error) {
-			o := k.readRoleOptions(c, "role-rotate")
+			o := k.readRoleOptions(c, "kitchen.role-rotate/v1")
 			o.old, o.new, o.count = c.StringSlice("old"), c.StringSlice("new"), c.Int("threshold")
 			if err := operands(c, "ROLE"); err != nil {
 				return o, err
@@ -66,7 +66,7 @@ func roleThresholdCommand(k *kitchen) *cli.Command {
 		Description: roleWhoSigns,
 		Flags:       roleFlags(),
 		Action: action(k, func(c *cli.Context) (roleOptions, error) {
-			o := k.readRoleOptions(c, "role-set-threshold")
+			o := k.readRoleOptions(c, "kitchen.role-set-threshold/v1")
 			if err := operands(c, "ROLE", "N"); err != nil {
 				return o, err
 			}
@@ -79,9 +79,9 @@ func roleThresholdCommand(k *kitchen) *cli.Command {
 	}
 }
 
-func (k *kitchen) readRoleOptions(c *cli.Context, command string) roleOptions {
+func (k *kitchen) readRoleOptions(c *cli.Context, schema string) roleOptions {
 	k.stolen = c.Bool("stolen")
-	return roleOptions{keyOptions: k.readKeyOptions(c), schema: "kitchen." + command + "/v1", role: c.Args().First(), dryRun: c.Bool("dry-run"), yes: c.Bool("yes")}
+	return roleOptions{keyOptions: k.readKeyOptions(c), schema: schema, role: c.Args().First(), dryRun: c.Bool("dry-run"), yes: c.Bool("yes")}
 }
 
 func runRoleChange(ctx context.Context, k *kitchen, o roleOptions) error {
