@@ -225,13 +225,13 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 				return nil, err
 			}
 		}
-		return outcome(Pending, id, summary, roles), nil
+		return w.waits(d.view, id, summary, roles), nil
 	}
 	id, err := w.putProposal(ctx, dr)
 	if err != nil {
 		return nil, err
 	}
-	return outcome(Pending, id, summary, roles), nil
+	return w.waits(d.view, id, summary, roles), nil
 }
 
 // installProposal puts a complete proposal into effect after vetting it.

@@ -108,6 +108,15 @@ func (p *Publisher) ready(v *catalog.View, roles []*roleDraft) bool {
 	return p.onlineLacks(p.candidate(v, roles)) == nil || p.authorizeOnline(v) != nil
 }
 
+// waits is the outcome of what waits on.
+func (p *Publisher) waits(v *catalog.View, id string, summary []string, roles []*roleDraft) *Outcome {
+	out := outcome(Pending, id, summary, roles)
+	if complete(roles) && p.candidate(v, roles).changesOnline() {
+		out.WaitsFor = "the committer, with the old and the new online key (kitchen commit); with the old one stolen or lost: kitchen commit --stolen"
+	}
+	return out
+}
+
 // candidate is the catalog as roles would make it.
 func (p *Publisher) candidate(v *catalog.View, roles []*roleDraft) *candidate {
 	c := &candidate{view: v, roles: roles, etag: v.TimestampETag()}
