@@ -52,7 +52,11 @@ func (p *Publisher) writeOn(ctx context.Context, change change, signers []keys.S
 	if err != nil {
 		return nil, err
 	}
-	out.Summary = append(out.Summary, w.also...)
+	for _, line := range w.also {
+		if !slices.Contains(out.Summary, line) {
+			out.Summary = append(out.Summary, line)
+		}
+	}
 	return out, nil
 }
 

@@ -67,7 +67,18 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 	if err != nil {
 		return err
 	}
-	for _, w := range fullestFirst(live) {
+	if err := p.commitFirst(ctx, view, fullestFirst(live), news, result, tried); err != nil {
+		return err
+	}
+	if notAuthorized != nil {
+		return notAuthorized
+	}
+	return p.renew(ctx, view, news, result)
+}
+
+// commitFirst commits the first of the proposals that can be, and asks to be called again then.
+func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []*waiting, news *journalNews, result *CommitResult, tried map[string]string) error {
+	for _, w := range live {
 		if _, done := tried[w.id]; done || !w.complete() {
 			continue
 		}
@@ -101,10 +112,7 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 		result.Journaled += news.count()
 		return errAgain
 	}
-	if notAuthorized != nil {
-		return notAuthorized
-	}
-	return p.renew(ctx, view, news, result)
+	return nil
 }
 
 // renew commits what there is for the journal alone, and signs snapshot and timestamp again when they are about to
