@@ -127,7 +127,7 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 // mine are the proposals to build on: signed by all of the signers, or such as this change joins, that may take effect. On top of one that
 // may not, everything else would wait in vain.
 func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting) (list []*waiting, err error) {
-	for _, proposal := range fullestFirst(live) {
+	for _, proposal := range latestFirst(live) {
 		joined := w.joins != nil && proposal.complete() && w.joins(proposal)
 		if !joined && !proposal.signedByAll(w.signers) {
 			continue
@@ -167,7 +167,7 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 	if w.Online == nil {
 		return nil
 	}
-	for _, proposal := range fullestFirst(live) {
+	for _, proposal := range latestFirst(live) {
 		related := slices.ContainsFunc(proposal.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil })
 		if !related || !proposal.complete() {
 			continue
@@ -191,7 +191,7 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 // carry signs the draft, or the same change that waits already, and commits or leaves it.
 func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting) (*Outcome, error) {
 	roles, id, summary := dr.roles, "", dr.summary
-	if same := w.sameChange(ctx, d, dr, live); same != nil {
+	if same := w.sameChange(ctx, d, dr, live); same != nil && !d.overtakes(same) {
 		roles, id, summary = same.roles, same.id, w.words(ctx, d.view, same) // what is signed, not what was asked for
 	} else if err := w.finish(ctx, d, dr, w.floor); err != nil {
 		return nil, err

@@ -27,8 +27,8 @@ type CommitResult struct {
 	Expires    time.Time         // of the timestamp now
 }
 
-// Commit puts every complete proposal into effect, each in a snapshot of its own, the fullest first where one
-// contains another, and records in the journal what the sites have reported since. When there is nothing to do, and
+// Commit puts every complete proposal into effect, each in a snapshot of its own, the latest first, so that what
+// was made on top of others comes before them, and records in the journal what the sites have reported since. When there is nothing to do, and
 // snapshot or timestamp expire within a third of their lifetime or have expired, it signs these again. Errors: *NoOnlineKey, *NotAuthorized for a key that is not the root's online key,
 // *LostRace.
 func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
@@ -67,7 +67,7 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 	if err != nil {
 		return err
 	}
-	for _, w := range fullestFirst(live) {
+	for _, w := range latestFirst(live) {
 		if _, done := tried[w.id]; done || !w.complete() {
 			continue
 		}

@@ -69,7 +69,10 @@ func (p *Publisher) inEffect(ctx context.Context, v *catalog.View, w *waiting, p
 		}
 		now := diffTargets(base, current)
 		for path, change := range diffTargets(base, r.next) {
-			if now[path] != change {
+			_, listed := base.Targets[path]
+			there, ok := current.Targets[path]
+			published := ok && !listed && isFurther(r.name, r.next.Targets[path], there)
+			if now[path] != change && !published {
 				return false, nil
 			}
 		}
