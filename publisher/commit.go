@@ -39,9 +39,12 @@ func (p *Publisher) write(ctx context.Context, change change, signers []keys.Sig
 
 // writeOn is write for a change that builds on complete proposals of other signers, too, if joins says so.
 func (p *Publisher) writeOn(ctx context.Context, change change, signers []keys.Signer, joins func(*waiting) bool) (*Outcome, error) {
-	w := &writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}, joins: joins}
+	return (&writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}, joins: joins}).run(ctx)
+}
+
+func (w *writer) run(ctx context.Context) (*Outcome, error) {
 	var out *Outcome
-	err := p.race(ctx, func() (err error) {
+	err := w.race(ctx, func() (err error) {
 		out, err = w.attempt(ctx)
 		var used *usedUp
 		if errors.As(err, &used) {
@@ -94,6 +97,7 @@ type writer struct {
 	signers []keys.Signer
 	floor   map[string]int64 // role → number that is used up
 	joins   func(*waiting) bool
+	instead *waiting // the proposal that this write is to make stale
 	also    []string // what else was put into effect on the way
 }
 
@@ -107,6 +111,9 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	d := &desk{view: view, store: w.Store, now: view.Now()}
+	if w.instead != nil {
+		d.after, live = w.instead.created, w.instead.supersededBy(view, live)
+	}
 	if d.waiting, err = w.mine(ctx, view, live); err != nil {
 		return nil, err
 	}

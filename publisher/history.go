@@ -69,10 +69,8 @@ func (p *Publisher) inEffect(ctx context.Context, v *catalog.View, w *waiting, p
 		}
 		now := diffTargets(base, current)
 		for path, change := range diffTargets(base, r.next) {
-			_, listed := base.Targets[path]
-			there, ok := current.Targets[path]
-			published := ok && !listed && isFurther(r.name, r.next.Targets[path], there)
-			if now[path] != change && !published {
+			after, listed := r.next.Targets[path]
+			if now[path] != change && !(listed && meansTheSame(r.name, base.Targets[path], after, current.Targets[path])) {
 				return false, nil
 			}
 		}

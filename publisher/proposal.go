@@ -208,9 +208,13 @@ type pendingFiles struct {
 // listPending groups the objects under pending/ by proposal. Foreign names are ignored, and the counts capped:
 // what lies beyond is garbage, since nobody makes so many proposals.
 func (p *Publisher) listPending(ctx context.Context) ([]*pendingFiles, error) {
+	return p.listProposals(ctx, manifest.PendingPrefix)
+}
+
+func (p *Publisher) listProposals(ctx context.Context, prefix string) ([]*pendingFiles, error) {
 	var list []*pendingFiles
 	var last *pendingFiles
-	for info, err := range p.Store.List(ctx, manifest.PendingPrefix, "") {
+	for info, err := range p.Store.List(ctx, prefix, "") {
 		if err != nil {
 			return nil, err
 		}

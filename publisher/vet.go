@@ -21,6 +21,7 @@ const clockSlack = 2 * day
 // vet holds a set of role changes to the rules that no number of signatures lifts. Signers ask it before they
 // sign and committers before they commit. The error is *Refused, *usedUp, or the store's.
 //
+//   - Once targets has expired, nothing takes effect but what renews it.
 //   - A version number follows on the current one, but for numbers that are used up.
 //   - A role lists only what was delegated to it; delegations have Kitchen's form and are never dropped, and a role
 //     in effect stays signed by the keys that are delegated to.
@@ -35,6 +36,9 @@ const clockSlack = 2 * day
 //     a key that has ended do not come back.
 func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
 	after := &candidate{view: v, roles: roles}
+	if v.TargetsExpired() && !after.changes(trust.RoleTargets) {
+		return &Refused{Role: roles[0].name, Reason: "targets, which says who signs it, has expired: its holders renew that first (kitchen renew --key FILE)"}
+	}
 	for _, r := range roles {
 		current, err := currentRole(v, r.name)
 		if err != nil {
