@@ -121,7 +121,7 @@ func (p *Publisher) authorizeOnline(v *catalog.View) error {
 // renew commits what there is for the journal alone, and signs snapshot and timestamp again when they are about to
 // expire. It asks to be called again after a segment: there may be more than one holds.
 func (p *Publisher) renew(ctx context.Context, v *catalog.View, news *journalNews, result *CommitResult) error {
-	expires := v.Timestamp().Expires.Sub(v.Now()) <= lifeTimestamp/2 || v.Snapshot().Expires.Sub(v.Now()) <= lifeSnapshot/2
+	expires := onlineDue(v)
 	if !expires && news == nil {
 		return nil
 	}
@@ -134,6 +134,11 @@ func (p *Publisher) renew(ctx context.Context, v *catalog.View, news *journalNew
 		return errAgain
 	}
 	return nil
+}
+
+// onlineDue tells that snapshot or timestamp have lived half their life.
+func onlineDue(v *catalog.View) bool {
+	return v.Timestamp().Expires.Sub(v.Now()) <= lifeTimestamp/2 || v.Snapshot().Expires.Sub(v.Now()) <= lifeSnapshot/2
 }
 
 // leftOver tells what waits on, and of what was tried in vain, why.

@@ -98,8 +98,14 @@ func (w *waiting) isRenewal(v *catalog.View) bool {
 
 // holdSomething refuses keys that sign none of the roles that their holders renew.
 func holdSomething(v *catalog.View, signers []keys.Signer) error {
+	names := []string{trust.RoleTargets}
+	if targets, err := currentRole(v, trust.RoleTargets); err == nil {
+		for _, d := range targets.Delegations {
+			names = append(names, d.Name)
+		}
+	}
 	for _, s := range signers {
-		if !slices.ContainsFunc(renewable(v), func(role string) bool { return len(holders(v, role, []keys.Signer{s})) > 0 }) {
+		if !slices.ContainsFunc(names, func(role string) bool { return len(holders(v, role, []keys.Signer{s})) > 0 }) {
 			return authorizeRole(v, trust.RoleTargets, []keys.Signer{s})
 		}
 	}
@@ -140,8 +146,7 @@ func roleExpiry(v *catalog.View, role, by string, expires time.Time, within time
 	return RoleExpiry{Role: role, By: by, Expires: expires, Left: left, Due: isDue(role, left, within), Threshold: authority.Threshold, Keys: shortIDs(authority.KeyIDs())}
 }
 
-// isDue tells whether a role is to be renewed: within the window, at most a day less than the role lives. What the
-// committer renews, at half its life, has no window but its own.
+// isDue tells whether a role is to be renewed. What the committer renews, at half its life, has no window but its own.
 func isDue(role string, left, within time.Duration) bool {
 	life := lifetime(role)
 	switch role {
@@ -153,7 +158,7 @@ func isDue(role string, left, within time.Duration) bool {
 	if within <= 0 {
 		within = life / 3
 	}
-	return left <= min(within, life-day)
+	return left <= within
 }
 
 // expiries adds what waits: of several proposals that change a role, one that may take effect, a renewal before others.

@@ -125,7 +125,7 @@ func TestExpiredRolesComeBack(t *testing.T) {
 				}
 			}
 			_, err = w.publisher(t, nil).Publish(ctx, source(t, v2, nil), signers(w.engineer))
-			wantError[*trust.Error](t, err, "targets", "expired")
+			wantError[*trust.Error](t, err, "expired")
 			w.refused(t, func() error {
 				_, err := w.publisher(t, w.online).Commit(ctx)
 				return err
