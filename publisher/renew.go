@@ -84,6 +84,9 @@ func renewal(role string, due func(expires time.Time) bool) change {
 			return nil, err
 		}
 		line := fmt.Sprintf("%s: signed again, as it is (was valid until %s)", role, content.Expires.Format(time.DateOnly))
+		if content.Version == 0 {
+			line = role + ": first version, empty"
+		}
 		return newDraft("renew", role, line).set(role, content), nil
 	}
 }

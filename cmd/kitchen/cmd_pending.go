@@ -100,7 +100,7 @@ func (d *proposalDocument) human(p *page) {
 	}
 	lapses := "lapsed "
 	if d.left > 0 {
-		lapses = "lapses in " + days(d.left) + ", "
+		lapses = "lapses in " + days(d.left+12*time.Hour) + ", "
 	}
 	p.linef("  %s old, %s%s", days(time.Duration(d.AgeSeconds)*time.Second), lapses, d.Expires)
 }

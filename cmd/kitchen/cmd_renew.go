@@ -67,10 +67,7 @@ func newExpiry(e publisher.RoleExpiry, dryRun bool) expiryDocument {
 		Keys: list(e.Keys), Waiting: e.Waiting, Signed: list(e.Signed), Yours: e.Yours}
 	switch {
 	case e.Outcome != nil:
-		d.Status, d.WaitsFor = e.Outcome.Status, e.Outcome.WaitsFor
-		if e.Outcome.Proposal != "" {
-			d.Waiting = e.Outcome.Proposal
-		}
+		d.Status, d.WaitsFor, d.Waiting = e.Outcome.Status, e.Outcome.WaitsFor, e.Outcome.Proposal
 		for _, r := range e.Outcome.Roles {
 			d.Signed = list(r.Signers)
 		}
