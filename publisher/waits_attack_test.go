@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/storage/storagetest"
