@@ -290,10 +290,12 @@ func mergeEntry(base, mine, now *manifest.Customer) (*manifest.Customer, string)
 		}
 		switch {
 		case text(before) == text(&site) || text(there) == text(&site):
-		case before != nil:
-			conflict = cmp.Or(conflict, fmt.Sprintf("the change of site %s/%s counts from the moment it is made (kitchen site rotate-key, kitchen site retire)", mine.Customer, site.Name))
-		case there != nil:
-			conflict = cmp.Or(conflict, fmt.Sprintf("site %s/%s was added meanwhile, otherwise", mine.Customer, site.Name))
+		case before != nil && !(text(&manifest.Site{Keys: before.Keys, Retired: before.Retired}) == text(&manifest.Site{Keys: site.Keys, Retired: site.Retired})):
+			conflict = cmp.Or(conflict, fmt.Sprintf("the end of a key of site %s/%s counts from the moment it is said (kitchen site rotate-key, kitchen site retire)", mine.Customer, site.Name))
+		case before != nil && text(there) == text(before):
+			*there = site
+		case before != nil || there != nil:
+			conflict = cmp.Or(conflict, fmt.Sprintf("site %s/%s changed meanwhile", mine.Customer, site.Name))
 		default:
 			merged.Sites = append(merged.Sites, site)
 		}

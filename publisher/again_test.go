@@ -212,7 +212,7 @@ func TestWhatMakesNoSenseAnyMoreIsNotProposedAgain(t *testing.T) {
 				return by(p.AddCustomer(ctx, publisher.CustomerRequest{Name: "zeta"}, signers(w.admin)))
 			},
 			by:     func(w *world) key { return w.admin },
-			reason: "counts from the moment it is made (kitchen site rotate-key", command: "customer show acme",
+			reason: "counts from the moment it is said (kitchen site rotate-key", command: "customer show acme",
 		},
 		"the release was recalled before it was validated": {
 			change: func(t *testing.T, w *world, p *publisher.Publisher) error {

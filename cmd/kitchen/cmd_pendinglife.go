@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
@@ -121,9 +122,17 @@ func (d *dropDocument) human(p *page) {
 }
 
 func runPendingDrop(ctx context.Context, k *kitchen, o proposalOptions) error {
-	signers, err := k.signers(o.keyOptions, o.role)
-	if err != nil && o.drop.Supersede {
-		return err
+	var signers []keys.Signer
+	var err error
+	if o.drop.Supersede {
+		if signers, err = k.signers(o.keyOptions, o.role); err != nil {
+			return err
+		}
+	}
+	if o.drop.Delete {
+		if err := k.requireOnline("pending drop --delete", o.online); err != nil {
+			return err
+		}
 	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
 		result, err := p.Drop(ctx, o.id, o.drop, signers)
