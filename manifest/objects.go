@@ -91,6 +91,9 @@ func LogObject(s SiteID, sha string) string { return ReportsPrefix(s) + "_logs/"
 // ProposalObject is the key of a document of proposal id: "proposal.json" or "<role>.payload.json".
 func ProposalObject(id, name string) string { return PendingPrefix + id + "/" + name }
 
+// ProposalPrefix lies before every object of a proposal.
+func ProposalPrefix(id string) string { return PendingPrefix + id + "/" }
+
 // SignatureObject is the key of one signature on one role of a proposal; sha
 // is the SHA-256 of the signature file.
 func SignatureObject(id, role, keyid, sha string) string {

@@ -39,9 +39,12 @@ func (p *Publisher) write(ctx context.Context, change change, signers []keys.Sig
 
 // writeOn is write for a change that builds on complete proposals of other signers, too, if joins says so.
 func (p *Publisher) writeOn(ctx context.Context, change change, signers []keys.Signer, joins func(*waiting) bool) (*Outcome, error) {
-	w := &writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}, joins: joins}
+	return (&writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}, joins: joins}).run(ctx)
+}
+
+func (w *writer) run(ctx context.Context) (*Outcome, error) {
 	var out *Outcome
-	err := p.race(ctx, func() (err error) {
+	err := w.race(ctx, func() (err error) {
 		out, err = w.attempt(ctx)
 		var used *usedUp
 		if errors.As(err, &used) {
@@ -98,6 +101,7 @@ type writer struct {
 	signers []keys.Signer
 	floor   map[string]int64 // role → number that is used up
 	joins   func(*waiting) bool
+	instead *waiting // the proposal that this write is to make stale
 	also    []string // what else was put into effect on the way
 }
 
@@ -111,6 +115,9 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	d := &desk{view: view, store: w.Store, now: view.Now()}
+	if w.instead != nil {
+		d.after, live = w.instead.created, w.instead.supersededBy(view, live)
+	}
 	if d.waiting, err = w.mine(ctx, view, live); err != nil {
 		return nil, err
 	}
@@ -131,7 +138,7 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 // mine are the proposals to build on: signed by all of the signers, or such as this change joins, that may take effect. On top of one that
 // may not, everything else would wait in vain.
 func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting) (list []*waiting, err error) {
-	for _, proposal := range fullestFirst(live) {
+	for _, proposal := range latestFirst(live) {
 		joined := w.joins != nil && proposal.complete() && w.joins(proposal)
 		if !joined && !proposal.signedByAll(w.signers) {
 			continue
@@ -171,7 +178,7 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 	if w.Online == nil {
 		return nil
 	}
-	for _, proposal := range fullestFirst(live) {
+	for _, proposal := range latestFirst(live) {
 		related := slices.ContainsFunc(proposal.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil })
 		if !related || !w.ready(v, proposal.roles) {
 			continue
@@ -195,7 +202,7 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 // carry signs the draft, or the same change that waits already, and commits or leaves it.
 func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting) (*Outcome, error) {
 	roles, id, summary := dr.roles, "", dr.summary
-	if same := w.sameChange(ctx, d, dr, live); same != nil {
+	if same := w.sameChange(ctx, d, dr, live); same != nil && !d.overtakes(same) {
 		roles, id, summary = same.roles, same.id, w.words(ctx, d.view, same) // what is signed, not what was asked for
 	} else if err := w.finish(ctx, d, dr, w.floor); err != nil {
 		return nil, err

@@ -11,8 +11,8 @@ import (
 	"github.com/enovance/kitchen/internal/trust"
 )
 
-// maxRevival is how long ago an expired catalog may have been signed last for Commit to revive it.
-const maxRevival = lifeLong
+// revival is how long ago an expired catalog may have been signed last for Commit to revive it.
+var revival = trust.AllowStale{MaxAge: lifeLong}
 
 // CommitResult tells what a commit did, and what it leaves.
 type CommitResult struct {
@@ -26,14 +26,15 @@ type CommitResult struct {
 	Expires    time.Time         // of the timestamp now
 }
 
-// Commit puts every complete proposal into effect, each in a snapshot of its own, the fullest first where one
-// contains another, and records in the journal what the sites have reported since. When there is nothing to do, and
-// snapshot or timestamp expire within a third of their lifetime or have expired, it signs these again. Errors: *NoOnlineKey, *NotAuthorized for a key that is not the root's online key,
+// Commit puts every complete proposal into effect, each in a snapshot of its own, the latest first, so that what
+// was made on top of others comes before them, and records in the journal what the sites have reported since. When there is nothing to do, and
+// half of the life of snapshot or timestamp is over, or all of it, it signs these again. Errors: *NoOnlineKey, *NotAuthorized for a key that is not the root's online key,
 // *LostRace.
 func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 	if p.Online == nil {
 		return nil, &NoOnlineKey{}
 	}
+	p = p.renewing()
 	result := &CommitResult{}
 	tried := map[string]string{}
 	err := p.race(ctx, func() error { return p.commitNext(ctx, result, tried) })
@@ -67,7 +68,7 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 	if err != nil {
 		return err
 	}
-	if err := p.commitFirst(ctx, view, fullestFirst(live), news, result, tried); err != nil {
+	if err := p.commitFirst(ctx, view, latestFirst(live), news, result, tried); err != nil {
 		return err
 	}
 	if notAuthorized != nil {
@@ -104,6 +105,9 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 			continue
 		case errors.Is(err, errLost), errors.Is(err, errAgain):
 			return err
+		case refusesCandidate(err):
+			tried[w.id] = err.Error() // readers would refuse it
+			continue
 		case err != nil:
 			return fmt.Errorf("proposal %s: %w", w.id, err)
 		}
@@ -115,10 +119,16 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 	return nil
 }
 
+// refusesCandidate tells that what was about to be shown is not what readers would take; nothing was.
+func refusesCandidate(err error) bool {
+	_, ok := errors.AsType[*trust.Error](err)
+	return ok && !storeFailure(err)
+}
+
 // renew commits what there is for the journal alone, and signs snapshot and timestamp again when they are about to
 // expire. It asks to be called again after a segment: there may be more than one holds.
 func (p *Publisher) renew(ctx context.Context, v *catalog.View, news *journalNews, result *CommitResult) error {
-	expires := v.Timestamp().Expires.Sub(v.Now()) <= lifeTimestamp/3 || v.Snapshot().Expires.Sub(v.Now()) <= lifeSnapshot/3
+	expires := onlineDue(v)
 	if !expires && news == nil {
 		return nil
 	}
@@ -131,6 +141,11 @@ func (p *Publisher) renew(ctx context.Context, v *catalog.View, news *journalNew
 		return errAgain
 	}
 	return nil
+}
+
+// onlineDue tells that snapshot or timestamp have lived half their life.
+func onlineDue(v *catalog.View) bool {
+	return v.Timestamp().Expires.Sub(v.Now()) <= lifeTimestamp/2 || v.Snapshot().Expires.Sub(v.Now()) <= lifeSnapshot/2
 }
 
 // leftOver tells what waits on, and of what was tried in vain, why.
@@ -155,26 +170,60 @@ func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *Commi
 	return err
 }
 
-// refresh brings the view up to date. With Stolen it ends an outage that an earlier run left.
+// refresh brings the view up to date. With Stolen it ends an outage that an earlier run left. Only for whoever renews does
+// an expired targets role serve, and then an expired timestamp, too: the committer cannot sign that again before.
 func (p *Publisher) refresh(ctx context.Context) (*catalog.View, error) {
 	view, err := p.Catalog.Refresh(ctx)
-	if !p.Stolen || p.Online == nil || !isOutage(err) {
+	if p.Stolen && p.Online != nil && isOutage(err) {
+		if err := p.endOutage(ctx); err != nil && !errors.Is(err, errLost) {
+			return nil, err
+		}
+		view, err = p.Catalog.Refresh(ctx)
+	}
+	if !p.renews {
 		return view, err
 	}
-	if err := p.endOutage(ctx); err != nil && !errors.Is(err, errLost) {
-		return nil, err
+	switch expiredRole(err) {
+	case trust.RoleTargets:
+		return p.Catalog.RefreshToRenew(ctx, nil)
+	case trust.RoleTimestamp, trust.RoleSnapshot:
+		if revived, e := p.Catalog.RefreshToRenew(ctx, &revival); e == nil && revived.TargetsExpired() {
+			return revived, nil
+		}
 	}
-	return p.Catalog.Refresh(ctx)
+	return view, err
+}
+
+// renewing is the publisher for what brings a catalog back whose targets role has expired: its holders sign it again,
+// and the committer commits that. vet refuses everything else on such a view.
+func (p *Publisher) renewing() *Publisher {
+	q := *p
+	q.renews = true
+	return &q
+}
+
+// expiredRole is the role whose expiry an error is about; "" for any other.
+func expiredRole(err error) string {
+	if refused, ok := errors.AsType[*trust.Error](err); ok && refused.Kind == trust.Expired {
+		return refused.Role
+	}
+	return ""
 }
 
 // refreshToCommit is refresh for the holder of the online key, whom an expired snapshot or timestamp does not stop:
-// signing them again is the committer's work. All else is held to its expiry.
+// signing them again is the committer's work. Nor does an expired targets role: its holders' renewal has to be committed.
+// All else is held to its expiry.
 func (p *Publisher) refreshToCommit(ctx context.Context) (*catalog.View, error) {
 	view, err := p.refresh(ctx)
-	var refused *trust.Error
-	if !errors.As(err, &refused) || refused.Kind != trust.Expired || (refused.Role != trust.RoleTimestamp && refused.Role != trust.RoleSnapshot) {
-		return view, err
+	if role := expiredRole(err); role == trust.RoleTimestamp || role == trust.RoleSnapshot {
+		refused, _ := errors.AsType[*trust.Error](err)
+		p.sink().Note(fmt.Sprintf("the %s expired on %s; signing it again", role, refused.Expiry.Format(time.DateTime)))
+		if view, err = p.Catalog.RefreshStale(ctx, revival); expiredRole(err) == trust.RoleTargets {
+			return p.Catalog.RefreshToRenew(ctx, &revival)
+		}
 	}
-	p.sink().Note(fmt.Sprintf("the %s expired on %s; signing it again", refused.Role, refused.Expiry.Format(time.DateTime)))
-	return p.Catalog.RefreshStale(ctx, trust.AllowStale{MaxAge: maxRevival})
+	if expiredRole(err) == trust.RoleTargets {
+		return p.Catalog.RefreshToRenew(ctx, nil)
+	}
+	return view, err
 }

@@ -34,8 +34,9 @@ type desk struct {
 	view    *catalog.View
 	store   storage.Reader
 	now     time.Time
-	waiting []*waiting // live proposals that all of the signers signed; the fullest first
+	waiting []*waiting // live proposals that all of the signers signed; the latest first
 	base    *waiting   // the one of them that this change builds on, once a role of it was asked for
+	after   time.Time  // the change is to count as made later than this
 }
 
 // role is a copy of a role's current content to be changed; empty when the role was never signed. base is fixed by
@@ -56,6 +57,24 @@ func (d *desk) role(name string) (*trust.Targets, error) {
 	}
 	return currentRole(d.view, name)
 }
+
+// made is when a draft counts as made: now, but later than what it is made on top of, or instead of. That is how
+// committers tell which comes first, whatever the clocks of the hosts say.
+func (d *desk) made() time.Time {
+	after := d.after
+	if d.base != nil && d.base.created.After(after) {
+		after = d.base.created
+	}
+	made := d.now.UTC().Truncate(time.Second)
+	if !made.After(after) {
+		made = after.Add(time.Second)
+	}
+	return made
+}
+
+// overtakes tells whether the change rests on something later than a proposal, which then cannot stand for it: taking
+// back what waits is not what waited before.
+func (d *desk) overtakes(w *waiting) bool { return d.base != nil && d.base.created.After(w.created) }
 
 // currentRole is a copy of what is in effect; empty when the role was never signed. A role that is right in all but
 // its expiry counts: its holders sign it anew with whatever they change.
@@ -241,7 +260,7 @@ func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[st
 		r.next.Version, r.next.Role = number, r.name
 		r.next.Replaces = currentDigest(d.view, r.name)
 		r.next.Expires = d.now.Add(lifetime(r.name))
-		r.next.ProposalExpires = d.now.Add(lifeProposal)
+		r.next.ProposalExpires = d.made().Add(lifeProposal)
 		var err error
 		if r.payload, err = encodeContent(r.name, r.next); err != nil {
 			return err

@@ -83,7 +83,8 @@ func (p *Publisher) inEffect(ctx context.Context, v *catalog.View, w *waiting, p
 		}
 		now := diffTargets(base, current)
 		for path, change := range diffTargets(base, r.next) {
-			if now[path] != change {
+			after, listed := r.next.Targets[path]
+			if now[path] != change && !(listed && meansTheSame(r.name, base.Targets[path], after, current.Targets[path])) {
 				return false, nil
 			}
 		}

@@ -34,7 +34,7 @@ func (p *Publisher) journalNews(ctx context.Context, v *catalog.View) (*journalN
 		return &journalNews{reports}, nil
 	}
 	role, err := currentRole(v, manifest.RoleJournal)
-	if err != nil || len(role.Targets) == 0 || role.Expires.Sub(v.Now()) > lifetime(manifest.RoleJournal)/3 {
+	if err != nil || len(role.Targets) == 0 || role.Expires.Sub(v.Now()) > lifetime(manifest.RoleJournal)/2 {
 		return nil, nil
 	}
 	return &journalNews{}, nil

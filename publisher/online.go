@@ -214,7 +214,7 @@ func (p *Publisher) endOutage(ctx context.Context) error {
 	if _, err := p.Catalog.Refresh(ctx); !isOutage(err) {
 		return err // it is over
 	}
-	v, root, err := p.Catalog.RefreshOutgoing(ctx, trust.AllowStale{MaxAge: maxRevival})
+	v, root, err := p.Catalog.RefreshOutgoing(ctx, revival)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ func (p *PendingProposal) WaitsFor() string {
 
 // Pending lists the proposals that wait, oldest first, then those that went stale lately.
 func (p *Publisher) Pending(ctx context.Context) ([]PendingProposal, error) {
+	p = p.renewing()
 	view, err := p.refresh(ctx)
 	if err != nil {
 		return nil, err
@@ -150,7 +151,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 // waits with these signatures of before (Pending); its summary tells of the others, too. Unchanged when nothing waits.
 // Errors: *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait.
 func (p *Publisher) Sign(ctx context.Context, role string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
-	s := &signing{Publisher: p, role: role, confirm: confirm, signers: signers, seen: map[string]bool{},
+	s := &signing{Publisher: p.renewing(), role: role, confirm: confirm, signers: signers, seen: map[string]bool{},
 		out: &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + role}}}
 	for again := true; again; {
 		var err error

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,12 +86,13 @@ func (w *waiting) signedByAll(signers []keys.Signer) bool {
 	return len(signers) > 0
 }
 
-// within tells whether other changes everything that w changes, in the same way and on the same evidence.
+// within tells whether other changes everything that w changes, in the same way and on the same evidence, or was made
+// on top of it.
 func (w *waiting) within(v *catalog.View, other *waiting) bool {
 	if w == other {
 		return false
 	}
-	more := len(other.roles) > len(w.roles)
+	more, nothing := len(other.roles) > len(w.roles), true
 	for _, r := range w.roles {
 		o := other.role(r.name)
 		current, err := currentRole(v, r.name)
@@ -99,17 +101,30 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 		}
 		mine, theirs := diffTargets(current, r.next), diffTargets(current, o.next)
 		for path, change := range mine {
-			if theirs[path] != change || r.next.Targets[path].Custom[customEvidence] != o.next.Targets[path].Custom[customEvidence] {
+			before, after := r.next.Targets[path], o.next.Targets[path]
+			if !(theirs[path] == change && before.Custom[customEvidence] == after.Custom[customEvidence]) &&
+				!(isFurther(r.name, before, after) && other.created.After(w.created)) {
 				return false
 			}
+			nothing = false
 		}
 		more = more || len(theirs) > len(mine)
+	}
+	if nothing { // signing again what is there: whoever asked for that after the other change did not mean that change
+		return other.created.After(w.created)
 	}
 	return more || other.created.Before(w.created) || (other.created.Equal(w.created) && other.id < w.id)
 }
 
-// fullestFirst orders proposals by how much they hold, so that one that contains others comes before them.
-func fullestFirst(list []*waiting) []*waiting {
+// isFurther tells whether a later entry of a published release may rest on an earlier one: a yank changes what is said
+// of it, and not what it is.
+func isFurther(role string, before, after trust.Target) bool {
+	return manifest.RoleStage(role) == manifest.StageCatalog && before.SHA256 == after.SHA256 && before.Length == after.Length
+}
+
+// latestFirst orders proposals so that one that was made on top of others comes before them: each is at least a second
+// younger than what it was made on. Among those of one second the one that holds more is first.
+func latestFirst(list []*waiting) []*waiting {
 	size := func(w *waiting) (n int) {
 		for _, r := range w.roles {
 			n += len(r.next.Targets) + len(r.next.Delegations)
@@ -118,10 +133,7 @@ func fullestFirst(list []*waiting) []*waiting {
 	}
 	sorted := slices.Clone(list)
 	slices.SortStableFunc(sorted, func(a, b *waiting) int {
-		if c := size(b) - size(a); c != 0 {
-			return c
-		}
-		return strings.Compare(a.id, b.id)
+		return cmp.Or(b.created.Compare(a.created), size(b)-size(a), strings.Compare(a.id, b.id))
 	})
 	return sorted
 }
@@ -196,9 +208,13 @@ type pendingFiles struct {
 // listPending groups the objects under pending/ by proposal. Foreign names are ignored, and the counts capped:
 // what lies beyond is garbage, since nobody makes so many proposals.
 func (p *Publisher) listPending(ctx context.Context) ([]*pendingFiles, error) {
+	return p.listProposals(ctx, manifest.PendingPrefix)
+}
+
+func (p *Publisher) listProposals(ctx context.Context, prefix string) ([]*pendingFiles, error) {
 	var list []*pendingFiles
 	var last *pendingFiles
-	for info, err := range p.Store.List(ctx, manifest.PendingPrefix, "") {
+	for info, err := range p.Store.List(ctx, prefix, "") {
 		if err != nil {
 			return nil, err
 		}

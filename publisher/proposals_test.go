@@ -217,7 +217,7 @@ func TestCommitRenewsWhatIsAboutToExpire(t *testing.T) {
 	for name, c := range map[string]struct {
 		days    int
 		renewed bool
-	}{"fresh": {0, false}, "4 days of 7": {4, false}, "5 days of 7": {5, true}, "the last moment": {7, true}, "timestamp expired": {8, true},
+	}{"fresh": {0, false}, "3 days of 7": {3, false}, "4 days of 7": {4, true}, "the last moment": {7, true}, "timestamp expired": {8, true},
 		"snapshot expired too": {31, true}, "11 weeks": {77, true}} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

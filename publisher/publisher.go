@@ -88,6 +88,8 @@ type Publisher struct {
 	Cache string
 	// Packing says how artifacts are stored.
 	Packing Packing
+
+	renews bool // see renewing
 }
 
 // States of an Outcome.

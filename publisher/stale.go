@@ -10,7 +10,7 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// explainStale says of a stale proposal what took effect in its place, and which commands make its change again: by
+// explainStale says of a stale proposal what took effect in its place, and what makes its change again: by
 // what it changed on what it rested on, as far as the past of its roles can be read.
 func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history, shown *PendingProposal) {
 	for _, r := range w.roles {
@@ -31,7 +31,7 @@ func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waitin
 				_, known := base.Delegation(handed)
 				shown.Again = append(shown.Again, commandForKeys(handed, known))
 			} else if now[path] != change {
-				shown.Again = append(shown.Again, commandFor(r.name, path, base.Targets[path], r.next.Targets[path]))
+				shown.Again = append(shown.Again, w.commandAgain(r.name, path, base.Targets[path], r.next.Targets[path]))
 			}
 		}
 	}
@@ -45,6 +45,20 @@ func commandForKeys(role string, known bool) string {
 		return "kitchen product add"
 	}
 	return "kitchen role rotate " + role
+}
+
+// commandAgain is the command that proposes one change of a stale proposal again: a certificate needs its evidence anew,
+// all else is taken from the proposal.
+func (w *waiting) commandAgain(role, path string, before, after trust.Target) string {
+	if isCertificate(role, after) {
+		return commandFor(role, path, before, after)
+	}
+	return "kitchen pending again " + w.id + " --key FILE"
+}
+
+// isCertificate tells an entry whose evidence has to be gathered from one that stands for itself.
+func isCertificate(role string, after trust.Target) bool {
+	return isReady(manifest.RoleStage(role)) && after.SHA256 != ""
 }
 
 // commandFor is the command that changes a target of a role as it was changed.

@@ -59,6 +59,7 @@ func (k *kitchen) commands() []*cli.Command {
 		statusCommand(k),
 		logCommand(k),
 		commitCommand(k),
+		renewCommand(k),
 		pruneCommand(k),
 
 		listCommand(k),

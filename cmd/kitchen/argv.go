@@ -122,16 +122,24 @@ func (p *lineParser) findCommand() error {
 	commands := p.app.Commands
 	for len(commands) > 0 && len(p.operands) > 0 {
 		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(p.operands[0]) })
+		if i < 0 && p.stands() {
+			return nil // an operand
+		}
 		if i < 0 {
 			return p.unknownCommand(commands)
 		}
 		p.inv.path = append(p.inv.path, commands[i])
 		commands, p.operands = commands[i].Subcommands, p.operands[1:]
 	}
-	if len(commands) > 0 && !p.inv.help && !p.inv.version {
+	if len(commands) > 0 && !p.inv.help && !p.inv.version && !p.stands() {
 		return p.missingCommand(commands)
 	}
 	return nil
+}
+
+// stands tells that the command found so far does something without any of its subcommands.
+func (p *lineParser) stands() bool {
+	return len(p.inv.path) > 0 && p.inv.path[len(p.inv.path)-1].Action != nil
 }
 
 func (p *lineParser) unknownCommand(commands []*cli.Command) error {

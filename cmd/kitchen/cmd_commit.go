@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
@@ -10,13 +11,28 @@ import (
 func commitCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "commit", Category: groupOperator, Usage: "put complete proposals into effect, record new reports, renew the timestamp",
-		Description: "For the committer, who holds the online key. Says what still waits, and for whom.",
-		Flags:       append(onlineFlags(), stolenFlag()),
-		Action: action(k, func(c *cli.Context) (string, error) {
+		Description: "For the committer, who holds the online key. Says what still waits, and for whom. Timestamp, snapshot and journal are signed again once half their life is over.\n\n" +
+			"With --watch it is a service: it looks at once and then about every DURATION (30s will do), tells each event on one line, and ends with SIGTERM. " +
+			"Several committers may run at once. docs/COMMITTER.md has a unit for systemd.",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "watch", Usage: "go on, with a round about every `DURATION` (30s, 5m)"},
+			stolenFlag(),
+		}, onlineFlags()...),
+		Action: action(k, func(c *cli.Context) (commitOptions, error) {
 			k.stolen = c.Bool("stolen")
-			return k.readKeyOptions(c).online, operands(c)
+			o := commitOptions{online: k.readKeyOptions(c).online}
+			var err error
+			if o.watch, err = parseWatch(c.String("watch")); err != nil {
+				return o, err
+			}
+			return o, operands(c)
 		}, runCommit),
 	}
+}
+
+type commitOptions struct {
+	online string
+	watch  time.Duration // 0: one round
 }
 
 // commitDocument says what a commit did.
@@ -61,19 +77,25 @@ func (k *kitchen) requireOnline(what, online string) error {
 	return nil
 }
 
-func runCommit(ctx context.Context, k *kitchen, online string) error {
-	if err := k.requireOnline("commit", online); err != nil {
+func newCommit(result *publisher.CommitResult) *commitDocument {
+	return &commitDocument{
+		Schema: "kitchen.commit/v1", Committed: newProposals(result.Committed), Incomplete: newProposals(result.Incomplete), Stale: newProposals(result.Stale),
+		Refused: newProposals(result.Refused), Journaled: result.Journaled, Renewed: result.Renewed, Timestamp: result.Version, Expires: stamp(result.Expires),
+	}
+}
+
+func runCommit(ctx context.Context, k *kitchen, o commitOptions) error {
+	if err := k.requireOnline("commit", o.online); err != nil {
 		return err
 	}
-	return k.withPublisher(ctx, online, func(_ *session, p *publisher.Publisher) error {
+	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
+		if o.watch > 0 {
+			return k.serveCommit(ctx, o, p)
+		}
 		result, err := p.Commit(ctx)
 		if err != nil {
 			return err
 		}
-		d := &commitDocument{
-			Schema: "kitchen.commit/v1", Committed: newProposals(result.Committed), Incomplete: newProposals(result.Incomplete), Stale: newProposals(result.Stale),
-			Refused: newProposals(result.Refused), Journaled: result.Journaled, Renewed: result.Renewed, Timestamp: result.Version, Expires: stamp(result.Expires),
-		}
-		return k.show(d)
+		return k.show(newCommit(result))
 	})
 }

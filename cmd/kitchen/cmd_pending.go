@@ -2,17 +2,27 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
 )
 
 func pendingCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "pending", Category: groupSysadmin, Usage: "list what waits for signatures or for the committer",
-		Action: action(k, func(c *cli.Context) (struct{}, error) { return struct{}{}, operands(c) }, runPending),
+		Name: "pending", Category: groupSysadmin, Usage: "what waits for signatures or for the committer", ArgsUsage: "[ROLE or ID]",
+		Description: "Lists each waiting proposal: what it would change, worked out from the catalog; who signed it, and whose signatures it still needs; and of those that went stale within 14 days, why, and what proposes them again. " +
+			"With a role, those that change it; with an id, that one alone, signed or not.\n\n" +
+			"Keys that [keys] in kitchen.toml names, and whose .pub lies beside them, are marked as yours.",
+		Action:      action(k, func(c *cli.Context) (string, error) { return c.Args().First(), operands(c, "[ROLE or ID]") }, runPending),
+		Subcommands: []*cli.Command{pendingAgainCommand(k), pendingDropCommand(k)},
 	}
 }
 
@@ -20,6 +30,7 @@ func pendingCommand(k *kitchen) *cli.Command {
 type pendingDocument struct {
 	Schema    string             `json:"schema"` // kitchen.pending/v1
 	Proposals []proposalDocument `json:"proposals"`
+	forRole   string
 }
 
 type proposalDocument struct {
@@ -38,14 +49,14 @@ type proposalDocument struct {
 	Within     string         `json:"within,omitempty"`  // the later proposal that contains it
 	Refused    string         `json:"refused,omitempty"` // why it may not take effect, whoever signs
 	WaitsFor   string         `json:"waits_for"`
-	age        string
+	left       time.Duration  // until it lapses
 }
 
 func newProposal(w publisher.PendingProposal) proposalDocument {
 	return proposalDocument{
 		ID: w.ID, Kind: w.Kind, Stated: list(w.Stated), Change: list(w.Change), Roles: roleDocuments(w.Roles), Complete: w.Complete(),
 		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Again: w.Again, Refused: w.Refused, Within: w.Within,
-		WaitsFor: w.WaitsFor(), age: render.Duration(w.Age),
+		WaitsFor: w.WaitsFor(), left: w.Expires.Sub(w.Created) - w.Age,
 	}
 }
 
@@ -57,17 +68,21 @@ func newProposals(in []publisher.PendingProposal) []proposalDocument {
 	return docs
 }
 
-func (d *proposalDocument) human(p *page) {
-	state := "waits for " + d.WaitsFor
+// state is what becomes of it, in words.
+func (d *proposalDocument) state() string {
 	switch {
 	case d.Refused != "":
-		state = "REFUSED: " + d.Refused
+		return "REFUSED: " + d.Refused
 	case d.Stale != "":
-		state = "STALE: " + d.Stale
+		return "STALE: " + d.Stale
 	case d.Within != "":
-		state = "contained in " + d.Within
+		return "contained in " + d.Within
 	}
-	p.para(2, d.ID+"  ", state)
+	return "waits for " + d.WaitsFor
+}
+
+func (d *proposalDocument) human(p *page) {
+	p.para(2, d.ID+"  ", d.state())
 	for _, line := range d.Change {
 		p.para(4, "  ", line)
 	}
@@ -83,24 +98,88 @@ func (d *proposalDocument) human(p *page) {
 	if d.Stale == "" { // else no signature helps
 		signatureLines(p, d.Roles)
 	}
-	p.linef("  %s old, lapses %s", d.age, d.Expires)
+	lapses := "lapsed "
+	if d.left > 0 {
+		lapses = "lapses in " + days(d.left+12*time.Hour) + ", "
+	}
+	p.linef("  %s old, %s%s", days(time.Duration(d.AgeSeconds)*time.Second), lapses, d.Expires)
+}
+
+// days is a length of time as people say it: in days from two on.
+func days(d time.Duration) string {
+	if n := int(d / (24 * time.Hour)); n > 1 {
+		return fmt.Sprintf("%d days", n)
+	}
+	return render.Duration(d)
 }
 
 func (d *pendingDocument) human(p *page) {
 	if len(d.Proposals) == 0 {
-		p.linef("nothing waits")
+		p.linef("nothing waits%s", d.forRole)
 	}
 	for i := range d.Proposals {
 		d.Proposals[i].human(p)
 	}
 }
 
-func runPending(ctx context.Context, k *kitchen, _ struct{}) error {
+func runPending(ctx context.Context, k *kitchen, which string) error {
 	return k.withPublisher(ctx, "", func(_ *session, p *publisher.Publisher) error {
+		d := &pendingDocument{Schema: "kitchen.pending/v1", Proposals: []proposalDocument{}}
+		own := k.ownKeys()
+		if _, _, _, err := manifest.ParseProposalID(which); err == nil {
+			one, err := p.PendingOne(ctx, which)
+			if err != nil {
+				return err
+			}
+			d.add(own, *one)
+			return k.show(d)
+		}
 		waiting, err := p.Pending(ctx)
 		if err != nil {
 			return err
 		}
-		return k.show(&pendingDocument{"kitchen.pending/v1", newProposals(waiting)})
+		if which != "" {
+			d.forRole = " for role " + which
+		}
+		for _, w := range waiting {
+			if which == "" || slices.ContainsFunc(w.Roles, func(r publisher.RoleSignatures) bool { return r.Role == which }) {
+				d.add(own, w)
+			}
+		}
+		return k.show(d)
 	})
+}
+
+// add adds a proposal, with the caller's own keys marked.
+func (d *pendingDocument) add(own map[string]bool, w publisher.PendingProposal) {
+	doc := newProposal(w)
+	for i := range doc.Roles {
+		r := &doc.Roles[i]
+		for _, id := range append(slices.Clone(r.Signers), r.Missing...) {
+			if own[id] {
+				r.Yours = append(r.Yours, id)
+			}
+		}
+	}
+	d.Proposals = append(d.Proposals, doc)
+}
+
+// ownKeys are the short ids of the keys that kitchen.toml names, as far as their public halves lie beside them: nothing
+// is opened, and nobody is asked for a password.
+func (k *kitchen) ownKeys() map[string]bool {
+	own := map[string]bool{}
+	for role := range k.config.Keys {
+		for _, file := range k.config.keyFiles(role) {
+			base, ok := strings.CutSuffix(file, ".key")
+			if !ok {
+				continue
+			}
+			if public, err := keys.LoadPublic(base + ".pub"); err == nil {
+				if key, err := trust.NewKey(public); err == nil {
+					own[publisher.ShortID(key.ID)] = true
+				}
+			}
+		}
+	}
+	return own
 }

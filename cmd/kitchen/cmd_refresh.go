@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
 )
 
@@ -120,7 +122,27 @@ type refreshDocument struct {
 	Issued    string            `json:"issued"`
 	Expires   string            `json:"expires"`
 	Problems  []string          `json:"problems"` // roles that cannot be used, and why
+	Expiring  []expiringRole    `json:"expiring"` // soon, and not renewed by the committer
 	age       string
+}
+
+// expiringSoon is how long before its expiry a role is worth a word to everybody.
+const expiringSoon = 14 * 24 * time.Hour
+
+type expiringRole struct {
+	Role    string `json:"role"`
+	Expires string `json:"expires"`
+}
+
+// expiring are the roles that say nothing any more in two weeks, unless people sign them again.
+func expiring(v *catalog.View) []expiringRole {
+	roles := []expiringRole{}
+	for _, e := range publisher.Expiries(v, expiringSoon) {
+		if e.Due && e.Left > 0 && e.By != publisher.RenewedByCommitter {
+			roles = append(roles, expiringRole{e.Role, stamp(e.Expires)})
+		}
+	}
+	return roles
 }
 
 // recallDocument is a recall that this host has not been told of before.
@@ -149,6 +171,9 @@ func (d *refreshDocument) human(p *page) {
 	for _, problem := range d.Problems {
 		p.para(2, "cannot be used: ", problem)
 	}
+	for _, r := range d.Expiring {
+		p.para(2, "expires soon: ", r.Role+" on "+r.Expires+"; its holders renew it (kitchen renew)")
+	}
 }
 
 func refreshed(ctx context.Context) func(*session, *catalog.View) error {
@@ -163,7 +188,7 @@ func refreshed(ctx context.Context) func(*session, *catalog.View) error {
 		}
 		d := &refreshDocument{
 			Schema: "kitchen.refresh/v1", New: []releaseDocument{}, Recalled: []recallDocument{}, Timestamp: v.Timestamp().Version,
-			Issued: stamp(v.Issued()), Expires: stamp(v.Timestamp().Expires), Problems: problems(v), age: render.Duration(v.Age()),
+			Issued: stamp(v.Issued()), Expires: stamp(v.Timestamp().Expires), Problems: problems(v), Expiring: expiring(v), age: render.Duration(v.Age()),
 		}
 		for _, r := range news.Releases {
 			d.New = append(d.New, newReleaseDocument(r))

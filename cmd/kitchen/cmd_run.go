@@ -241,8 +241,8 @@ func (k *kitchen) serveRun(ctx context.Context, o runOptions, options fetcher.Ru
 		return err
 	}
 	options.OnPassed = s.onPassed(o)
-	w := &runWatch{k: k, s: s, f: f, options: options}
-	return k.serve(ctx, o.watch, w.round)
+	w := &runWatch{voice: voice{k: k}, s: s, f: f, options: options}
+	return k.serve(ctx, o.watch, 0, w.round)
 }
 
 func (s *session) onPassed(o runOptions) func(context.Context, manifest.Release) (string, error) {

@@ -47,7 +47,7 @@ func programHelp(b *strings.Builder, app *cli.App) {
 func commandHelp(b *strings.Builder, path []*cli.Command) {
 	c := path[len(path)-1]
 	words := commandWords(path)
-	if len(c.Subcommands) > 0 {
+	if len(c.Subcommands) > 0 && c.Action == nil {
 		fmt.Fprintf(b, "usage: %s COMMAND\n\n%s\n\n", words, c.Usage)
 		for _, sub := range c.Subcommands {
 			helpItem(b, sub.Name, sub.Usage)
@@ -59,6 +59,12 @@ func commandHelp(b *strings.Builder, path []*cli.Command) {
 	for _, paragraph := range strings.Split(c.Description, "\n\n") {
 		if paragraph != "" {
 			fmt.Fprintf(b, "\n%s\n", render.Indent(paragraph, 0, helpWidth))
+		}
+	}
+	if len(c.Subcommands) > 0 {
+		b.WriteString("\ncommands\n")
+		for _, sub := range c.Subcommands {
+			helpItem(b, sub.Name, sub.Usage)
 		}
 	}
 	if len(c.Flags) > 0 {

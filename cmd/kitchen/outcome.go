@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/publisher"
@@ -32,6 +33,7 @@ type roleDocument struct {
 	Need    int      `json:"need"`
 	Signers []string `json:"signers"`
 	Missing []string `json:"missing"`
+	Yours   []string `json:"yours,omitempty"` // of both, those that kitchen.toml names as the caller's
 }
 
 func newOutcome(command, release string, o *publisher.Outcome) *outcomeDocument {
@@ -44,7 +46,7 @@ func newOutcome(command, release string, o *publisher.Outcome) *outcomeDocument 
 func roleDocuments(roles []publisher.RoleSignatures) []roleDocument {
 	docs := []roleDocument{}
 	for _, r := range roles {
-		docs = append(docs, roleDocument{r.Role, r.Version, r.Keys, r.Have, r.Need, list(r.Signers), list(r.Missing)})
+		docs = append(docs, roleDocument{Role: r.Role, Version: r.Version, Keys: r.Keys, Have: r.Have, Need: r.Need, Signers: list(r.Signers), Missing: list(r.Missing)})
 	}
 	return docs
 }
@@ -78,13 +80,24 @@ func signatureLines(p *page, roles []roleDocument) {
 	for _, r := range roles {
 		text := fmt.Sprintf("%d of %d signatures", r.Have, r.Need)
 		if len(r.Signers) > 0 {
-			text += ", by " + strings.Join(r.Signers, ", ")
+			text += ", by " + r.named(r.Signers)
 		}
 		if r.Have < r.Need && len(r.Missing) > 0 {
-			text += "; may still sign: " + strings.Join(r.Missing, ", ")
+			text += fmt.Sprintf("; %d more of: %s", r.Need-r.Have, r.named(r.Missing))
 		}
 		p.para(4, "  "+publisher.RoleSignatures{Role: r.Role, Keys: r.Keys}.Name()+": ", text)
 	}
+}
+
+// named lists keys, and says which are the caller's.
+func (r roleDocument) named(ids []string) string {
+	words := slices.Clone(ids)
+	for i, id := range words {
+		if slices.Contains(r.Yours, id) {
+			words[i] += " (yours)"
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // showOutcome prints the outcome and gives exit 8 while it is not in effect.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -61,8 +63,8 @@ func parseWatch(text string) (time.Duration, error) {
 
 // serve makes a command a service: rounds, until one ends it with an error or a signal comes. SIGTERM is how a service
 // manager ends a service, and no error; after Ctrl-C the exit code is that of an interrupted command. The manager is
-// told as sd_notify(3) describes.
-func (k *kitchen) serve(ctx context.Context, every time.Duration, round func(context.Context) (bool, error)) error {
+// told as sd_notify(3) describes. longest bounds the pauses while the store is away; 0 is poll.Longest.
+func (k *kitchen) serve(ctx context.Context, every, longest time.Duration, round func(context.Context) (bool, error)) error {
 	k.progress.stay()
 	m := k.serviceManager()
 	defer m.watchdog()()
@@ -70,7 +72,7 @@ func (k *kitchen) serve(ctx context.Context, every time.Duration, round func(con
 	defer stopping()
 	defer context.AfterFunc(ctx, stopping)()
 	m.tell("READY=1")
-	loop := poll.Loop{Every: every, After: k.after, Random: rand.Float64, Pause: func(next time.Duration, failures int) {
+	loop := poll.Loop{Every: every, Longest: longest, After: k.after, Random: rand.Float64, Pause: func(next time.Duration, failures int) {
 		if failures > 0 {
 			m.tell(fmt.Sprintf("STATUS=the store is away (%d tries); trying again in %s", failures, render.Duration(next)))
 			return
@@ -81,6 +83,68 @@ func (k *kitchen) serve(ctx context.Context, every time.Duration, round func(con
 	if stop, ok := errors.AsType[stopSignal](err); ok && stop.Signal == syscall.SIGTERM {
 		return nil
 	}
+	return err
+}
+
+// voice says how the rounds of a service end: an error once, and that it is gone.
+type voice struct {
+	k       *kitchen
+	trouble string // what the last round ended with, as far as it is told apart; "" = well
+	away    bool   // the last round did not reach the store
+}
+
+// judge says how a round ended, unless the one before ended the same way.
+func (v *voice) judge(ctx context.Context, err error) {
+	trouble, away := "", false
+	if err != nil {
+		f := explain(ctx, err)
+		trouble, away = f.Message, f.Code == exitUnavailable
+		if away {
+			trouble = f.Kind // its words name a port that changes
+		}
+		if trouble != v.trouble {
+			v.complain(f, away)
+		}
+	}
+	switch {
+	case v.away && !away:
+		v.k.progress.Note("the store is back")
+	case v.trouble != "" && trouble == "":
+		v.k.progress.Note("well again")
+	}
+	v.trouble, v.away = trouble, away
+}
+
+func (v *voice) complain(f failure, away bool) {
+	if v.k.global.json {
+		f.write(v.k.stderr, true, 0)
+		return
+	}
+	text := "error: " + f.Message
+	if away {
+		text += "; trying again, less and less often"
+	}
+	fmt.Fprintln(v.k.stderr, render.Line(text))
+}
+
+// tell prints the events of a round, a line each, or in JSON the round's document on one.
+func (v *voice) tell(lines []string, d any) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	if v.k.global.json {
+		text, err := json.Marshal(d)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(v.k.stdout, "%s\n", render.JSON(text))
+		return err
+	}
+	var all strings.Builder
+	for _, line := range lines {
+		all.WriteString(render.Line(line) + "\n")
+	}
+	_, err := io.WriteString(v.k.stdout, all.String())
 	return err
 }
 

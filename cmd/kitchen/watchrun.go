@@ -2,25 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/enovance/kitchen/fetcher"
 	"github.com/enovance/kitchen/internal/catalog"
-	"github.com/enovance/kitchen/internal/render"
 )
 
 // runWatch is run as a service. What happens is said on one line an event, and what stays as it is only once.
 type runWatch struct {
-	k       *kitchen
+	voice
 	s       *session
 	f       *fetcher.Fetcher
 	options fetcher.RunOptions
 	waiting map[string]string // release → reason, as it was said
-	trouble string            // what the last round ended with, as far as it is told apart; "" = well
-	away    bool              // the last round did not reach the store
 }
 
 // round is one refresh and one run. Only what no waiting will mend ends the service.
@@ -63,40 +59,6 @@ func lasting(err error) bool {
 		errors.As(err, &key) || errors.As(err, &hook) || errors.As(err, &gate) || errors.Is(err, fetcher.ErrNoSite)
 }
 
-// judge says how a round ended, unless the one before ended the same way.
-func (w *runWatch) judge(ctx context.Context, err error) {
-	trouble, away := "", false
-	if err != nil {
-		f := explain(ctx, err)
-		trouble, away = f.Message, f.Code == exitUnavailable
-		if away {
-			trouble = f.Kind // its words name a port that changes
-		}
-		if trouble != w.trouble {
-			w.complain(f, away)
-		}
-	}
-	switch {
-	case w.away && !away:
-		w.k.progress.Note("the store is back")
-	case w.trouble != "" && trouble == "":
-		w.k.progress.Note("well again")
-	}
-	w.trouble, w.away = trouble, away
-}
-
-func (w *runWatch) complain(f failure, away bool) {
-	if w.k.global.json {
-		f.write(w.k.stderr, true, 0)
-		return
-	}
-	text := "error: " + f.Message
-	if away {
-		text += "; trying again, less and less often"
-	}
-	fmt.Fprintln(w.k.stderr, render.Line(text))
-}
-
 // tell prints what a run did and what is new among what it waits for. Of a run that was cut short by an error, what
 // it does not mention may wait still.
 func (w *runWatch) tell(d *runDocument, whole bool) error {
@@ -118,22 +80,7 @@ func (w *runWatch) tell(d *runDocument, whole bool) error {
 			lines = append(lines, r.Release+": "+r.Reason)
 		}
 	}
-	if len(lines) == 0 {
-		return nil
-	}
-	if w.k.global.json {
-		text, err := json.Marshal(d)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w.k.stdout, "%s\n", render.JSON(text))
-		return err
-	}
-	for i := range lines {
-		lines[i] = render.Line(lines[i]) + "\n"
-	}
-	_, err := fmt.Fprint(w.k.stdout, strings.Join(lines, ""))
-	return err
+	return w.voice.tell(lines, d)
 }
 
 // namedFailures is how many failed tests one line names.

@@ -22,15 +22,22 @@ const maxRoots = 1024
 //
 // Errors are *trust.Error (refused), *storage.Error (out of reach), those of the disk, or the context's. What
 // was verified before an error is kept. Errors of single delegated roles do not end a refresh: see View.Role.
-func (c *Catalog) Refresh(ctx context.Context) (*View, error) { return c.refresh(ctx, nil) }
+func (c *Catalog) Refresh(ctx context.Context) (*View, error) { return c.refresh(ctx, nil, false) }
 
 // RefreshStale is Refresh with a dangerous choice, see trust.AllowStale: an expired timestamp and snapshot serve.
 // It is for the committer alone, who has to sign them again; nobody may decide anything else on such a view.
 func (c *Catalog) RefreshStale(ctx context.Context, allow trust.AllowStale) (*View, error) {
-	return c.refresh(ctx, &allow)
+	return c.refresh(ctx, &allow, false)
 }
 
-func (c *Catalog) refresh(ctx context.Context, allow *trust.AllowStale) (*View, error) {
+// RefreshToRenew is Refresh with a dangerous choice, see trust.Session.ServeExpiredTargets: an expired targets role
+// serves, and so, as RefreshStale says, do an expired timestamp and snapshot where allow is given. It is for those who
+// sign targets again, and for the committer: nobody may decide anything else on a view whose TargetsExpired.
+func (c *Catalog) RefreshToRenew(ctx context.Context, allow *trust.AllowStale) (*View, error) {
+	return c.refresh(ctx, allow, true)
+}
+
+func (c *Catalog) refresh(ctx context.Context, allow *trust.AllowStale, renews bool) (*View, error) {
 	if c.store == nil {
 		return nil, &NotCached{What: "the newest timestamp"}
 	}
@@ -40,7 +47,7 @@ func (c *Catalog) refresh(ctx context.Context, allow *trust.AllowStale) (*View, 
 	}
 	defer unlock()
 	c.state.sweep()
-	w := &walk{c: c, source: storeSource{c.store}, writes: true, stale: allow, copies: c.state.readMemories()}
+	w := &walk{c: c, source: storeSource{c.store}, writes: true, stale: allow, renews: renews, copies: c.state.readMemories()}
 	if err := w.run(ctx); err != nil {
 		return nil, err
 	}
@@ -114,6 +121,7 @@ type walk struct {
 	writes bool              // persist what was verified
 	stale  *trust.AllowStale // nil is strict
 	until  int64             // the last root to walk to, 0 = the newest
+	renews bool              // an expired targets role serves
 	copies []*memory         // the intact copies of the memory, whoever's they are
 	memory *memory           // this catalog's, from the end of the root chain on; replaced by a changed copy at the end
 	lost   bool              // the memory is made anew: what this host knew before is gone
@@ -229,6 +237,9 @@ func (w *walk) restart(now time.Time) (err error) {
 		w.session, err = trust.StartStale(w.chain[0], now, *w.stale)
 	} else {
 		w.session, err = trust.Start(w.chain[0], now)
+	}
+	if err == nil && w.renews {
+		w.session.ServeExpiredTargets()
 	}
 	for _, root := range w.chain[1:] {
 		if err == nil {

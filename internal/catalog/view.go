@@ -90,6 +90,12 @@ func (v *View) ExpiredRole(name string) (*trust.Targets, []byte, bool) {
 	return v.session.ExpiredRole(name)
 }
 
+// TargetsExpired tells that the view rests on a targets role that has expired: see RefreshToRenew.
+func (v *View) TargetsExpired() bool {
+	t, _ := v.session.Role(trust.RoleTargets)
+	return t != nil && !v.Now().Before(t.Expires)
+}
+
 // Roles are the names of all delegated roles that were signed at least once, sorted; some may be broken.
 func (v *View) Roles() []string { return slices.Sorted(maps.Keys(v.roles)) }
 

@@ -7,19 +7,21 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
 
-// Longest is the longest interval after failures, where Loop.Every is not longer itself.
+// Longest is the longest interval after failures, where Loop.Every is not longer itself and Loop.Longest says nothing.
 const Longest = 30 * time.Minute
 
 // Loop is a task's rhythm.
 type Loop struct {
-	Every  time.Duration                          // from the end of a round to the next, about
-	After  func(time.Duration) <-chan time.Time   // time.After
-	Random func() float64                         // at least 0, less than 1
-	Pause  func(next time.Duration, failures int) // told before each wait; may be nil
+	Every   time.Duration                          // from the end of a round to the next, about
+	Longest time.Duration                          // the longest interval after failures; 0 = Longest
+	After   func(time.Duration) <-chan time.Time   // time.After
+	Random  func() float64                         // at least 0, less than 1
+	Pause   func(next time.Duration, failures int) // told before each wait; may be nil
 }
 
 // Run does a round at once, and then one after each interval. A round tells whether it went well; its error ends the
@@ -56,7 +58,7 @@ func (l Loop) next(failures int) time.Duration {
 	if failures == 0 {
 		return time.Duration(float64(l.Every) * (0.9 + 0.2*l.Random()))
 	}
-	grown, bound := l.Every, max(l.Every, Longest)
+	grown, bound := l.Every, max(l.Every, cmp.Or(l.Longest, Longest))
 	for range failures {
 		if grown >= bound/2 {
 			grown = bound

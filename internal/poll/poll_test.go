@@ -46,6 +46,9 @@ func TestAStoreThatIsAwayIsAskedLessAndLess(t *testing.T) {
 	if got := rhythm(t, Loop{Every: 24 * time.Hour}, false, false); !slices.Equal(got, []time.Duration{18 * time.Hour, 18 * time.Hour}) {
 		t.Errorf("an interval beyond the bound became %v", got)
 	}
+	if got := rhythm(t, Loop{Every: m, Longest: 2 * m}, false, false, false); !slices.Equal(got, []time.Duration{3 * m / 2, 3 * m / 2, 3 * m / 2}) {
+		t.Errorf("a bound of its own: %v", got)
+	}
 	if got := rhythm(t, Loop{Every: 4 * m}, slices.Repeat([]bool{false}, 200)...); got[199] != 45*m/2 {
 		t.Errorf("after 200 failures %v", got[199])
 	}

@@ -267,6 +267,34 @@ func TestExpiredRoleCanBeRenewed(t *testing.T) {
 	}
 }
 
+// TestExpiredTargetsServeNobodyElse: the choice to read below an expired targets role excuses its expiry, and nothing
+// else: not its signatures, not the expiry of any other role, and not without being asked.
+func TestExpiredTargetsServeNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	w.targetsDoc.Expires = now.Add(-day)
+	w.sealTargets()
+	w.sealOnline()
+	renewing := func() *trust.Session {
+		s, err := trust.Start(w.rootFile, now)
+		check(t, err)
+		s.ServeExpiredTargets()
+		return s
+	}
+	wantKind(t, w.fresh(), trust.Expired)
+	s := renewing()
+	check(t, w.read(s, nil))
+	if _, ok := s.Delegation("product.openstack"); !ok {
+		t.Fatal("it does not tell who signs what")
+	}
+	w.productDoc.Expires = now.Add(-day)
+	w.sealProduct()
+	w.sealOnline()
+	wantKind(t, w.read(renewing(), nil), trust.Expired)
+	w.put("targets", w.targetsDoc.Version, w.seal(w.targetsDoc, w.targets[0]))
+	w.sealOnline()
+	wantKind(t, w.read(renewing(), nil), trust.Threshold)
+}
+
 // TestOneKeyUnderTwoIDs: a key with an unknown field has another id, and is the same key.
 func TestOneKeyUnderTwoIDs(t *testing.T) {
 	w := newWorld(t)

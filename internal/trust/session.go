@@ -40,6 +40,7 @@ type Seen struct {
 type Session struct {
 	now     time.Time
 	stale   *AllowStale
+	renews  bool // see ServeExpiredTargets
 	general bool
 
 	root      *Root
@@ -146,6 +147,11 @@ func (s *Session) UpdateRoot(b []byte) error {
 	s.setRoot(root, b)
 	return nil
 }
+
+// ServeExpiredTargets is a dangerous choice, made by name: a targets role that is right in all but its expiry serves to
+// tell who signs what. It is for those who sign targets again and for who commits that; nobody may decide anything else
+// on such a session, and a candidate that still has the expired role fails like any. Call it before UpdateRole.
+func (s *Session) ServeExpiredTargets() { s.renews = true }
 
 // FinishRoots ends the root chain: the last root must not have expired (5.3.10). After it comes the timestamp.
 func (s *Session) FinishRoots() error {

@@ -1,0 +1,149 @@
+package publisher_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
+)
+
+func (w *world) renew(t *testing.T, p *publisher.Publisher, within time.Duration, by ...key) map[string]publisher.RoleExpiry {
+	t.Helper()
+	list, err := p.Renew(ctx, publisher.RenewRequest{Within: within}, signers(by...))
+	check(t, err)
+	byRole := map[string]publisher.RoleExpiry{}
+	for _, e := range list {
+		byRole[e.Role] = e
+	}
+	return byRole
+}
+
+// pass lets time pass, with a committer who does its work every few days.
+func (w *world) pass(t *testing.T, days int) {
+	t.Helper()
+	for range days / 5 {
+		w.now = w.now.Add(5 * catalogtest.Day)
+		commit(t, w.publisher(t, w.online))
+	}
+}
+
+func TestRenewTellsWhatExpires(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	list := w.renew(t, w.publisher(t, nil), 0)
+	for role, by := range map[string]string{"root": publisher.RenewedByHolders, "timestamp": publisher.RenewedByCommitter, "snapshot": publisher.RenewedByCommitter,
+		"journal": publisher.RenewedByCommitter, "targets": publisher.RenewedByHolders, "registry": publisher.RenewedByHolders, readyRole: publisher.RenewedByHolders} {
+		if e := list[role]; e.By != by || e.Due || e.Outcome != nil || e.Expires.IsZero() || e.Left <= 0 || len(e.Keys) < e.Threshold {
+			t.Errorf("%s: %+v", role, e)
+		}
+	}
+	w.pass(t, 65)
+	list = w.renew(t, w.publisher(t, nil), 0)
+	for role, e := range list {
+		if due := role == readyRole || role == recalledRole; e.Due != due || e.Outcome != nil {
+			t.Errorf("after 65 days, %s: %+v", role, e)
+		}
+	}
+	for role, e := range w.renew(t, w.publisher(t, nil), 10*catalogtest.Day) {
+		if e.Due {
+			t.Errorf("within 10 days, %s: %+v", role, e)
+		}
+	}
+}
+
+// Of two certifiers each signs the renewal on a laptop; it changes nothing but the expiry, and a second time is once.
+func TestRenewInTwoPlaces(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	before := w.view(t)
+	w.pass(t, 65)
+	first := w.renew(t, w.publisher(t, nil), 0, w.certA)
+	if out := first[readyRole].Outcome; out == nil || out.Status != publisher.Pending || first["product.openstack"].Yours || first["targets"].Outcome != nil {
+		t.Fatalf("%+v", first)
+	}
+	if out := first[recalledRole].Outcome; out == nil || out.WaitsFor != "the committer (kitchen commit)" {
+		t.Errorf("%+v", out)
+	}
+	again := w.renew(t, w.publisher(t, nil), 0, w.certA)
+	if again[readyRole].Outcome.Proposal != first[readyRole].Outcome.Proposal || again[readyRole].Waiting != first[readyRole].Outcome.Proposal ||
+		!slices.Equal(again[readyRole].Signed, []string{short(w.certA)}) {
+		t.Errorf("%+v", again[readyRole])
+	}
+	second := w.renew(t, w.publisher(t, w.online), 0, w.certB)
+	if out := second[readyRole].Outcome; out.Status != publisher.Committed || !strings.Contains(out.Summary[0], "signed again, valid until") {
+		t.Errorf("%+v", out)
+	}
+	after := w.view(t)
+	old, err := before.Role(readyRole)
+	check(t, err)
+	now, err := after.Role(readyRole)
+	check(t, err)
+	if now.Version != old.Version+1 || !now.Expires.After(old.Expires) || len(now.Targets) != len(old.Targets) {
+		t.Errorf("was %+v, is %+v", old, now)
+	}
+	if e := w.renew(t, w.publisher(t, nil), 0)[readyRole]; e.Due {
+		t.Errorf("still due: %+v", e)
+	}
+	w.wantStage(t, v1, manifest.StageReady)
+	_, err = w.publisher(t, nil).Renew(ctx, publisher.RenewRequest{}, signers(w.stranger))
+	wantError[*publisher.NotAuthorized](t, err)
+}
+
+// What expired comes back by the signatures of its holders, and by nobody else's.
+func TestExpiredRolesComeBack(t *testing.T) {
+	t.Parallel()
+	start := newWorld(t)
+	start.certified(t, v1)
+	for role, by := range map[string][]key{"registry": {start.admin}, productRole: {start.engineer}, readyRole: {start.certA, start.certB}, "validated.openstack": {start.validator},
+		recalledRole: {start.certA}, "targets": start.root[:2]} {
+		start.force(t, role, func(r *trust.Targets) { r.Expires = start.now.Add(60 * catalogtest.Day) }, signers(by...)...)
+	}
+	start.pass(t, 55)
+	start.now = start.now.Add(6 * catalogtest.Day)
+	for name, catalogExpired := range map[string]bool{"with a committer at work": false, "abandoned for a month": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := start.copy(t)
+			if catalogExpired {
+				w.now = w.now.Add(31 * catalogtest.Day)
+			}
+			if _, err := w.catalog(t, w.store).Refresh(ctx); err == nil {
+				t.Fatal("a reader takes an expired targets role")
+			}
+			early, err := w.publisher(t, nil).Renew(ctx, publisher.RenewRequest{}, signers(w.admin))
+			check(t, err)
+			for _, e := range early {
+				if e.Outcome != nil {
+					t.Errorf("signed before targets was: %+v", e)
+				}
+			}
+			_, err = w.publisher(t, nil).Publish(ctx, source(t, v2, nil), signers(w.engineer))
+			wantError[*trust.Error](t, err, "expired")
+			w.refused(t, func() error {
+				_, err := w.publisher(t, w.online).Commit(ctx)
+				return err
+			})
+			w.renew(t, w.publisher(t, nil), 0, w.root[0])
+			must(t, publisher.Pending)(w.publisher(t, nil).Sign(ctx, "targets", nil, signers(w.root[1])))
+			if result := commit(t, w.publisher(t, w.online)); len(result.Committed) != 1 {
+				t.Fatalf("%+v", result)
+			}
+			for _, by := range []key{w.admin, w.engineer, w.cephEngineer, w.validator, w.certA, w.certB} {
+				w.renew(t, w.publisher(t, w.online), 0, by)
+			}
+			w.wantStage(t, v1, manifest.StageReady)
+			for role, e := range w.renew(t, w.publisher(t, nil), 0) {
+				if e.Due && !(role == "recalled.ceph" && catalogExpired) {
+					t.Errorf("%+v", e)
+				}
+			}
+		})
+	}
+}
