@@ -153,7 +153,7 @@ func (w *writer) nothingToDo(ctx context.Context, d *desk) (*Outcome, error) {
 		return &Outcome{Status: Unchanged}, nil
 	}
 	summary := w.words(ctx, d.view, d.base)
-	if w.Online != nil && d.base.complete() {
+	if d.base.stale == "" && w.ready(d.view, d.base.roles) {
 		if err := w.installProposal(ctx, d.view, d.base); err != nil {
 			return nil, err
 		}
@@ -169,7 +169,7 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 	}
 	for _, proposal := range fullestFirst(live) {
 		related := slices.ContainsFunc(proposal.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil })
-		if !related || !proposal.complete() {
+		if !related || !w.ready(v, proposal.roles) {
 			continue
 		}
 		err := w.installProposal(ctx, v, proposal)
@@ -181,7 +181,7 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 		}
 		// Whatever is wrong with the proposal must not stop this change, which may be a recall.
 		var used *usedUp
-		if storeFailure(err) || errors.Is(err, errLost) && !errors.As(err, &used) {
+		if storeFailure(err) || errors.Is(err, errAgain) || errors.Is(err, errLost) && !errors.As(err, &used) {
 			return err
 		}
 	}
@@ -209,8 +209,12 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 			return nil, err
 		}
 	}
-	if w.Online != nil && complete(roles) {
-		if err := w.vetAndInstall(ctx, d.view, roles); err != nil {
+	if w.ready(d.view, roles) {
+		err := w.vetAndInstall(ctx, d.view, roles)
+		if errors.Is(err, errAgain) { // the first part of it
+			w.also = summary
+		}
+		if err != nil {
 			return nil, err
 		}
 		return outcome(Committed, "", summary, roles), nil
@@ -240,6 +244,11 @@ func (p *Publisher) vetAndInstall(ctx context.Context, v *catalog.View, roles []
 	if err := p.vet(ctx, v, roles); err != nil {
 		return err
 	}
+	if c := p.candidate(v, roles); c.changesOnline() || c.movesJournal() {
+		if err := p.onlineLacks(c); err != nil {
+			return err
+		}
+	}
 	return p.install(ctx, v, roles)
 }
 
@@ -253,35 +262,58 @@ func (p *Publisher) install(ctx context.Context, v *catalog.View, roles []*roleD
 	return p.installWith(ctx, v, roles, news)
 }
 
-// installWith is install with what the journal gains; nil is nothing.
+// installWith is install with what the journal gains; nil is nothing. A change of root is carried through by
+// installRoot.
 func (p *Publisher) installWith(ctx context.Context, v *catalog.View, roles []*roleDraft, news *journalNews) error {
-	if err := p.stillCurrent(ctx, v); err != nil {
+	c := p.candidate(v, roles)
+	for _, r := range roles {
+		if r.name == trust.RoleRoot {
+			return p.installRoot(ctx, c, r)
+		}
+	}
+	return p.installRoles(ctx, c, news)
+}
+
+// installRoles commits the roles of a candidate, but for root.
+func (p *Publisher) installRoles(ctx context.Context, c *candidate, news *journalNews) error {
+	if err := p.stillCurrent(ctx, c.view); err != nil {
 		return err
 	}
 	files := map[string][]byte{}
-	snapshot := v.Snapshot().Clone()
+	snapshot := c.view.Snapshot().Clone()
 	list := func(role string, version int64, file []byte) {
 		files[role], snapshot.Roles[role] = file, trust.MetaOf(version, file)
 	}
-	for _, r := range roles {
+	for _, r := range c.roles {
+		if r.name == trust.RoleRoot {
+			continue
+		}
 		file, err := p.putRole(ctx, r)
 		if err != nil {
 			return err
 		}
 		list(r.name, r.next.Version, file)
 	}
+	if news == nil && c.movesJournal() {
+		news = &journalNews{}
+	}
 	if news != nil {
-		file, version, err := p.putJournal(ctx, v, news)
+		file, version, err := p.putJournal(ctx, c, news)
 		if err != nil {
 			return err
 		}
 		list(manifest.RoleJournal, version, file)
 	}
-	snapshotFile, err := p.putSnapshot(ctx, v, snapshot)
+	return p.point(ctx, c, snapshot, files)
+}
+
+// point writes the snapshot, and has the timestamp point at it.
+func (p *Publisher) point(ctx context.Context, c *candidate, snapshot *trust.Snapshot, files map[string][]byte) error {
+	file, err := p.putSnapshot(ctx, c, snapshot)
 	if err != nil {
 		return err
 	}
-	return p.swapTimestamp(ctx, v, trust.MetaOf(snapshot.Version, snapshotFile), snapshotFile, files)
+	return p.swapTimestamp(ctx, c, trust.MetaOf(snapshot.Version, file), file, files)
 }
 
 // stillCurrent saves the objects that a beaten writer would leave behind.
@@ -299,8 +331,7 @@ func (p *Publisher) stillCurrent(ctx context.Context, v *catalog.View) error {
 // putRole creates the role's file. An object that a crashed commit of the same payload left is adopted if its
 // signatures suffice; any other under that number is somebody else's, and the number is used up.
 func (p *Publisher) putRole(ctx context.Context, r *roleDraft) ([]byte, error) {
-	valid := trust.ValidSignatures(r.payload, r.sigs, r.authority)
-	file, err := trust.Envelope(r.payload, valid)
+	file, err := r.file()
 	if err != nil {
 		return nil, err
 	}
@@ -326,83 +357,49 @@ func (p *Publisher) leftover(ctx context.Context, r *roleDraft) ([]byte, error) 
 		return nil, err
 	}
 	payload, sigs, err := trust.ParseEnvelope(there)
-	if err != nil || string(payload) != string(r.payload) || len(trust.ValidSignatures(payload, sigs, r.authority)) < r.authority.Threshold {
+	if err != nil || string(payload) != string(r.payload) || !r.signedBy(sigs) {
 		return nil, &usedUp{role: r.name, version: r.next.Version}
 	}
 	return there, nil
 }
 
 // putSnapshot signs and creates the next snapshot under the first number that is free.
-func (p *Publisher) putSnapshot(ctx context.Context, v *catalog.View, s *trust.Snapshot) ([]byte, error) {
-	s.Expires = v.Now().Add(lifeSnapshot)
+func (p *Publisher) putSnapshot(ctx context.Context, c *candidate, s *trust.Snapshot) ([]byte, error) {
+	s.Expires = c.view.Now().Add(lifeSnapshot)
+	s.Version = c.following(s.Version) - 1
 	return p.putNumbered(ctx, trust.RoleSnapshot, &s.Version, manifest.SnapshotObject, func() ([]byte, error) {
 		payload, err := s.Payload()
 		if err != nil {
 			return nil, err
 		}
-		return p.signOnline(ctx, v, trust.RoleSnapshot, payload)
+		return p.signOnline(ctx, c, trust.RoleSnapshot, payload)
 	})
 }
 
 // swapTimestamp is the commit point.
-func (p *Publisher) swapTimestamp(ctx context.Context, v *catalog.View, meta trust.Meta, snapshot []byte, files map[string][]byte) error {
-	t := v.Timestamp()
-	next := &trust.Timestamp{Version: t.Version + 1, Issued: v.Now(), Expires: v.Now().Add(lifeTimestamp), Snapshot: meta}
+func (p *Publisher) swapTimestamp(ctx context.Context, c *candidate, meta trust.Meta, snapshot []byte, files map[string][]byte) error {
+	v := c.view
+	next := &trust.Timestamp{Version: c.following(v.Timestamp().Version), Issued: v.Now(), Expires: v.Now().Add(lifeTimestamp), Snapshot: meta}
 	payload, err := next.Payload()
 	if err != nil {
 		return err
 	}
-	file, err := p.signOnline(ctx, v, trust.RoleTimestamp, payload)
+	file, err := p.signOnline(ctx, c, trust.RoleTimestamp, payload)
 	if err != nil {
 		return err
 	}
-	if err := checkCandidate(v, file, snapshot, files); err != nil {
+	if err := c.check(file, snapshot, files); err != nil {
 		return err
 	}
 	kind, err := manifest.KindOf(manifest.TimestampObject)
 	if err != nil {
 		return err
 	}
-	_, err = p.Store.Swap(ctx, manifest.TimestampObject, v.TimestampETag(), file, kind.ContentType, kind.CacheControl)
+	_, err = p.Store.Swap(ctx, manifest.TimestampObject, c.etag, file, kind.ContentType, kind.CacheControl)
 	if errors.Is(err, storage.ErrConflict) {
 		return errLost
 	}
 	return err
-}
-
-// signOnline signs with the online key, which must be one that the root names.
-func (p *Publisher) signOnline(ctx context.Context, v *catalog.View, role string, payload []byte) ([]byte, error) {
-	if err := authorizeRole(v, role, []keys.Signer{p.Online}); err != nil {
-		return nil, err
-	}
-	sig, err := trust.Sign(ctx, payload, p.Online)
-	if err != nil {
-		return nil, err
-	}
-	return trust.Envelope(payload, []trust.Signature{sig})
-}
-
-// checkCandidate verifies what is about to be shown, as a reader that saw the current catalog would. Every role
-// that is sound now must be sound then.
-func checkCandidate(v *catalog.View, timestamp, snapshot []byte, files map[string][]byte) error {
-	s, err := trust.Start(v.RawRoot(), v.Now())
-	if err != nil {
-		return err
-	}
-	// What is in effect may have expired: that is why it is signed again.
-	steps := []func() error{
-		s.FinishRoots,
-		func() error { return excuse(s.UpdateTimestamp(v.RawTimestamp()), trust.Expired) },
-		func() error { return s.UpdateTimestamp(timestamp) },
-		func() error { return excuse(s.UpdateSnapshot(v.RawSnapshot(), true), trust.Mismatch) },
-		func() error { return s.UpdateSnapshot(snapshot, false) },
-	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	return checkRoles(s, v, files)
 }
 
 // excuse is nil for the one kind of refusal that a step expects.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
-	"github.com/enovance/kitchen/keys"
 )
 
 // maxRevival is how long ago an expired catalog may have been signed last for Commit to revive it.
@@ -56,8 +55,9 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 	if err != nil {
 		return err
 	}
-	if err := p.authorizeOnline(view); err != nil {
-		return err
+	notAuthorized := p.authorizeOnline(view)
+	if notAuthorized != nil && !p.Stolen {
+		return notAuthorized
 	}
 	live, err := p.live(ctx, view)
 	if err != nil {
@@ -75,9 +75,15 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 		if err != nil {
 			return err
 		}
+		if lacks := p.onlineLacks(p.candidate(view, w.roles)); lacks != nil && shown.Refused == "" {
+			shown.Refused = lacks.Error()
+		}
 		if shown.Refused != "" {
 			tried[w.id] = shown.Refused
 			continue
+		}
+		if w.role(trust.RoleRoot) != nil {
+			news = nil // the next commit takes it
 		}
 		err = p.installWith(ctx, view, w.roles, news)
 		var used *usedUp
@@ -85,7 +91,7 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 		case errors.As(err, &used):
 			tried[w.id] = used.Error() // somebody took the number just now
 			continue
-		case errors.Is(err, errLost):
+		case errors.Is(err, errLost), errors.Is(err, errAgain):
 			return err
 		case err != nil:
 			return fmt.Errorf("proposal %s: %w", w.id, err)
@@ -95,17 +101,10 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 		result.Journaled += news.count()
 		return errAgain
 	}
-	return p.renew(ctx, view, news, result)
-}
-
-// authorizeOnline refuses a key that is not the root's online key, before anything is read twice or written.
-func (p *Publisher) authorizeOnline(v *catalog.View) error {
-	for _, role := range []string{trust.RoleSnapshot, trust.RoleTimestamp} {
-		if err := authorizeRole(v, role, []keys.Signer{p.Online}); err != nil {
-			return err
-		}
+	if notAuthorized != nil {
+		return notAuthorized
 	}
-	return nil
+	return p.renew(ctx, view, news, result)
 }
 
 // renew commits what there is for the journal alone, and signs snapshot and timestamp again when they are about to
@@ -148,15 +147,22 @@ func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *Commi
 	return err
 }
 
-// refresh brings the view up to date.
+// refresh brings the view up to date. With Stolen it ends an outage that an earlier run left.
 func (p *Publisher) refresh(ctx context.Context) (*catalog.View, error) {
+	view, err := p.Catalog.Refresh(ctx)
+	if !p.Stolen || p.Online == nil || !isOutage(err) {
+		return view, err
+	}
+	if err := p.endOutage(ctx); err != nil && !errors.Is(err, errLost) {
+		return nil, err
+	}
 	return p.Catalog.Refresh(ctx)
 }
 
 // refreshToCommit is refresh for the holder of the online key, whom an expired snapshot or timestamp does not stop:
 // signing them again is the committer's work. All else is held to its expiry.
 func (p *Publisher) refreshToCommit(ctx context.Context) (*catalog.View, error) {
-	view, err := p.Catalog.Refresh(ctx)
+	view, err := p.refresh(ctx)
 	var refused *trust.Error
 	if !errors.As(err, &refused) || refused.Kind != trust.Expired || (refused.Role != trust.RoleTimestamp && refused.Role != trust.RoleSnapshot) {
 		return view, err

@@ -60,6 +60,9 @@ func (d *desk) role(name string) (*trust.Targets, error) {
 // currentRole is a copy of what is in effect; empty when the role was never signed. A role that is right in all but
 // its expiry counts: its holders sign it anew with whatever they change.
 func currentRole(v *catalog.View, name string) (*trust.Targets, error) {
+	if name == trust.RoleRoot {
+		return rootContent(v.Root()), nil
+	}
 	role, err := v.Role(name)
 	var absent *catalog.RoleAbsent
 	if expired, _, ok := v.ExpiredRole(name); err != nil && ok {
@@ -80,6 +83,9 @@ func currentRole(v *catalog.View, name string) (*trust.Targets, error) {
 
 // currentFile is the file of what currentRole gives, nil for none.
 func currentFile(v *catalog.View, name string) []byte {
+	if name == trust.RoleRoot {
+		return v.RawRoot()
+	}
 	if file := v.RawRole(name); file != nil {
 		return file
 	}
@@ -104,13 +110,38 @@ type draft struct {
 	objects []object // small documents the roles point to, put before anything is signed
 }
 
-// roleDraft is one role's next version.
+// roleDraft is one role's next version. That of root is shown as its rootContent.
 type roleDraft struct {
 	name      string
 	next      *trust.Targets
 	payload   []byte
-	authority trust.Authority
+	authority trust.Authority // whose threshold it needs
+	successor trust.Authority // of root and targets whose keys change with it: whose threshold it needs besides
 	sigs      []trust.Signature
+}
+
+// signers are all who may sign it.
+func (r *roleDraft) signers() trust.Authority {
+	all := trust.Authority{Threshold: r.authority.Threshold, Keys: slices.Clone(r.authority.Keys)}
+	for _, key := range r.successor.Keys {
+		if !all.Has(key.ID) {
+			all.Keys = append(all.Keys, key)
+		}
+	}
+	return all
+}
+
+// complete tells whether it has the signatures that it needs.
+func (r *roleDraft) complete() bool { return r.signedBy(r.sigs) }
+
+func (r *roleDraft) signedBy(sigs []trust.Signature) bool {
+	enough := func(a trust.Authority) bool { return len(trust.ValidSignatures(r.payload, sigs, a)) >= a.Threshold }
+	return r.authority.Threshold > 0 && enough(r.authority) && enough(r.successor)
+}
+
+// file is what is published of it.
+func (r *roleDraft) file() ([]byte, error) {
+	return trust.Envelope(r.payload, trust.ValidSignatures(r.payload, r.sigs, r.signers()))
 }
 
 // object is one small immutable document.
@@ -154,13 +185,34 @@ func (d *draft) include(base *waiting) {
 	}
 }
 
-// authority is who signs a role: as the change of targets in the same draft says, if there is one.
-func (d *draft) authority(v *catalog.View, name string) (trust.Authority, bool) {
-	if t := d.role(trust.RoleTargets); t != nil && name != trust.RoleTargets {
-		delegation, ok := t.next.Delegation(name)
-		return delegation.Authority, ok
+// authorize fills in who signs each role. A delegated role is signed as the change of targets in the same draft says,
+// if there is one; root, and targets beside it, both as the root in effect and as the next one says. Roles that nobody
+// hands out stay without; the first of them is returned.
+func (d *draft) authorize(v *catalog.View) (unknown string) {
+	for _, r := range d.roles {
+		var known bool
+		parent := d.role(trust.RoleTargets)
+		if isTopRole(r.name) {
+			parent = d.role(trust.RoleRoot)
+		}
+		if parent == nil || isTopRole(r.name) {
+			r.authority, known = v.Authority(r.name)
+		}
+		if parent != nil {
+			var next trust.Delegation
+			next, known = parent.next.Delegation(r.name)
+			switch {
+			case !isTopRole(r.name):
+				r.authority = next.Authority
+			case authorityText(next.Authority) != authorityText(r.authority):
+				r.successor = next.Authority
+			}
+		}
+		if !known && unknown == "" {
+			unknown = r.name
+		}
 	}
-	return v.Authority(name)
+	return unknown
 }
 
 // lifetime is how long a signature on a role holds, DESIGN §4.
@@ -178,26 +230,25 @@ func lifetime(role string) time.Duration {
 // numbers that are known to be used up.
 func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[string]int64) error {
 	for _, r := range dr.roles {
-		current := int64(0)
-		if meta, ok := d.view.Snapshot().Roles[r.name]; ok {
-			current = meta.Version
-		}
-		number, err := p.freeNumber(ctx, r.name, max(current, floor[r.name]))
-		if err != nil {
-			return err
+		current := currentVersion(d.view, r.name)
+		number := current + 1
+		if r.name != trust.RoleRoot { // whose numbers have no gap
+			var err error
+			if number, err = p.freeNumber(ctx, r.name, max(current, floor[r.name])); err != nil {
+				return err
+			}
 		}
 		r.next.Version, r.next.Role = number, r.name
 		r.next.Replaces = currentDigest(d.view, r.name)
 		r.next.Expires = d.now.Add(lifetime(r.name))
 		r.next.ProposalExpires = d.now.Add(lifeProposal)
-		if r.payload, err = r.next.Payload(); err != nil {
+		var err error
+		if r.payload, err = encodeContent(r.name, r.next); err != nil {
 			return err
 		}
-		authority, ok := dr.authority(d.view, r.name)
-		if !ok {
-			return unknownRole(d.view, r.name)
-		}
-		r.authority = authority
+	}
+	if unknown := dr.authorize(d.view); unknown != "" {
+		return unknownRole(d.view, unknown)
 	}
 	return nil
 }
@@ -235,12 +286,13 @@ func (p *Publisher) exists(ctx context.Context, key string) (bool, error) {
 
 // sign adds the signatures that the signers may give and have not given.
 func (r *roleDraft) sign(ctx context.Context, signers []keys.Signer) (added []trust.Signature, err error) {
+	may := r.signers()
 	for _, s := range signers {
 		key, err := trust.NewKey(s.Public())
 		if err != nil {
 			return nil, err
 		}
-		if !r.authority.Has(key.ID) || signedBy(r.sigs, key.ID) {
+		if !may.Has(key.ID) || signedBy(r.sigs, key.ID) {
 			continue
 		}
 		sig, err := trust.Sign(ctx, r.payload, s)
@@ -259,7 +311,7 @@ func signedBy(sigs []trust.Signature, keyID string) bool {
 
 func complete(roles []*roleDraft) bool {
 	for _, r := range roles {
-		if len(trust.ValidSignatures(r.payload, r.sigs, r.authority)) < r.authority.Threshold {
+		if !r.complete() {
 			return false
 		}
 	}

@@ -79,7 +79,7 @@ func readPending(t *testing.T, v *catalog.View, doc, payload, sig []byte) (*Publ
 		f.id = said.id()
 		for _, role := range said.Roles {
 			f.sigs[role.Role] = map[string][]string{}
-			authority, _ := (&draft{}).authority(v, role.Role)
+			authority, _ := v.Authority(role.Role)
 			for _, key := range authority.KeyIDs() {
 				f.sigs[role.Role][key] = []string{manifest.SignatureObject(f.id, role.Role, key, digest(sig))}
 			}
@@ -114,10 +114,10 @@ func FuzzProposal(f *testing.F) {
 				continue
 			}
 			for _, r := range w.roles {
-				if again, err := r.next.Payload(); err != nil || !bytes.Equal(again, r.payload) {
+				if again, err := encodeContent(r.name, r.next); err != nil || !bytes.Equal(again, r.payload) {
 					t.Errorf("the payload of %s is not in its one form: %v", r.name, err)
 				}
-				if valid := trust.ValidSignatures(r.payload, r.sigs, r.authority); len(valid) != len(r.sigs) {
+				if valid := trust.ValidSignatures(r.payload, r.sigs, r.signers()); len(valid) != len(r.sigs) {
 					t.Errorf("%d signatures on %s, %d are valid", len(r.sigs), r.name, len(valid))
 				}
 			}

@@ -19,34 +19,48 @@ type history struct {
 // used up by objects that never took effect are not part of it.
 func (p *Publisher) history(ctx context.Context, v *catalog.View, role string) (*history, error) {
 	h := &history{payloads: map[string]bool{}, files: map[string]*trust.Targets{}}
+	err := p.walkBack(ctx, v, role, func(t *trust.Targets, file []byte) bool {
+		payload, _, err := trust.ParseEnvelope(file)
+		h.payloads[digest(payload)], h.files[digest(file)] = err == nil, t
+		if t.Replaces == "" {
+			h.files[""] = &trust.Targets{}
+		}
+		return !t.ProposalExpires.Add(lifeProposal).Before(v.Now())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// walkBack visits the versions of a role that were in effect, the present one first, until visit says no or the past
+// cannot be read. Errors are the store's.
+func (p *Publisher) walkBack(ctx context.Context, v *catalog.View, role string, visit func(t *trust.Targets, file []byte) bool) error {
 	file, number := currentFile(v, role), currentVersion(v, role)
 	for steps := 0; file != nil && steps < maxHistory; {
 		payload, _, err := trust.ParseEnvelope(file)
 		if err != nil {
-			return h, nil //nolint:nilerr // the past ends where it cannot be read
+			return nil //nolint:nilerr // the past ends where it cannot be read
 		}
-		t, err := trust.ParseTargetsPayload(payload)
+		t, err := parseContent(role, payload)
 		if err != nil {
-			return h, nil //nolint:nilerr // as above
+			return nil //nolint:nilerr // as above
 		}
-		h.payloads[digest(payload)], h.files[digest(file)] = true, t
-		if t.Replaces == "" {
-			h.files[""] = &trust.Targets{}
-			return h, nil
+		if !visit(t, file) || t.Replaces == "" {
+			return nil
 		}
-		lapsed := t.ProposalExpires.Add(lifeProposal).Before(v.Now())
-		for file = nil; file == nil && number > 1 && !lapsed && steps < maxHistory; steps++ {
+		for file = nil; file == nil && number > 1 && steps < maxHistory; steps++ {
 			number--
 			older, err := get(ctx, p.Store, manifest.RoleObject(role, number))
 			if ignoreAbsent(err) != nil {
-				return nil, err
+				return err
 			}
 			if err == nil && digest(older) == t.Replaces {
 				file = older
 			}
 		}
 	}
-	return h, nil
+	return nil
 }
 
 // inEffect tells whether everything that a stale proposal changed, on top of what it rested on, is so now.

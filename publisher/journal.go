@@ -7,7 +7,6 @@ import (
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
-	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -23,7 +22,7 @@ func (p *Publisher) journalNews(ctx context.Context, v *catalog.View) (*journalN
 	}
 	reports, err := v.Unseen(ctx)
 	if err == nil {
-		err = authorizeRole(v, manifest.RoleJournal, []keys.Signer{p.Online})
+		err = p.authorizeOnlineRole(v, manifest.RoleJournal)
 	}
 	switch {
 	case storeFailure(err):
@@ -43,7 +42,8 @@ func (p *Publisher) journalNews(ctx context.Context, v *catalog.View) (*journalN
 
 // putJournal writes a segment of what is new, and the role that lists it, each under the first number that is free:
 // what a crashed or beaten commit left under another is no part of the journal.
-func (p *Publisher) putJournal(ctx context.Context, v *catalog.View, news *journalNews) (file []byte, version int64, err error) {
+func (p *Publisher) putJournal(ctx context.Context, c *candidate, news *journalNews) (file []byte, version int64, err error) {
+	v := c.view
 	role, err := currentRole(v, manifest.RoleJournal)
 	if err != nil {
 		return nil, 0, err
@@ -60,7 +60,7 @@ func (p *Publisher) putJournal(ctx context.Context, v *catalog.View, news *journ
 		if err != nil {
 			return nil, err
 		}
-		return p.signOnline(ctx, v, manifest.RoleJournal, payload)
+		return p.signOnline(ctx, c, manifest.RoleJournal, payload)
 	})
 	return file, role.Version, err
 }

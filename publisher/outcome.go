@@ -21,19 +21,30 @@ func outcome(status, id string, summary []string, roles []*roleDraft) *Outcome {
 func countSignatures(roles []*roleDraft) []RoleSignatures {
 	var list []RoleSignatures
 	for _, r := range roles {
-		valid := trust.ValidSignatures(r.payload, r.sigs, r.authority)
-		s := RoleSignatures{Role: r.name, Version: r.next.Version, Have: len(valid), Need: r.authority.Threshold}
-		for _, id := range r.authority.KeyIDs() {
-			switch {
-			case signedBy(valid, id):
-				s.Signers = append(s.Signers, ShortID(id))
-			case s.Have < s.Need:
-				s.Missing = append(s.Missing, ShortID(id))
-			}
-		}
+		s := countFor(r, r.authority)
+		s.Keys = ifSo(r.successor.Threshold > 0, KeysBefore)
 		list = append(list, s)
+		if r.successor.Threshold > 0 {
+			s := countFor(r, r.successor)
+			s.Keys = KeysAfter
+			list = append(list, s)
+		}
 	}
 	return list
+}
+
+func countFor(r *roleDraft, a trust.Authority) RoleSignatures {
+	valid := trust.ValidSignatures(r.payload, r.sigs, a)
+	s := RoleSignatures{Role: r.name, Version: r.next.Version, Have: len(valid), Need: a.Threshold}
+	for _, id := range a.KeyIDs() {
+		switch {
+		case signedBy(valid, id):
+			s.Signers = append(s.Signers, ShortID(id))
+		case s.Have < s.Need:
+			s.Missing = append(s.Missing, ShortID(id))
+		}
+	}
+	return s
 }
 
 // waitsFor says in words what a proposal waits for.
@@ -43,7 +54,7 @@ func waitsFor(roles []RoleSignatures) string {
 		if r.Complete() {
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("%s for %s, by %s (kitchen sign %s --key FILE)", count(r.Need-r.Have, "more signature"), r.Role, strings.Join(r.Missing, " or "), r.Role))
+		parts = append(parts, fmt.Sprintf("%s for %s, by %s (kitchen sign %s --key FILE)", count(r.Need-r.Have, "more signature"), r.Name(), strings.Join(r.Missing, " or "), r.Role))
 	}
 	if len(parts) == 0 {
 		return "the committer (kitchen commit)"

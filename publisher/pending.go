@@ -252,7 +252,7 @@ func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []k
 		if err == nil {
 			return nil
 		}
-		err = authorize(role, w.role(role).authority, signers)
+		err = authorize(role, w.role(role).signers(), signers)
 	}
 	return err
 }
@@ -282,7 +282,12 @@ func (p *Publisher) signProposal(ctx context.Context, w *waiting, shown PendingP
 	if p.Online == nil || !w.complete() {
 		return outcome(Pending, w.id, shown.Change, w.roles), nil
 	}
-	if err := p.commitOne(ctx, w); err != nil {
+	err := p.commitOne(ctx, w)
+	var lacks *NeedsOnlineKeys
+	if errors.As(err, &lacks) {
+		return outcome(Pending, w.id, append(shown.Change, lacks.Error()), w.roles), nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	return outcome(Committed, w.id, shown.Change, w.roles), nil

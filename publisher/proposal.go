@@ -70,7 +70,7 @@ func (w *waiting) signedByAll(signers []keys.Signer) bool {
 		}
 		signed := false
 		for _, r := range w.roles {
-			if !r.authority.Has(key.ID) {
+			if !r.signers().Has(key.ID) {
 				continue
 			}
 			if !signedBy(r.sigs, key.ID) {
@@ -251,12 +251,19 @@ func (f *pendingFiles) worthReading(v *catalog.View) bool {
 			continue
 		}
 		for id := range byKey {
-			if role == trust.RoleTargets || authority.Has(id) {
+			if role == trust.RoleRoot || role == trust.RoleTargets || authority.Has(id) {
 				return true
 			}
 		}
 	}
-	return f.role == trust.RoleTargets && len(f.sigs) > 0
+	return (f.role == trust.RoleRoot || f.role == trust.RoleTargets) && len(f.sigs) > 0
+}
+
+// past tells, from its name, that a proposal took effect or can no more. One that begins with the root in effect may
+// have more to do.
+func (f *pendingFiles) past(v *catalog.View) bool {
+	current := currentVersion(v, f.role)
+	return f.version < current || f.version == current && f.role != trust.RoleRoot
 }
 
 // live reads the proposals that could still take effect: on top of what is in effect now, not lapsed, and signed by
@@ -268,7 +275,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 	}
 	var list []*waiting
 	for _, f := range files {
-		if f.version <= currentVersion(v, f.role) || !f.worthReading(v) {
+		if f.past(v) || !f.worthReading(v) {
 			continue
 		}
 		w, err := p.readProposal(ctx, v, f)
@@ -309,20 +316,20 @@ func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendin
 	}
 	w.created, w.expires = w.times()
 	w.stale = w.staleness(v)
+	w.leaveOut(v)
 	return w, p.readSignatures(ctx, v, w, f)
 }
 
 // readRole reads one role's payload; nil when it is not what the proposal names.
 func (p *Publisher) readRole(ctx context.Context, id string, listed proposalRole) (*roleDraft, error) {
-	kind, _, _ := manifest.SplitRole(listed.Role)
-	if kind == "" && listed.Role != trust.RoleTargets {
+	if !isRole(listed.Role) {
 		return nil, nil
 	}
 	payload, err := get(ctx, p.Store, manifest.ProposalObject(id, manifest.PayloadName(listed.Role)))
 	if err != nil {
 		return nil, ignoreAbsent(err)
 	}
-	next, err := trust.ParseTargetsPayload(payload)
+	next, err := parseContent(listed.Role, payload)
 	if err != nil || digest(payload) != listed.SHA256 || next.Version != listed.Version {
 		return nil, nil //nolint:nilerr // a payload that does not parse is garbage, not a failure
 	}
@@ -331,10 +338,9 @@ func (p *Publisher) readRole(ctx context.Context, id string, listed proposalRole
 
 // readSignatures keeps the signatures that verify, one per key of the role's authority.
 func (p *Publisher) readSignatures(ctx context.Context, v *catalog.View, w *waiting, f *pendingFiles) error {
-	dr := &draft{roles: w.roles}
+	(&draft{roles: w.roles}).authorize(v)
 	for _, r := range w.roles {
-		r.authority, _ = dr.authority(v, r.name)
-		for _, id := range r.authority.KeyIDs() {
+		for _, id := range r.signers().KeyIDs() {
 			for _, key := range f.sigs[r.name][id] {
 				data, err := get(ctx, p.Store, key)
 				if ignoreAbsent(err) != nil {
@@ -344,7 +350,7 @@ func (p *Publisher) readSignatures(ctx context.Context, v *catalog.View, w *wait
 				if err != nil || parseErr != nil || sig.KeyID != id {
 					continue
 				}
-				if valid := trust.ValidSignatures(r.payload, []trust.Signature{sig}, r.authority); len(valid) == 1 {
+				if valid := trust.ValidSignatures(r.payload, []trust.Signature{sig}, r.signers()); len(valid) == 1 {
 					r.sigs = append(r.sigs, sig)
 					break
 				}
@@ -373,6 +379,8 @@ func (w *waiting) staleness(v *catalog.View) string {
 		current := currentVersion(v, r.name)
 		_, err := currentRole(v, r.name)
 		switch {
+		case w.role(trust.RoleRoot) != nil && r.isInEffect(v):
+			continue
 		case err != nil:
 			return fmt.Sprintf("what it would replace cannot be used: %v", err)
 		case r.next.Replaces != currentDigest(v, r.name), r.next.Version <= current:
@@ -384,7 +392,36 @@ func (w *waiting) staleness(v *catalog.View) string {
 	return ""
 }
 
-func currentVersion(v *catalog.View, role string) int64 { return v.Snapshot().Roles[role].Version }
+// leaveOut drops what of a proposal that changes root is in effect already: its root is written apart from the rest,
+// and whoever did the one may not have come to the other.
+func (w *waiting) leaveOut(v *catalog.View) {
+	if w.stale != "" || w.role(trust.RoleRoot) == nil {
+		return
+	}
+	rest := slices.DeleteFunc(slices.Clone(w.roles), func(r *roleDraft) bool { return r.isInEffect(v) })
+	if len(rest) == 0 {
+		w.stale = "it is in effect"
+		return
+	}
+	w.roles = rest
+}
+
+// isInEffect tells whether this very version is what readers see.
+func (r *roleDraft) isInEffect(v *catalog.View) bool {
+	file := currentFile(v, r.name)
+	if file == nil {
+		return false
+	}
+	payload, _, err := trust.ParseEnvelope(file)
+	return err == nil && string(payload) == string(r.payload)
+}
+
+func currentVersion(v *catalog.View, role string) int64 {
+	if role == trust.RoleRoot {
+		return v.Root().Version
+	}
+	return v.Snapshot().Roles[role].Version
+}
 
 // ignoreAbsent turns "not there", "not to be looked at" and "absurdly large" into nil: what garbage looks like.
 func ignoreAbsent(err error) error {

@@ -73,6 +73,11 @@ type Publisher struct {
 	Now func() time.Time
 	// Online signs snapshot and timestamp. Nil: changes are left as proposals for the committer.
 	Online keys.Signer
+	// OnlineToo are further online keys: the next one, while the online key is rotated.
+	OnlineToo []keys.Signer
+	// Stolen gives up on the old online key where a root replaces it: the root comes first, and the new key signs alone.
+	// From the one to the other no reader takes anything; a run that was interrupted there is completed by another.
+	Stolen bool
 	// Progress hears of long transfers; nil is silence.
 	Progress progress.Sink
 	// Scratch is a directory for stored objects on their way up, up to the size of the largest artifact. "" is
@@ -106,9 +111,27 @@ type Outcome struct {
 type RoleSignatures struct {
 	Role       string
 	Version    int64
+	Keys       string // KeysBefore or KeysAfter where both thresholds are needed, else ""
 	Have, Need int
 	Signers    []string // who signed
 	Missing    []string // who still may, while Have < Need
+}
+
+// Root, and targets beside it, need both thresholds when their keys change.
+const (
+	KeysBefore = "before" // the keys that are in effect
+	KeysAfter  = "after"  // the keys that the change gives it
+)
+
+// Name is the role in words, with which of its keys are meant.
+func (r RoleSignatures) Name() string {
+	switch r.Keys {
+	case KeysBefore:
+		return r.Role + " (present keys)"
+	case KeysAfter:
+		return r.Role + " (new keys)"
+	}
+	return r.Role
 }
 
 // Complete tells whether enough holders signed.

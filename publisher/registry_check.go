@@ -51,18 +51,15 @@ func (c *candidate) customers(ctx context.Context, r storage.Reader) ([]*manifes
 // roleKeys are the keys of every role, as it would be: key id → role.
 func (c *candidate) roleKeys() (map[string]string, error) {
 	holders := map[string]string{}
-	for name, authority := range c.view.Root().Roles {
-		for _, id := range authority.KeyIDs() {
-			holders[id] = name
+	for _, parent := range []string{trust.RoleRoot, trust.RoleTargets} {
+		content, err := c.role(parent)
+		if err != nil {
+			return nil, err
 		}
-	}
-	targets, err := c.role(trust.RoleTargets)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range targets.Delegations {
-		for _, id := range d.KeyIDs() {
-			holders[id] = d.Name
+		for _, d := range content.Delegations {
+			for _, id := range d.KeyIDs() {
+				holders[id] = d.Name
+			}
 		}
 	}
 	return holders, nil

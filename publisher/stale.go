@@ -27,13 +27,24 @@ func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waitin
 		}
 		now := diffTargets(base, current)
 		for path, change := range diffTargets(base, r.next) {
-			if now[path] != change {
+			if handed, ok := strings.CutPrefix(path, handOut); ok && now[path] != change {
+				_, known := base.Delegation(handed)
+				shown.Again = append(shown.Again, commandForKeys(handed, known))
+			} else if now[path] != change {
 				shown.Again = append(shown.Again, commandFor(r.name, path, base.Targets[path], r.next.Targets[path]))
 			}
 		}
 	}
 	slices.Sort(shown.Again)
 	shown.Again = slices.Compact(shown.Again)
+}
+
+// commandForKeys is the command that gives a role the keys that it was to have; known tells that it had some.
+func commandForKeys(role string, known bool) string {
+	if !known {
+		return "kitchen product add"
+	}
+	return "kitchen role rotate " + role
 }
 
 // commandFor is the command that changes a target of a role as it was changed.
@@ -43,8 +54,6 @@ func commandFor(role, path string, before, after trust.Target) string {
 	switch {
 	case kind == manifest.RoleRegistry:
 		return "kitchen customer add, or kitchen site add"
-	case role == trust.RoleTargets:
-		return "kitchen product add"
 	case err != nil:
 		return "the command that made it"
 	case kind == "product" && before.SHA256 == "":

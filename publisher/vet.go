@@ -21,9 +21,12 @@ const clockSlack = 2 * day
 // vet holds a set of role changes to the rules that no number of signatures lifts. Signers ask it before they
 // sign and committers before they commit. The error is *Refused, *usedUp, or the store's.
 //
-//   - A version number follows on the current one, but for numbers that are used up.
+//   - A version number follows on the current one, but for numbers that are used up; that of root always does.
+//   - A root hands out its four roles, and what is in effect of targets is signed as it says. Snapshot and timestamp
+//     are held to it when it is written.
 //   - A role lists only what was delegated to it; delegations have Kitchen's form and are never dropped, and a role
-//     in effect stays signed by the keys that are delegated to.
+//     in effect stays signed by the keys that are delegated to. The journal goes to the online key alone, whose
+//     holder signs it again.
 //   - A role fits what readers take, and is not the journal, which commits alone write.
 //   - A release keeps its digest, in every stage; published releases and recalls are never taken out.
 //   - Of a published release nothing changes but whether, and why, it is yanked; of a recall nothing, but that it is
@@ -57,6 +60,11 @@ func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft
 type candidate struct {
 	view  *catalog.View
 	roles []*roleDraft
+
+	// Of a commit:
+	root      []byte // the file of the root among the roles, nil for none
+	rootFirst bool   // it is written before all else; see Stolen
+	etag      string // of the timestamp that is swapped
 }
 
 func (c *candidate) role(name string) (*trust.Targets, error) {
@@ -73,6 +81,16 @@ func (c *candidate) changes(name string) bool {
 	return slices.ContainsFunc(c.roles, func(r *roleDraft) bool { return r.name == name })
 }
 
+// topAuthority is who signs a role of the top level by the root as it would be.
+func (c *candidate) topAuthority(name string) (trust.Authority, bool) {
+	root, err := c.role(trust.RoleRoot)
+	if err != nil {
+		return trust.Authority{}, false
+	}
+	d, ok := root.Delegation(name)
+	return d.Authority, ok
+}
+
 func (c *candidate) delegation(name string) (trust.Delegation, bool) {
 	targets, err := c.role(trust.RoleTargets)
 	if err != nil {
@@ -84,11 +102,17 @@ func (c *candidate) delegation(name string) (trust.Delegation, bool) {
 // vetVersion refuses jumps beyond numbers that are used up, and a number that somebody else used up (*usedUp).
 func (p *Publisher) vetVersion(ctx context.Context, v *catalog.View, r *roleDraft) error {
 	current := currentVersion(v, r.name)
+	if r.name == trust.RoleRoot && r.next.Version != current+1 {
+		return &Refused{Role: r.name, Reason: fmt.Sprintf("root %d does not follow on root %d; none is ever skipped", r.next.Version, current)}
+	}
 	if r.next.Version <= current || r.next.Version > current+maxOrphans {
 		return &Refused{Role: r.name, Reason: fmt.Sprintf("version %d does not follow on %d", r.next.Version, current)}
 	}
 	if want := currentDigest(v, r.name); r.next.Replaces != want {
 		return &Refused{Role: r.name, Reason: "it was made to replace something else than what is in effect"}
+	}
+	if r.name == trust.RoleRoot {
+		return nil // whatever has the number is the next root to everybody, us included
 	}
 	for n := current + 1; n < r.next.Version; n++ {
 		used, err := p.exists(ctx, manifest.RoleObject(r.name, n))
@@ -110,7 +134,7 @@ func vetSize(r *roleDraft) string {
 	if err != nil {
 		return err.Error()
 	}
-	if size := int64(len(r.payload) + each*(1+len(r.authority.Keys))); size > kind.MaxSize {
+	if size := int64(len(r.payload) + each*(1+len(r.signers().Keys))); size > kind.MaxSize {
 		return fmt.Sprintf("it would take %d bytes, more than the %d that readers take", size, kind.MaxSize)
 	}
 	return ""
@@ -132,11 +156,11 @@ func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candida
 	case r.next.ProposalExpires.After(now.Add(lifeProposal + clockSlack)):
 		return "the proposal would never lapse"
 	}
-	if r.name == trust.RoleTargets {
-		if reason := vetDelegations(current, r.next); reason != "" {
-			return reason
-		}
-		return vetStillSigned(r.next, after)
+	switch r.name {
+	case trust.RoleRoot:
+		return vetTargetsSigned(r.next, after)
+	case trust.RoleTargets:
+		return cmp.Or(vetDelegations(current, r.next), vetJournalKeys(current, r.next, after), vetStillSigned(r.next, after))
 	}
 	delegation, ok := after.delegation(r.name)
 	if !ok {
@@ -175,16 +199,38 @@ func vetDelegations(current, next *trust.Targets) string {
 func vetStillSigned(next *trust.Targets, after *candidate) string {
 	for _, name := range after.view.Roles() {
 		file := after.view.RawRole(name)
-		if file == nil || after.changes(name) {
+		if file == nil || after.changes(name) || name == manifest.RoleJournal {
 			continue
 		}
-		delegation, _ := next.Delegation(name)
-		payload, sigs, err := trust.ParseEnvelope(file)
-		if err != nil || len(trust.ValidSignatures(payload, sigs, delegation.Authority)) < delegation.Threshold {
+		if delegation, _ := next.Delegation(name); !signedFor(file, delegation.Authority) {
 			return fmt.Sprintf("%s, as it is in effect, is not signed by the keys that it would get", name)
 		}
 	}
 	return ""
+}
+
+// vetTargetsSigned is the same for the one role that root hands out and commits do not sign.
+func vetTargetsSigned(next *trust.Targets, after *candidate) string {
+	if d, _ := next.Delegation(trust.RoleTargets); !after.changes(trust.RoleTargets) && !signedFor(after.view.RawRole(trust.RoleTargets), d.Authority) {
+		return "targets, as it is in effect, is not signed by the keys that it would get"
+	}
+	return ""
+}
+
+// vetJournalKeys: the journal changes hands with the online key alone.
+func vetJournalKeys(current, next *trust.Targets, after *candidate) string {
+	was, _ := current.Delegation(manifest.RoleJournal)
+	is, _ := next.Delegation(manifest.RoleJournal)
+	if online, ok := after.topAuthority(trust.RoleTimestamp); ok && delegationText(was) != delegationText(is) && authorityText(is.Authority) != authorityText(online) {
+		return "the journal would get other keys than the online key"
+	}
+	return ""
+}
+
+// signedFor tells whether a role's file has the threshold of an authority.
+func signedFor(file []byte, a trust.Authority) bool {
+	payload, sigs, err := trust.ParseEnvelope(file)
+	return err == nil && a.Threshold > 0 && len(trust.ValidSignatures(payload, sigs, a)) >= a.Threshold
 }
 
 // vetKept: a release keeps its digest; published releases and recalls stay.
@@ -353,7 +399,7 @@ func vetWithdrawn(kind string, rel manifest.Release, target, published trust.Tar
 
 // vetKeys: when the registry or the delegations change, no key may be a site's and somebody else's.
 func (p *Publisher) vetKeys(ctx context.Context, after *candidate) error {
-	if !after.changes(manifest.RoleRegistry) && !after.changes(trust.RoleTargets) {
+	if !after.changes(manifest.RoleRegistry) && !after.changes(trust.RoleTargets) && !after.changes(trust.RoleRoot) {
 		return nil
 	}
 	if err := checkCandidateKeys(ctx, p.Store, after); err != nil {

@@ -14,6 +14,9 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
+// handOut stands before a role's name where diffTargets means who signs it.
+const handOut = "delegation "
+
 // diffTargets names everything in which two versions of a role's content differ: target path or delegation → a
 // text that is equal exactly when the changes are.
 func diffTargets(current, next *trust.Targets) map[string]string {
@@ -30,12 +33,12 @@ func diffTargets(current, next *trust.Targets) map[string]string {
 	}
 	for _, d := range next.Delegations {
 		if before, ok := current.Delegation(d.Name); !ok || delegationText(before) != delegationText(d) {
-			diff["delegation "+d.Name] = delegationText(d)
+			diff[handOut+d.Name] = delegationText(d)
 		}
 	}
 	for _, d := range current.Delegations {
 		if _, ok := next.Delegation(d.Name); !ok {
-			diff["delegation "+d.Name] = "removed"
+			diff[handOut+d.Name] = "removed"
 		}
 	}
 	return diff
@@ -58,9 +61,14 @@ func targetText(t trust.Target) string {
 }
 
 func delegationText(d trust.Delegation) string {
-	ids := d.KeyIDs()
+	return authorityText(d.Authority) + " for " + strings.Join(d.Paths, " ")
+}
+
+// authorityText is equal exactly for those who need the same number of the same keys.
+func authorityText(a trust.Authority) string {
+	ids := a.KeyIDs()
 	slices.Sort(ids)
-	return fmt.Sprintf("%d of %s for %s", d.Threshold, strings.Join(ids, " "), strings.Join(d.Paths, " "))
+	return fmt.Sprintf("%d of %s", a.Threshold, strings.Join(ids, " "))
 }
 
 // sameChange finds a live proposal that is this very change on top of the same state, so that signatures meet.
@@ -135,6 +143,10 @@ func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*role
 		before := len(lines)
 		lines = append(lines, p.describeTargets(ctx, v, r, current)...)
 		lines = append(lines, describeDelegations(current, r.next)...)
+		if len(lines) > before && r.name == trust.RoleRoot {
+			lines = append(lines, fmt.Sprintf("root: version %d, valid until %s (was %s)", r.next.Version,
+				r.next.Expires.Format(time.DateOnly), current.Expires.Format(time.DateOnly)))
+		}
 		if len(lines) > before {
 			continue
 		}
@@ -142,7 +154,7 @@ func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*role
 			lines = append(lines, fmt.Sprintf("%s: first version, empty, valid until %s", r.name, r.next.Expires.Format(time.DateOnly)))
 		} else {
 			lines = append(lines, fmt.Sprintf("%s: signed again, valid until %s (was %s)", r.name,
-				r.next.Expires.Format(time.DateOnly), current.Expires.Format(time.DateOnly)))
+				r.next.Expires.Format(time.DateOnly), current.Expires.Format(time.DateOnly))+releasesOf(r.next))
 		}
 	}
 	return lines

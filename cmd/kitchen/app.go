@@ -86,6 +86,7 @@ type kitchen struct {
 	progress *display
 	keys     *keyring
 	warnings []string // that machines are still to be told
+	stolen   bool     // --stolen: see publisher.Publisher
 
 	after func(time.Duration) <-chan time.Time // how a service waits
 }

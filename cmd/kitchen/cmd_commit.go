@@ -11,8 +11,9 @@ func commitCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "commit", Category: groupOperator, Usage: "put complete proposals into effect, record new reports, renew the timestamp",
 		Description: "For the committer, who holds the online key. Says what still waits, and for whom.",
-		Flags:       onlineFlags(),
+		Flags:       append(onlineFlags(), stolenFlag()),
 		Action: action(k, func(c *cli.Context) (string, error) {
+			k.stolen = c.Bool("stolen")
 			return k.readKeyOptions(c).online, operands(c)
 		}, runCommit),
 	}

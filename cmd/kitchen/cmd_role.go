@@ -18,7 +18,7 @@ import (
 func roleCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "role", Category: groupSetUp, Usage: "who signs what",
-		Subcommands: []*cli.Command{roleShowCommand(k)},
+		Subcommands: []*cli.Command{roleShowCommand(k), roleRotateCommand(k), roleThresholdCommand(k)},
 	}
 }
 

@@ -65,7 +65,7 @@ func (k *kitchen) confirm(w publisher.PendingProposal) (bool, error) {
 }
 
 // askToSign puts the question. A terminal at which nobody is counts as none.
-func askToSign(tty io.ReadWriter, d *proposalDocument) (bool, error) {
+func askToSign(tty io.ReadWriter, d interface{ human(*page) }) (bool, error) {
 	d.human(&page{w: tty, width: 80})
 	fmt.Fprint(tty, "sign this? [y/N] ")
 	line, err := bufio.NewReader(tty).ReadString('\n')

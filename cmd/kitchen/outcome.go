@@ -27,6 +27,7 @@ const statusRefused = "refused"
 type roleDocument struct {
 	Role    string   `json:"role"`
 	Version int64    `json:"version"`
+	Keys    string   `json:"keys,omitempty"` // before | after, where both the present keys and the next ones must sign
 	Have    int      `json:"have"`
 	Need    int      `json:"need"`
 	Signers []string `json:"signers"`
@@ -43,7 +44,7 @@ func newOutcome(command, release string, o *publisher.Outcome) *outcomeDocument 
 func roleDocuments(roles []publisher.RoleSignatures) []roleDocument {
 	docs := []roleDocument{}
 	for _, r := range roles {
-		docs = append(docs, roleDocument{r.Role, r.Version, r.Have, r.Need, list(r.Signers), list(r.Missing)})
+		docs = append(docs, roleDocument{r.Role, r.Version, r.Keys, r.Have, r.Need, list(r.Signers), list(r.Missing)})
 	}
 	return docs
 }
@@ -53,11 +54,14 @@ func (d *outcomeDocument) human(p *page) {
 		publisher.Committed: "done, in effect", publisher.Pending: "accepted, not in effect yet", publisher.Unchanged: "no change: the catalog says so already",
 		publisher.Declined: "not signed, as you said; it still waits", statusRefused: "no: nothing was signed",
 	}[d.Status]
+	if d.Status == publisher.Declined && d.Proposal == "" {
+		heading = "nothing was signed, as you said"
+	}
 	p.verdict(toneOf(d.Status), heading)
 	for _, line := range d.Summary {
 		p.para(4, "  ", line)
 	}
-	if d.Status == publisher.Pending || d.Status == publisher.Declined {
+	if d.Proposal != "" {
 		p.linef("proposal %s", d.Proposal)
 		signatureLines(p, d.Roles)
 		p.para(2, "waits for ", d.WaitsFor)
@@ -79,7 +83,7 @@ func signatureLines(p *page, roles []roleDocument) {
 		if r.Have < r.Need && len(r.Missing) > 0 {
 			text += "; may still sign: " + strings.Join(r.Missing, ", ")
 		}
-		p.para(4, "  "+r.Role+": ", text)
+		p.para(4, "  "+publisher.RoleSignatures{Role: r.Role, Keys: r.Keys}.Name()+": ", text)
 	}
 }
 

@@ -168,20 +168,20 @@ func (s *session) publisher(online string) (*publisher.Publisher, error) {
 	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return nil, err
 	}
-	p := &publisher.Publisher{Catalog: s.catalog, Store: s.store, Now: s.k.now, Progress: s.k.progress, Scratch: scratch, Cache: filepath.Join(s.state, "publish-cache")}
+	p := &publisher.Publisher{Catalog: s.catalog, Store: s.store, Now: s.k.now, Progress: s.k.progress, Scratch: scratch, Cache: filepath.Join(s.state, "publish-cache"), Stolen: s.k.stolen}
 	files := s.k.config.keyFiles("online")
 	if online != "" {
 		files = []string{online}
 	}
-	if len(files) > 1 {
-		return nil, usagef("there is one online key; [keys] online names %d", len(files))
+	if len(files) > 2 {
+		return nil, usagef("there is one online key, or the old and the new one while it is rotated; [keys] online names %d", len(files))
 	}
-	if len(files) == 1 {
-		signer, err := s.k.keys.signer(files[0])
-		if err != nil {
-			return nil, err
-		}
-		p.Online = signer
+	signers, err := s.k.keys.lazy(files)
+	if err != nil {
+		return nil, err
+	}
+	if len(signers) > 0 {
+		p.Online, p.OnlineToo = signers[0], signers[1:]
 	}
 	return p, nil
 }

@@ -49,6 +49,29 @@ func (c *Catalog) refresh(ctx context.Context, allow *trust.AllowStale) (*View, 
 	return view, nil
 }
 
+// RefreshOutgoing is for the committer alone, between a root that replaces the online key and the first timestamp that
+// the new key signs, when Refresh refuses: the view under the root before, as the old key signed it last, with the
+// newest root's file. A host that saw the new key's timestamp once refuses (Rollback). See RefreshStale for allow.
+func (c *Catalog) RefreshOutgoing(ctx context.Context, allow trust.AllowStale) (v *View, newest []byte, err error) {
+	if c.store == nil {
+		return nil, nil, &NotCached{What: "the newest root"}
+	}
+	unlock, err := c.state.lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	roots := &walk{c: c, source: storeSource{c.store}, writes: true, host: c.now(), copies: c.state.readMemories()}
+	if err := roots.walkRoots(ctx); err != nil {
+		return nil, nil, err
+	}
+	w := &walk{c: c, source: storeSource{c.store}, writes: true, stale: &allow, copies: roots.copies, until: roots.session.Root().Version - 1}
+	if err := w.run(ctx); err != nil {
+		return nil, nil, err
+	}
+	return w.view(), roots.session.Raw(trust.RoleRoot), nil
+}
+
 // tell warns of what a view found wrong with this host.
 func (c *Catalog) tell(v *View) {
 	if c.warn == nil {
@@ -90,6 +113,7 @@ type walk struct {
 	source source
 	writes bool              // persist what was verified
 	stale  *trust.AllowStale // nil is strict
+	until  int64             // the last root to walk to, 0 = the newest
 	copies []*memory         // the intact copies of the memory, whoever's they are
 	memory *memory           // this catalog's, from the end of the root chain on; replaced by a changed copy at the end
 	lost   bool              // the memory is made anew: what this host knew before is gone
@@ -218,6 +242,9 @@ func (w *walk) restart(now time.Time) (err error) {
 // same as "not found": a store that does not let its readers list answers so for absent objects.
 func (w *walk) nextRoot(ctx context.Context) (bool, error) {
 	version := w.session.Root().Version + 1
+	if w.until > 0 && version > w.until {
+		return false, nil
+	}
 	file := rootFile(version)
 	if data, ok := w.c.state.readKind(file, manifest.RootObject(version)); ok && w.session.UpdateRoot(data) == nil {
 		w.chain = append(w.chain, data)

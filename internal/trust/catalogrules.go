@@ -23,6 +23,9 @@ func checkCatalogRoot(r *Root) error {
 	if r.flat {
 		return errors.New("consistent_snapshot is not set")
 	}
+	if err := checkCatalogProposal(r.extra, r.Replaces); err != nil {
+		return err
+	}
 	if len(r.Roles) != 4 {
 		return errors.New("does not name the keys of exactly root, targets, snapshot and timestamp")
 	}
@@ -101,21 +104,32 @@ func checkCatalogContent(t *Targets) error {
 	if err := checkCatalogHead(t.Version, t.Expires); err != nil {
 		return err
 	}
-	for _, field := range []string{"role", "replaces", "proposal_expires"} {
-		if _, broken := t.extra[field]; broken {
-			return fmt.Errorf("%s is not in its form", field)
-		}
+	if _, broken := t.extra["role"]; broken {
+		return errors.New("role is not in its form")
 	}
 	if t.Role == "" {
 		return errors.New("does not say which role it is")
 	}
-	if t.Replaces != "" && !isDigest(t.Replaces) {
-		return errors.New("replaces is not a sha256")
+	if err := checkCatalogProposal(t.extra, t.Replaces); err != nil {
+		return err
 	}
 	if err := checkCatalogTargets(t.Targets); err != nil {
 		return err
 	}
 	return checkCatalogDelegations(t)
+}
+
+// checkCatalogProposal: what a proposal wrote is in its form, or not there.
+func checkCatalogProposal(extra map[string]any, replaces string) error {
+	for _, field := range []string{"replaces", "proposal_expires"} {
+		if _, broken := extra[field]; broken {
+			return fmt.Errorf("%s is not in its form", field)
+		}
+	}
+	if replaces != "" && !isDigest(replaces) {
+		return errors.New("replaces is not a sha256")
+	}
+	return nil
 }
 
 func checkCatalogTargets(targets map[string]Target) error {

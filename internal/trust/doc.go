@@ -57,5 +57,5 @@
 // (in one line, keys sorted). A payload is valid JSON; signatures are made over its OLPC canonical form, which
 // differs in that PEM keys stand in it with raw newlines. Any TUF client reads the result.
 // Beyond TUF's fields a timestamp has "issued", and a role file "role" (its name), "replaces" (the sha256 of the file that this
-// version was written to replace) and "proposal_expires" (until when committers may publish it).
+// version was written to replace) and "proposal_expires" (until when committers may publish it); a root has the last two.
 package trust

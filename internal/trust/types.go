@@ -45,13 +45,18 @@ type Meta struct {
 	SHA512          string // foreign repositories only; Kitchen never writes it
 }
 
-// Root is the root of trust: who signs the four top-level roles. Written by the ceremony alone.
+// Root is the root of trust: who signs the four top-level roles.
 // Fields that Kitchen does not know survive a parse, change and Payload where they stand at the top of the
 // signed part; in Targets, also those of a target, of a delegation and of "delegations".
 type Root struct {
 	Version int64     // 1, 2, 3 … without a gap
 	Expires time.Time // UTC, whole seconds
 	Roles   map[string]Authority
+
+	// As in Targets: the sha256 of the root that this one was written to replace ("" = the first), and when the proposal
+	// that carries it lapses. Signed, and of no meaning to readers.
+	Replaces        string
+	ProposalExpires time.Time
 
 	extra map[string]any
 	flat  bool // consistent_snapshot false: foreign repositories only

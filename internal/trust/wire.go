@@ -112,6 +112,7 @@ func rootOf(w *metadata.RootType) (*Root, error) {
 	if len(r.Roles) != len(w.Roles) {
 		return nil, errors.New("names a role that is not a top-level role")
 	}
+	r.Replaces, r.ProposalExpires = takeProposal(r.extra)
 	return r, nil
 }
 
@@ -197,11 +198,7 @@ func targetsOf(w *metadata.TargetsType) (*Targets, error) {
 		t.Role = role
 		delete(t.extra, "role")
 	}
-	if replaces, ok := t.extra["replaces"].(string); ok && isDigest(replaces) {
-		t.Replaces = replaces
-		delete(t.extra, "replaces")
-	}
-	t.ProposalExpires = takeTime(t.extra, "proposal_expires")
+	t.Replaces, t.ProposalExpires = takeProposal(t.extra)
 	return t, delegationsOf(t, w.Delegations)
 }
 
@@ -286,6 +283,26 @@ func takeTime(fields map[string]any, name string) time.Time {
 	}
 	delete(fields, name)
 	return t
+}
+
+// takeProposal removes what a proposal writes into the signed part of root, targets and delegated roles.
+func takeProposal(fields map[string]any) (replaces string, expires time.Time) {
+	if text, ok := fields["replaces"].(string); ok && isDigest(text) {
+		replaces = text
+		delete(fields, "replaces")
+	}
+	return replaces, takeTime(fields, "proposal_expires")
+}
+
+// withProposal is takeProposal the other way round.
+func withProposal(fields map[string]any, replaces string, expires time.Time) map[string]any {
+	if replaces != "" {
+		fields = with(fields, "replaces", replaces)
+	}
+	if !expires.IsZero() {
+		fields = with(fields, "proposal_expires", formatTime(expires))
+	}
+	return fields
 }
 
 // isDigest says whether s is a sha256 in lower-case hex.

@@ -25,7 +25,7 @@ func (r *Root) Payload() ([]byte, error) {
 		return nil, err
 	}
 	w := metadata.RootType{Type: RoleRoot, SpecVersion: metadata.SPECIFICATION_VERSION, ConsistentSnapshot: true,
-		Version: r.Version, Expires: wireTime(r.Expires), UnrecognizedFields: r.extra,
+		Version: r.Version, Expires: wireTime(r.Expires), UnrecognizedFields: withProposal(r.extra, r.Replaces, r.ProposalExpires),
 		Keys: map[string]*metadata.Key{}, Roles: map[string]*metadata.Role{}}
 	for name, a := range r.Roles {
 		w.Roles[name] = &metadata.Role{KeyIDs: a.KeyIDs(), Threshold: a.Threshold}
@@ -64,13 +64,7 @@ func (t *Targets) Payload() ([]byte, error) {
 	if err := checkCatalogContent(t); err != nil {
 		return nil, err
 	}
-	extra := with(t.extra, "role", t.Role)
-	if t.Replaces != "" {
-		extra = with(extra, "replaces", t.Replaces)
-	}
-	if !t.ProposalExpires.IsZero() {
-		extra = with(extra, "proposal_expires", formatTime(t.ProposalExpires))
-	}
+	extra := withProposal(with(t.extra, "role", t.Role), t.Replaces, t.ProposalExpires)
 	w := metadata.TargetsType{Type: RoleTargets, SpecVersion: metadata.SPECIFICATION_VERSION, Version: t.Version,
 		Expires: wireTime(t.Expires), Targets: map[string]*metadata.TargetFiles{}, UnrecognizedFields: extra}
 	for path, target := range t.Targets {
@@ -105,8 +99,7 @@ func ParseTargetsPayload(data []byte) (*Targets, error) {
 	return t, nil
 }
 
-// ParseRootPayload reads the payload of a root, as its ceremony passes it from holder to holder. It
-// verifies no signature. Errors are *Error of kind Malformed.
+// ParseRootPayload reads the payload of a root, as a proposal carries it. It verifies no signature. Errors are *Error of kind Malformed.
 func ParseRootPayload(data []byte) (*Root, error) {
 	tree, err := parsePayload(data)
 	if err != nil {

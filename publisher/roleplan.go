@@ -1,0 +1,179 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// RolePlan is what a change of a role means, to be looked at before it is signed.
+type RolePlan struct {
+	Role     string
+	Change   []string         // in words
+	Roles    []RoleSignatures // what needs signatures, and whose
+	Releases []ListedRelease  // what the role lists, oldest first: from then on its new keys stand for all of it
+	KeyUses  []KeyUse         // what else the keys sign that go
+	Notes    []string         // the order of things, and what to look at
+}
+
+// ListedRelease is a release that a role lists.
+type ListedRelease struct {
+	Release string
+	Since   time.Time // when a version of the role first listed it; zero when its past cannot be read so far
+}
+
+// KeyUse is a role that a key signs besides.
+type KeyUse struct {
+	Key  string // short id
+	Role string
+}
+
+// PlanRole works out what ChangeRole would do; nil when everything is so already. Nothing is written.
+func (p *Publisher) PlanRole(ctx context.Context, req RoleRequest) (*RolePlan, error) {
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := &desk{view: view, store: p.Store, now: view.Now()}
+	dr, err := p.roleChange(ctx, d, req)
+	if dr == nil || err != nil {
+		return nil, err
+	}
+	return p.planRole(ctx, d, req, dr)
+}
+
+func (p *Publisher) planRole(ctx context.Context, d *desk, req RoleRequest, dr *draft) (*RolePlan, error) {
+	for _, r := range dr.roles {
+		r.next.Version = currentVersion(d.view, r.name) + 1 // or later
+	}
+	plan := &RolePlan{Role: req.Role, Change: dr.summary, Roles: countSignatures(dr.roles)}
+	var err error
+	if plan.Releases, err = p.listed(ctx, d.view, req.Role); err != nil {
+		return nil, err
+	}
+	plan.KeyUses = keyUses(&candidate{view: d.view, roles: dr.roles}, req)
+	plan.Notes = p.rotationNotes(&candidate{view: d.view, roles: dr.roles}, plan)
+	return plan, nil
+}
+
+// more tells whether the plan says anything that was not shown, and counts it as shown.
+func (r *RolePlan) more(shown map[string]bool) bool {
+	more := false
+	lines := slices.Clone(r.Change)
+	for _, l := range r.Releases {
+		lines = append(lines, "lists "+l.Release)
+	}
+	for _, line := range lines {
+		more = more || !shown[line]
+		shown[line] = true
+	}
+	return more
+}
+
+// listed are the releases of a role, with when each was listed first.
+func (p *Publisher) listed(ctx context.Context, v *catalog.View, role string) ([]ListedRelease, error) {
+	if manifest.RoleStage(role) == "" {
+		return nil, nil
+	}
+	current, err := currentRole(v, role)
+	if err != nil {
+		return nil, err
+	}
+	since := map[string]time.Time{}
+	whole := false
+	err = p.walkBack(ctx, v, role, func(t *trust.Targets, _ []byte) bool {
+		for path, target := range current.Targets {
+			if t.Targets[path].SHA256 == target.SHA256 {
+				since[path] = t.Expires.Add(-lifetime(role))
+			}
+		}
+		whole = t.Replaces == ""
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	var list []ListedRelease
+	for _, path := range slices.Sorted(maps.Keys(current.Targets)) {
+		if _, r, err := manifest.ParseTargetPath(path); err == nil {
+			l := ListedRelease{Release: r.String()}
+			if whole {
+				l.Since = since[path]
+			}
+			list = append(list, l)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b ListedRelease) int { return a.Since.Compare(b.Since) })
+	return list, nil
+}
+
+// keyUses are what the keys that go sign besides.
+func keyUses(after *candidate, req RoleRequest) []KeyUse {
+	var uses []KeyUse
+	for _, parent := range []string{trust.RoleRoot, trust.RoleTargets} {
+		content, err := after.role(parent)
+		if err != nil {
+			continue
+		}
+		for _, d := range content.Delegations {
+			for _, old := range req.Old {
+				if id, err := findKey(d.Name, d.Authority, old); err == nil && !slices.Contains(req.roles(), d.Name) {
+					uses = append(uses, KeyUse{Key: ShortID(id), Role: d.Name})
+				}
+			}
+		}
+	}
+	return uses
+}
+
+// rotationNotes say in which order things happen, and what to look at before.
+func (p *Publisher) rotationNotes(after *candidate, plan *RolePlan) []string {
+	var notes []string
+	switch {
+	case after.changes(trust.RoleRoot) && after.changesOnline() && p.Stolen:
+		notes = append(notes, fmt.Sprintf("Root %d is written first. From then until the new key has signed snapshot and timestamp, which the same command does next, every host that refreshes refuses the catalog (exit 4); "+
+			"what hosts hold serves them offline meanwhile. Use the committer's own host and state directory, which saw the catalog before the theft.", after.view.Root().Version+1))
+	case after.changes(trust.RoleRoot) && after.changesOnline():
+		notes = append(notes, fmt.Sprintf("The committer signs snapshot and timestamp with the old and the new online key; then root %d is written; then the new key signs alone. No host notices. "+
+			"With the old key stolen or lost: --stolen.", after.view.Root().Version+1))
+	case after.changes(trust.RoleRoot):
+		notes = append(notes, fmt.Sprintf("Hosts follow to root %d from the root that they have; nobody has to pin another.", after.view.Root().Version+1))
+	}
+	if len(plan.Releases) > 0 && after.changes(plan.Role) {
+		notes = append(notes, "The role's signatures do not suffice under its new keys: it is signed again, for every release that it lists. "+
+			"Where a key was stolen, look at each before (kitchen show P@V, kitchen role show "+plan.Role+"): what the thief put there would be signed, too, and stays until it is yanked or recalled.")
+	} else if len(plan.Releases) > 0 {
+		notes = append(notes, "The role's signatures suffice under its new keys: it stays as it is, with every release that it lists.")
+	}
+	for _, use := range plan.KeyUses {
+		notes = append(notes, fmt.Sprintf("Key %s also signs %s; exchange it there, too: kitchen role rotate %s --old %s --new FILE", use.Key, use.Role, use.Role, use.Key))
+	}
+	return notes
+}
+
+// maxNamed is how many releases a line names.
+const maxNamed = 20
+
+// releasesOf names what a role lists.
+func releasesOf(t *trust.Targets) string {
+	var names []string
+	for _, path := range slices.Sorted(maps.Keys(t.Targets)) {
+		if _, r, err := manifest.ParseTargetPath(path); err == nil {
+			names = append(names, r.String())
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	if more := len(names) - maxNamed; more > 0 {
+		names = append(names[:maxNamed], fmt.Sprintf("and %d more", more))
+	}
+	return "; it lists " + strings.Join(names, ", ")
+}

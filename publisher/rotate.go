@@ -1,0 +1,200 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// RoleRequest is a change of who signs a role, and of how many of them it takes.
+type RoleRequest struct {
+	// Role is root, targets, a delegated role, or any of snapshot, timestamp and journal, which change together: they are
+	// the online key's.
+	Role      string
+	Old       []string       // keys that go: ids, or so many of their first digits that only one begins with them
+	New       []*keys.Public // keys that come
+	Threshold int            // 0 = as it is
+}
+
+// minKeyDigits is how much of a key id has to be given.
+const minKeyDigits = 4
+
+// onlineRoles are signed by the online key.
+var onlineRoles = []string{trust.RoleSnapshot, trust.RoleTimestamp, manifest.RoleJournal}
+
+// errDeclined is a no of whoever was asked.
+var errDeclined = errors.New("not confirmed")
+
+// ChangeRole gives a role other keys or another threshold. Root hands out root, targets and the online key's roles,
+// targets all others; with it, in the same proposal, goes the role itself, signed again with the same content, where
+// the signatures that it has do not suffice under its new keys. confirm sees what that means, and is asked again if it
+// means more by the time it is signed; nil is yes. Declined when it says no. The same change again is Unchanged. Errors:
+// *UnknownRole, *Invalid, *NotAuthorized for a key that has nothing to sign in it.
+func (p *Publisher) ChangeRole(ctx context.Context, req RoleRequest, confirm func(*RolePlan) (bool, error), signers []keys.Signer) (*Outcome, error) {
+	shown := map[string]bool{}
+	out, err := p.write(ctx, func(ctx context.Context, d *desk) (*draft, error) {
+		dr, err := p.roleChange(ctx, d, req)
+		if dr == nil || err != nil {
+			return nil, err
+		}
+		if err := dr.authorizeAny(signers); err != nil || confirm == nil {
+			return dr, err
+		}
+		plan, err := p.planRole(ctx, d, req, dr)
+		if err != nil || !plan.more(shown) {
+			return dr, err
+		}
+		yes, err := confirm(plan)
+		if err == nil && !yes {
+			err = errDeclined
+		}
+		return dr, err
+	}, signers)
+	if errors.Is(err, errDeclined) {
+		return &Outcome{Status: Declined}, nil
+	}
+	return out, err
+}
+
+// roleChange works the request out; nil when everything is so already.
+func (p *Publisher) roleChange(ctx context.Context, d *desk, req RoleRequest) (*draft, error) {
+	parents := map[string]*trust.Targets{}
+	changed := map[string]trust.Authority{}
+	for _, name := range req.roles() {
+		parent := parentOf(name)
+		if parents[parent] == nil {
+			content, err := d.role(parent)
+			if err != nil {
+				return nil, err
+			}
+			parents[parent] = content
+		}
+		handed := parents[parent].Delegations
+		i := slices.IndexFunc(handed, func(h trust.Delegation) bool { return h.Name == name })
+		if i < 0 {
+			return nil, unknownRole(d.view, name)
+		}
+		next, err := req.apply(name, handed[i].Authority)
+		if err != nil {
+			return nil, err
+		}
+		if authorityText(next) != authorityText(handed[i].Authority) {
+			handed[i].Authority, changed[name] = next, next
+		}
+	}
+	if len(changed) == 0 {
+		return nil, nil
+	}
+	return p.draftRole(ctx, d, req, parents, changed)
+}
+
+// draftRole puts together what changes: the hand-out, and what has to be signed again with it.
+func (p *Publisher) draftRole(ctx context.Context, d *desk, req RoleRequest, parents map[string]*trust.Targets, changed map[string]trust.Authority) (*draft, error) {
+	dr := newDraft("rotate", parentOf(req.Role))
+	for _, parent := range []string{trust.RoleRoot, trust.RoleTargets} {
+		if slices.ContainsFunc(req.roles(), func(name string) bool { _, ok := changed[name]; return ok && parentOf(name) == parent }) {
+			dr.set(parent, parents[parent])
+		}
+	}
+	next, signed := changed[req.Role]
+	if file := currentFile(d.view, req.Role); signed && dr.role(req.Role) == nil && !slices.Contains(onlineRoles, req.Role) && file != nil {
+		_, _, expired := d.view.ExpiredRole(req.Role)
+		if expired || !signedFor(file, next) {
+			content, err := d.role(req.Role)
+			if err != nil {
+				return nil, err
+			}
+			dr.set(req.Role, content)
+		}
+	}
+	for _, r := range dr.roles {
+		r.next.Expires = d.now.Add(lifetime(r.name))
+	}
+	dr.authorize(d.view)
+	dr.summary = p.describe(ctx, d.view, dr.roles)
+	candidate := &candidate{view: d.view, roles: dr.roles}
+	return dr, checkCandidateKeys(ctx, p.Store, candidate)
+}
+
+// roles are those that change together.
+func (req *RoleRequest) roles() []string {
+	if slices.Contains(onlineRoles, req.Role) {
+		return onlineRoles
+	}
+	return []string{req.Role}
+}
+
+// parentOf is the role that hands a role out.
+func parentOf(role string) string {
+	if isTopRole(role) {
+		return trust.RoleRoot
+	}
+	return trust.RoleTargets
+}
+
+// apply is the authority as asked for.
+func (req *RoleRequest) apply(role string, was trust.Authority) (trust.Authority, error) {
+	is := trust.Authority{Threshold: was.Threshold, Keys: slices.Clone(was.Keys)}
+	there := len(req.New) > 0
+	for _, pub := range req.New {
+		key, err := trust.NewKey(pub)
+		if err != nil {
+			return is, &Invalid{What: "role " + role, Reason: err.Error()}
+		}
+		if !is.Has(key.ID) {
+			is.Keys, there = append(is.Keys, key), false
+		}
+	}
+	for _, old := range req.Old {
+		id, err := findKey(role, was, old)
+		if id == "" && there {
+			continue // exchanged already
+		}
+		if err != nil {
+			return is, err
+		}
+		is.Keys = slices.DeleteFunc(is.Keys, func(k trust.Key) bool { return k.ID == id })
+	}
+	if req.Threshold != 0 {
+		is.Threshold = req.Threshold
+	}
+	if is.Threshold < 1 || is.Threshold > len(is.Keys) {
+		return is, &Invalid{What: "role " + role, Reason: fmt.Sprintf("it would need %d of %d keys; give it more keys (--new) or another threshold (--threshold)", is.Threshold, len(is.Keys))}
+	}
+	return is, nil
+}
+
+// findKey is the one key whose id begins so; "" and an error when there is none.
+func findKey(role string, a trust.Authority, digits string) (string, error) {
+	digits = strings.ToLower(digits)
+	var found []string
+	for _, id := range a.KeyIDs() {
+		if strings.HasPrefix(id, digits) && len(digits) >= minKeyDigits {
+			found = append(found, id)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", &Invalid{What: "role " + role, Reason: fmt.Sprintf("it has no key %s, but %s (kitchen role show %s)", ShortID(digits), listOr(shortIDs(a.KeyIDs()), "none"), role)}
+	}
+	return found[0], &Invalid{What: "role " + role, Reason: fmt.Sprintf("several of its keys begin with %s: %s", digits, strings.Join(found, ", "))}
+}
+
+// authorizeAny refuses a signer who has nothing to sign in the draft.
+func (d *draft) authorizeAny(signers []keys.Signer) error {
+	all := trust.Authority{Threshold: 1}
+	for _, r := range d.roles {
+		all.Keys = append(all.Keys, r.signers().Keys...)
+	}
+	slices.SortFunc(all.Keys, func(a, b trust.Key) int { return strings.Compare(a.ID, b.ID) })
+	all.Keys = slices.CompactFunc(all.Keys, func(a, b trust.Key) bool { return a.ID == b.ID })
+	return authorize(d.primary, all, signers)
+}
