@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
@@ -43,7 +44,7 @@ func (p *Publisher) ChangeRole(ctx context.Context, req RoleRequest, confirm fun
 		if dr == nil || err != nil {
 			return nil, err
 		}
-		if err := dr.authorizeAny(signers); err != nil || confirm == nil {
+		if err := dr.authorizeAny(d.view, req, signers); err != nil || confirm == nil {
 			return dr, err
 		}
 		plan, err := p.planRole(ctx, d, req, dr)
@@ -188,11 +189,20 @@ func findKey(role string, a trust.Authority, digits string) (string, error) {
 	return found[0], &Invalid{What: "role " + role, Reason: fmt.Sprintf("several of its keys begin with %s: %s", digits, strings.Join(found, ", "))}
 }
 
-// authorizeAny refuses a signer who has nothing to sign in the draft.
-func (d *draft) authorizeAny(signers []keys.Signer) error {
+// authorizeAny refuses a signer who has nothing to do with the draft: neither to sign in it, nor in what of the request
+// is in effect already.
+func (d *draft) authorizeAny(v *catalog.View, req RoleRequest, signers []keys.Signer) error {
 	all := trust.Authority{Threshold: 1}
 	for _, r := range d.roles {
 		all.Keys = append(all.Keys, r.signers().Keys...)
+	}
+	for _, name := range req.roles() {
+		now, _ := v.Authority(name)
+		all.Keys = append(all.Keys, now.Keys...)
+		if parent := d.role(parentOf(name)); parent != nil {
+			next, _ := parent.next.Delegation(name)
+			all.Keys = append(all.Keys, next.Keys...)
+		}
 	}
 	slices.SortFunc(all.Keys, func(a, b trust.Key) int { return strings.Compare(a.ID, b.ID) })
 	all.Keys = slices.CompactFunc(all.Keys, func(a, b trust.Key) bool { return a.ID == b.ID })

@@ -317,7 +317,7 @@ func TestCrashAtEveryWriteOfARotation(t *testing.T) {
 	}{
 		"targets keys":            {trust.RoleTargets, start.root[0], false, 4}, // targets, snapshot, timestamp, root
 		"online key, as planned":  {trust.RoleSnapshot, start.online, false, 5},
-		"online key, stolen":      {trust.RoleSnapshot, start.online, true, 7},
+		"online key, stolen":      {trust.RoleSnapshot, start.online, true, 7}, // root, snapshot, timestamp; targets, journal, snapshot, timestamp
 		"root key":                {trust.RoleRoot, start.root[0], false, 1},
 		"product key (one point)": {productRole, start.engineer, false, 4},
 	} {
