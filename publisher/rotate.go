@@ -197,8 +197,10 @@ func (d *draft) authorizeAny(v *catalog.View, req RoleRequest, signers []keys.Si
 		all.Keys = append(all.Keys, r.signers().Keys...)
 	}
 	for _, name := range req.roles() {
-		now, _ := v.Authority(name)
-		all.Keys = append(all.Keys, now.Keys...)
+		for _, role := range []string{name, parentOf(name)} {
+			now, _ := v.Authority(role)
+			all.Keys = append(all.Keys, now.Keys...)
+		}
 		if parent := d.role(parentOf(name)); parent != nil {
 			next, _ := parent.next.Delegation(name)
 			all.Keys = append(all.Keys, next.Keys...)

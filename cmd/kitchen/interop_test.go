@@ -146,6 +146,58 @@ func TestStockTUFClientReadsTheCatalog(t *testing.T) {
 	}
 }
 
+// TestStockTUFClientFollowsRotations: go-tuf's own client, one that was there before and one that comes fresh each time,
+// follows from the first root through a new root holder, a new online key (as planned, and stolen), new keys of targets
+// and of a product.
+func TestStockTUFClientFollowsRotations(t *testing.T) {
+	t.Parallel()
+	c := newCertified(t)
+	server := httptest.NewServer(http.FileServer(http.Dir(c.path("bucket"))))
+	defer server.Close()
+	read := func(step, dir string) {
+		t.Helper()
+		settings, err := tufconfig.New(server.URL+"/metadata", c.read("root.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings.RemoteTargetsURL, settings.LocalMetadataDir, settings.LocalTargetsDir = server.URL+"/targets", dir, t.TempDir()
+		client, err := updater.New(settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.GetTargetInfo("ready-to-deploy/openstack/1.0.0/manifest.toml"); err != nil {
+			t.Fatalf("%s: %v", step, err)
+		}
+	}
+	old := t.TempDir()
+	read("before", old)
+	for _, who := range []string{"root-c", "online-2", "online-3", "root-d"} {
+		c.run("kitchen", "key", "generate", "keys/"+who)
+	}
+	online := func(names ...string) {
+		text := "catalog = \"bucket\"\nroot = \"root.json\"\nstate = \"state-committer\"\n[keys]\nonline = ["
+		for _, name := range names {
+			text += "\"keys/" + name + ".key\", "
+		}
+		c.write("committer.toml", text+"]\n")
+	}
+	for _, step := range []struct {
+		online []string
+		line   string
+	}{
+		{[]string{"online"}, "root --old keys/root-b.pub --new keys/root-c.pub --key keys/root-a.key --key keys/root-b.key --key keys/root-c.key"},
+		{[]string{"online", "online-2"}, "snapshot --old keys/online.pub --new keys/online-2.pub --key keys/root-a.key --key keys/root-b.key --key keys/root-c.key"},
+		{[]string{"online-2"}, "product.openstack --old keys/eng.pub --new keys/eng2.pub --key keys/root-a.key --key keys/root-b.key --key keys/eng2.key"},
+		{[]string{"online-2"}, "targets --old keys/root-b.pub --new keys/root-d.pub --key keys/root-a.key --key keys/root-b.key --key keys/root-c.key --key keys/root-d.key"},
+		{[]string{"online-3"}, "timestamp --stolen --old keys/online-2.pub --new keys/online-3.pub --key keys/root-a.key --key keys/root-c.key --key keys/root-d.key"},
+	} {
+		online(step.online...)
+		c.run("kitchen", append([]string{"--config", "committer.toml", "role", "rotate", "--yes"}, strings.Fields(step.line)...)...)
+		read(step.line, old)
+		read(step.line, t.TempDir())
+	}
+}
+
 // cosign gives sigstore's own command, or skips.
 func cosign(t *testing.T) string {
 	t.Helper()

@@ -81,6 +81,9 @@ func (e *Error) words() string {
 func (e *Error) Hint() string {
 	switch e.Kind {
 	case BadSignature, Threshold:
+		if e.Role == RoleTimestamp || e.Role == RoleSnapshot {
+			return "if the online key is being replaced, try again in a minute (its holder finishes with `kitchen commit --stolen`); a mirror that lags, a wrong pin or another catalog under the same URL look like this too"
+		}
 		return "if the vendor changed keys, run `kitchen refresh` against the original catalog; a wrong pin or another catalog under the same URL look like this too"
 	case Rollback:
 		return "a mirror that lags or a bucket restored from a backup looks like this; run `kitchen refresh` again later or against the original catalog, and tell the vendor if it stays"
