@@ -31,8 +31,9 @@ type ListedRelease struct {
 
 // KeyUse is a role that a key signs besides.
 type KeyUse struct {
-	Key  string // short id
-	Role string
+	Key     string // short id
+	Role    string
+	Command string // that exchanges it there
 }
 
 // PlanRole works out what ChangeRole would do; nil when everything is so already. Nothing is written.
@@ -125,7 +126,7 @@ func keyUses(after *candidate, req RoleRequest) []KeyUse {
 		for _, d := range content.Delegations {
 			for _, old := range req.Old {
 				if id, err := findKey(d.Name, d.Authority, old); err == nil && !slices.Contains(req.roles(), d.Name) {
-					uses = append(uses, KeyUse{Key: ShortID(id), Role: d.Name})
+					uses = append(uses, KeyUse{ShortID(id), d.Name, fmt.Sprintf("kitchen role rotate %s --old %s --new FILE", d.Name, ShortID(id))})
 				}
 			}
 		}
@@ -151,9 +152,6 @@ func (p *Publisher) rotationNotes(after *candidate, plan *RolePlan) []string {
 			"Where a key was stolen, look at each before (kitchen show P@V, kitchen role show "+plan.Role+"): what the thief put there would be signed, too, and stays until it is yanked or recalled.")
 	} else if len(plan.Releases) > 0 {
 		notes = append(notes, "The role's signatures suffice under its new keys: it stays as it is, with every release that it lists.")
-	}
-	for _, use := range plan.KeyUses {
-		notes = append(notes, fmt.Sprintf("Key %s also signs %s; exchange it there, too: kitchen role rotate %s --old %s --new FILE", use.Key, use.Role, use.Role, use.Key))
 	}
 	return notes
 }

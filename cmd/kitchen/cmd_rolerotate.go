@@ -161,7 +161,14 @@ type rolePlanDocument struct {
 	Change    []string        `json:"change"`
 	Roles     []roleDocument  `json:"roles"`
 	Releases  []listedRelease `json:"releases"`
+	AlsoSigns []keyUse        `json:"also_signs"` // by keys that go
 	Notes     []string        `json:"notes"`
+}
+
+type keyUse struct {
+	Key     string `json:"key"` // short id
+	Role    string `json:"role"`
+	Command string `json:"command"` // that exchanges it there
 }
 
 type listedRelease struct {
@@ -170,11 +177,14 @@ type listedRelease struct {
 }
 
 func newRolePlan(role string, plan *publisher.RolePlan) *rolePlanDocument {
-	d := &rolePlanDocument{Schema: "kitchen.role-plan/v1", Role: role, Unchanged: plan == nil, Change: []string{}, Roles: []roleDocument{}, Releases: []listedRelease{}, Notes: []string{}}
+	d := &rolePlanDocument{Schema: "kitchen.role-plan/v1", Role: role, Unchanged: plan == nil, Change: []string{}, Roles: []roleDocument{}, Releases: []listedRelease{}, AlsoSigns: []keyUse{}, Notes: []string{}}
 	if plan == nil {
 		return d
 	}
 	d.Change, d.Roles, d.Notes = list(plan.Change), roleDocuments(plan.Roles), list(plan.Notes)
+	for _, use := range plan.KeyUses {
+		d.AlsoSigns = append(d.AlsoSigns, keyUse(use))
+	}
 	for _, r := range plan.Releases {
 		l := listedRelease{Release: r.Release}
 		if !r.Since.IsZero() {
@@ -203,6 +213,10 @@ func (d *rolePlanDocument) human(p *page) {
 	}
 	for _, note := range d.Notes {
 		p.para(2, "- ", note)
+	}
+	for _, use := range d.AlsoSigns {
+		p.para(2, "- ", fmt.Sprintf("Key %s also signs %s. Exchange it there, too:", use.Key, use.Role))
+		p.linef("    %s", use.Command)
 	}
 	signatureLines(p, d.Roles)
 }
