@@ -139,6 +139,14 @@ func parentOf(role string) string {
 	return trust.RoleTargets
 }
 
+// HandedOutBy are the roles whose holders decide who signs a role, the foremost first.
+func HandedOutBy(role string) []string {
+	if isTopRole(role) || role == manifest.RoleJournal {
+		return []string{trust.RoleRoot, trust.RoleTargets}
+	}
+	return []string{trust.RoleTargets, trust.RoleRoot}
+}
+
 // apply is the authority as asked for.
 func (req *RoleRequest) apply(role string, was trust.Authority) (trust.Authority, error) {
 	is := trust.Authority{Threshold: was.Threshold, Keys: slices.Clone(was.Keys)}

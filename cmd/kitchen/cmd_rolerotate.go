@@ -102,7 +102,7 @@ func runRoleChange(ctx context.Context, k *kitchen, o roleOptions) error {
 			return k.show(newRolePlan(o.role, plan))
 		})
 	}
-	signers, err := k.signers(o.keyOptions, "targets", "root")
+	signers, err := k.signers(o.keyOptions, publisher.HandedOutBy(o.role)...)
 	if err != nil {
 		return err
 	}
