@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
@@ -15,16 +14,10 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// NothingToSign is a role, or a signing file, in which no change waits that could be signed (exit 3 for a role; a
-// file is *Refused).
-type NothingToSign struct {
-	Role    string
-	Reasons []string
-}
+// NothingToSign is a role for which no change waits (exit 3).
+type NothingToSign struct{ Role string }
 
-func (e *NothingToSign) Error() string {
-	return fmt.Sprintf("nothing waits for a signature of role %s%s", e.Role, ifSo(len(e.Reasons) > 0, ": "+strings.Join(e.Reasons, "; ")))
-}
+func (e *NothingToSign) Error() string { return "nothing waits for a signature of role " + e.Role }
 
 // Hint says where to look.
 func (e *NothingToSign) Hint() string { return "kitchen pending shows what waits" }
@@ -89,14 +82,20 @@ func (p *Publisher) rehearse(ctx context.Context, role string) ([]PendingProposa
 	if err != nil {
 		return nil, err
 	}
-	offered := slices.DeleteFunc(shown, func(w PendingProposal) bool { return w.Within != "" || w.Refused != "" })
+	var offered []PendingProposal
+	err = &NothingToSign{Role: role}
+	for _, w := range shown {
+		switch {
+		case w.Refused != "":
+			err = &Refused{Role: role, Reason: w.Refused}
+		case w.Within == "":
+			offered = append(offered, w)
+		}
+	}
 	if len(offered) > 0 {
-		return offered, nil
+		err = nil
 	}
-	if len(live) > 0 {
-		return nil, &Refused{Role: role, Reason: shown[0].Refused}
-	}
-	return nil, &NothingToSign{Role: role}
+	return offered, err
 }
 
 // keepProposals drops the proposals that are not offered, and the sizes of what the file carries.

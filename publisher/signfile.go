@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
@@ -46,6 +47,8 @@ type SigningFile struct {
 	Role    string            `json:"role"`
 	Schema  string            `json:"schema"`
 	Sizes   map[string]int64  `json:"sizes"`
+
+	mu sync.Mutex // guards the maps while the file is used as a store
 }
 
 // NotASigningFile is a file that is none (exit 4).
@@ -116,7 +119,9 @@ func (f *SigningFile) fail(op, key string, err error) error {
 
 // Open implements storage.Reader.
 func (f *SigningFile) Open(_ context.Context, key string, offset, length int64) (io.ReadCloser, storage.Info, error) {
+	f.mu.Lock()
 	data, ok := f.Objects[key]
+	f.mu.Unlock()
 	if !ok {
 		return nil, storage.Info{}, f.fail("open", key, storage.ErrNotFound)
 	}
@@ -131,6 +136,8 @@ func (f *SigningFile) Open(_ context.Context, key string, offset, length int64) 
 // Stat implements storage.Reader. What the file names, and does not carry, is there; whether it is so in the catalog
 // the committer looks.
 func (f *SigningFile) Stat(_ context.Context, key string) (storage.Info, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if data, ok := f.Objects[key]; ok {
 		return storage.Info{Key: key, Size: int64(len(data))}, nil
 	}
@@ -154,6 +161,8 @@ func (f *SigningFile) Create(_ context.Context, key string, body io.ReaderAt, si
 	if n, err := body.ReadAt(data, 0); int64(n) < size {
 		return f.fail("create", key, err)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if there, ok := f.Objects[key]; ok {
 		if bytes.Equal(there, data) {
 			return nil
@@ -175,10 +184,17 @@ func (f *SigningFile) Delete(_ context.Context, key string) error {
 }
 
 // List implements storage.Lister.
-func (f *SigningFile) List(_ context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
+func (f *SigningFile) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
-		for _, key := range slices.Sorted(maps.Keys(f.Objects)) {
-			if strings.HasPrefix(key, prefix) && key > after && !yield(storage.Info{Key: key, Size: int64(len(f.Objects[key]))}, nil) {
+		f.mu.Lock()
+		keys := slices.Sorted(maps.Keys(f.Objects))
+		f.mu.Unlock()
+		for _, key := range keys {
+			if !strings.HasPrefix(key, prefix) || key <= after {
+				continue
+			}
+			info, err := f.Stat(ctx, key)
+			if !yield(info, err) || err != nil {
 				return
 			}
 		}
@@ -216,6 +232,8 @@ func (r *recorder) keep(key string, body io.ReadCloser, info storage.Info) (io.R
 	if err != nil {
 		return nil, info, err
 	}
+	r.file.mu.Lock()
+	defer r.file.mu.Unlock()
 	r.file.Objects[key] = data
 	return io.NopCloser(bytes.NewReader(data)), info, nil
 }
@@ -224,6 +242,8 @@ func (r *recorder) keep(key string, body io.ReadCloser, info storage.Info) (io.R
 func (r *recorder) Stat(ctx context.Context, key string) (storage.Info, error) {
 	info, err := r.Store.Stat(ctx, key)
 	if err == nil {
+		r.file.mu.Lock()
+		defer r.file.mu.Unlock()
 		r.file.Sizes[key] = info.Size
 	}
 	return info, err
