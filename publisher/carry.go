@@ -212,7 +212,7 @@ func (t *taking) proposal(ctx context.Context, from *pendingFiles, live []*waiti
 	if shown.Refused != "" {
 		return &Refused{Role: t.file.Role, Reason: shown.Refused}
 	}
-	if t.Online != nil && w.complete() {
+	if t.ready(t.view, w.roles) {
 		if err := t.commitOne(ctx, w); err != nil {
 			return err
 		}
@@ -232,7 +232,7 @@ func (t *taking) signatures(ctx context.Context, w *waiting, from *pendingFiles)
 		for _, id := range slices.Sorted(maps.Keys(from.sigs[role])) {
 			for _, key := range from.sigs[role][id] {
 				sig, err := trust.ParseSignature(t.file.Objects[key])
-				if err != nil || r == nil || len(trust.ValidSignatures(r.payload, []trust.Signature{sig}, r.authority)) == 0 {
+				if err != nil || r == nil || len(trust.ValidSignatures(r.payload, []trust.Signature{sig}, r.signers())) == 0 {
 					t.aside = append(t.aside, fmt.Sprintf("a signature by %s on %s of %s does not count", ShortID(id), role, w.id))
 					continue
 				}

@@ -109,7 +109,7 @@ func runSignFile(ctx context.Context, k *kitchen, o signOptions, file *publisher
 	if err != nil {
 		return err
 	}
-	p.Online = nil // nothing takes effect in a file
+	p.Online, p.OnlineToo = nil, nil // nothing takes effect in a file
 	outcome, err := p.SignFile(ctx, file, k.confirmation(o), signers)
 	if err != nil {
 		return err
