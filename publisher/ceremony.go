@@ -187,7 +187,9 @@ func (c *Ceremony) Words() []string {
 			}
 		}
 		lines = append(lines, fmt.Sprintf("%s: any %d of", strings.Join(names, ", "), role.Threshold))
-		lines = append(lines, role.KeyIDs()...)
+		for _, id := range role.KeyIDs() {
+			lines = append(lines, " "+id)
+		}
 	}
 	return append(lines, "begun on "+c.made.Format(time.DateTime), "root, targets and registry expire on "+c.made.Add(lifeLong).Format(time.DateOnly))
 }
