@@ -1,7 +1,9 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -115,12 +117,9 @@ func (f *SigningFile) keepProposals(offered []PendingProposal) {
 }
 
 // SignFile is Sign on a signing file, which takes the signatures, and stands in for the store: p must have been
-// made on it, and nothing takes effect. A file in which nothing can be signed is *Refused, with the reasons.
+// made on it, and nothing takes effect. The signers may hold any role of its proposals. A file in which nothing can be
+// signed is *Refused, with the reasons.
 func (p *Publisher) SignFile(ctx context.Context, f *SigningFile, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
-	out, err := p.Sign(ctx, f.Role, confirm, signers)
-	if err != nil || out.Status != Unchanged {
-		return out, err
-	}
 	view, err := p.refresh(ctx)
 	if err != nil {
 		return nil, err
@@ -129,18 +128,38 @@ func (p *Publisher) SignFile(ctx context.Context, f *SigningFile, confirm func(P
 	if err != nil {
 		return nil, err
 	}
-	reasons := []string{}
+	role, reasons := f.Role, []string{}
 	for _, listed := range files {
 		w, err := p.readProposal(ctx, view, listed)
 		if err != nil {
 			return nil, err
 		}
-		reasons = append(reasons, listed.id+" "+whyNotLive(w))
+		if reason := whyNotLive(w); reason != "" {
+			reasons = append(reasons, listed.id+" "+reason)
+			continue
+		}
+		for _, r := range w.roles {
+			if f.Role != r.name && authorize(r.name, r.signers(), signers) == nil && authorize(f.Role, w.signersOf(f.Role), signers) != nil {
+				role = r.name
+			}
+		}
 	}
-	return nil, &Refused{Role: f.Role, Reason: "the file holds nothing to sign: " + listOr(reasons, "no proposal")}
+	out, err := p.Sign(ctx, role, confirm, signers)
+	if err == nil && out.Status == Unchanged {
+		return nil, &Refused{Role: role, Reason: "the file holds nothing to sign: " + listOr(reasons, "no proposal")}
+	}
+	return out, err
 }
 
-// whyNotLive says why a proposal that was read, or not, is not offered.
+// signersOf are all who may sign a role of the proposal; nobody for a role that is not in it.
+func (w *waiting) signersOf(role string) trust.Authority {
+	if r := w.role(role); r != nil {
+		return r.signers()
+	}
+	return trust.Authority{}
+}
+
+// whyNotLive says why a proposal that was read, or not, is not offered; "" when it is.
 func whyNotLive(w *waiting) string {
 	switch {
 	case w == nil:
@@ -150,7 +169,7 @@ func whyNotLive(w *waiting) string {
 	case !w.signed():
 		return "carries no signature by anybody who may sign it"
 	}
-	return "does not change this role"
+	return ""
 }
 
 // TakeSignatures brings the signatures of a signing file to the catalog: those that are valid, by holders of the
@@ -213,10 +232,14 @@ func (t *taking) proposal(ctx context.Context, from *pendingFiles, live []*waiti
 		return &Refused{Role: t.file.Role, Reason: shown.Refused}
 	}
 	if t.ready(t.view, w.roles) {
-		if err := t.commitOne(ctx, w); err != nil {
+		err := t.commitOne(ctx, w)
+		if lacks, ok := errors.AsType[*NeedsOnlineKeys](err); ok { // the signatures are there all the same
+			t.aside = append(t.aside, lacks.Error(), lacks.Hint())
+		} else if err != nil {
 			return err
+		} else {
+			out = outcome(Committed, w.id, shown.Change, w.roles)
 		}
-		out = outcome(Committed, w.id, shown.Change, w.roles)
 	}
 	if t.out.Status == Unchanged || out.Status == Pending {
 		t.out, out = out, t.out
@@ -272,7 +295,7 @@ func (t *taking) gone(ctx context.Context, from *pendingFiles) error {
 			return nil
 		}
 	}
-	t.aside = append(t.aside, from.id+" "+whyNotLive(w))
+	t.aside = append(t.aside, from.id+" "+cmp.Or(whyNotLive(w), "waits, and is not looked at"))
 	return nil
 }
 
