@@ -54,6 +54,21 @@ func (e *NoOnlineKey) Hint() string {
 	return `name it in kitchen.toml: [keys] online = ["keys/online.key"]`
 }
 
+// NotAtHand is an init on one machine for want of private keys (exit 1).
+type NotAtHand struct {
+	Role       string
+	Have, Need int
+}
+
+func (e *NotAtHand) Error() string {
+	return fmt.Sprintf("init: %d of the %d private keys that role %s needs are at hand", e.Have, e.Need, e.Role)
+}
+
+// Hint says how the others sign where they are.
+func (e *NotAtHand) Hint() string {
+	return "the others can sign on their own machines: kitchen init … --ceremony FILE begins that, see docs/CEREMONY.md"
+}
+
 // AlreadyInitialized is a catalog where a new one was to be made (exit 1).
 type AlreadyInitialized struct {
 	Store string

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,12 +54,16 @@ func Initialize(ctx context.Context, store storage.Store, now time.Time, in Init
 		return nil, err
 	}
 	i := &initializer{Publisher: &Publisher{Store: store, Online: online}, plan: plan, init: in, now: now.UTC().Truncate(time.Second)}
+	return i.run(ctx)
+}
+
+func (i *initializer) run(ctx context.Context) (*InitResult, error) {
 	if taken, err := i.exists(ctx, manifest.TimestampObject); err != nil {
 		return nil, err
 	} else if taken {
-		return nil, &AlreadyInitialized{Store: store.URL()}
+		return nil, &AlreadyInitialized{Store: i.Store.URL()}
 	}
-	if err := storage.CheckConditionalWrites(ctx, store); err != nil {
+	if err := storage.CheckConditionalWrites(ctx, i.Store); err != nil {
 		return nil, err
 	}
 	if err := i.root(ctx); err != nil {
@@ -73,11 +78,31 @@ type initPlan struct {
 }
 
 func (in *Init) plan(online keys.Signer) (*initPlan, error) {
-	if err := manifest.CheckName("vendor", in.Vendor); err != nil {
-		return nil, err
-	}
 	if online == nil {
 		return nil, &Invalid{What: "init", Reason: "needs the online key"}
+	}
+	plan, err := in.authorities(online.Public())
+	if err != nil {
+		return nil, err
+	}
+	if len(in.TargetsKeys)+len(in.TargetsPublic) == 0 {
+		in.TargetsKeys = in.RootKeys
+	}
+	for what, need := range map[string]struct {
+		signers []keys.Signer
+		have    trust.Authority
+	}{"root": {in.RootKeys, plan.root}, "targets": {in.TargetsKeys, plan.targets}, "registry": {in.Registry, plan.registry}} {
+		if at := len(publicsOf(need.signers)); at < need.have.Threshold {
+			return nil, &NotAtHand{Role: what, Have: at, Need: need.have.Threshold}
+		}
+	}
+	return plan, nil
+}
+
+// authorities are who signs what, whether or not their keys are at hand.
+func (in *Init) authorities(online *keys.Public) (*initPlan, error) {
+	if err := manifest.CheckName("vendor", in.Vendor); err != nil {
+		return nil, err
 	}
 	var plan initPlan
 	var err error
@@ -89,7 +114,7 @@ func (in *Init) plan(online keys.Signer) (*initPlan, error) {
 	}{
 		{&plan.root, "root keys", publics(in.RootKeys, in.RootPublic), in.RootThreshold},
 		{&plan.targets, "targets keys", publics(in.TargetsKeys, in.TargetsPublic), in.TargetsThreshold},
-		{&plan.online, "online key", []*keys.Public{online.Public()}, 1},
+		{&plan.online, "online key", []*keys.Public{online}, 1},
 		{&plan.registry, "registry keys", publics(in.Registry, in.RegistryPublic), 1},
 		{&plan.policy, "policy keys", in.Policy, 0},
 	}
@@ -103,20 +128,42 @@ func (in *Init) plan(online keys.Signer) (*initPlan, error) {
 	}
 	if len(plan.targets.Keys) == 0 {
 		plan.targets = plan.root
-		in.TargetsKeys = in.RootKeys
 	}
 	if len(plan.policy.Keys) == 0 {
 		plan.policy = trust.Authority{Keys: plan.registry.Keys, Threshold: min(2, len(plan.registry.Keys))}
 	}
-	for what, need := range map[string]struct {
-		signers []keys.Signer
-		have    trust.Authority
-	}{"root": {in.RootKeys, plan.root}, "targets": {in.TargetsKeys, plan.targets}, "registry": {in.Registry, plan.registry}} {
-		if at := len(publicsOf(need.signers)); at < need.have.Threshold {
-			return nil, &Invalid{What: "init", Reason: fmt.Sprintf("%d of the %d private keys that role %s needs are at hand", at, need.have.Threshold, what)}
-		}
-	}
 	return &plan, nil
+}
+
+// firstRoot is the root of a catalog that is made at that moment.
+func (p *initPlan) firstRoot(made time.Time) *trust.Root {
+	return &trust.Root{Version: 1, Expires: made.Add(lifeLong), Roles: map[string]trust.Authority{
+		trust.RoleRoot: p.root, trust.RoleTargets: p.targets, trust.RoleSnapshot: p.online, trust.RoleTimestamp: p.online}}
+}
+
+// firstTargets delegates the roles that exist once.
+func (p *initPlan) firstTargets() *trust.Targets {
+	return &trust.Targets{Targets: map[string]trust.Target{}, Delegations: []trust.Delegation{
+		delegate(manifest.RoleRegistry, p.registry),
+		delegate(manifest.RolePolicy, p.policy),
+		delegate(manifest.RoleJournal, p.online),
+	}}
+}
+
+// vendor is the vendor's own entry in the registry, which follows every product.
+func (in *Init) vendor() *manifest.Customer {
+	return &manifest.Customer{Customer: in.Vendor, Name: cmp.Or(in.VendorName, in.Vendor), Vendor: true, Subscribe: []string{"*"}}
+}
+
+// vendorRegistry is a registry of nobody but the vendor, with the object that its entry is.
+func vendorRegistry(vendor *manifest.Customer) (object, *trust.Targets, error) {
+	data, err := vendor.Encode()
+	if err != nil {
+		return object{}, nil, err
+	}
+	path, sha := manifest.RegistryTarget(vendor.Customer), digest(data)
+	return object{key: manifest.TargetObject(path, sha), data: data},
+		&trust.Targets{Targets: map[string]trust.Target{path: {Length: int64(len(data)), SHA256: sha}}}, nil
 }
 
 func publics(signers []keys.Signer, more []*keys.Public) []*keys.Public {
@@ -146,13 +193,15 @@ type initializer struct {
 	rootFile []byte
 	rootIs   *trust.Root
 	resumed  bool
+	ceremony *Ceremony // nil: the keys are at hand
 }
 
 // root creates the root, or adopts the one that an interrupted run with the same keys left.
 func (i *initializer) root(ctx context.Context) error {
-	wanted := &trust.Root{Version: 1, Expires: i.now.Add(lifeLong), Roles: map[string]trust.Authority{
-		trust.RoleRoot: i.plan.root, trust.RoleTargets: i.plan.targets,
-		trust.RoleSnapshot: i.plan.online, trust.RoleTimestamp: i.plan.online}}
+	if i.ceremony != nil {
+		return i.signedRoot(ctx)
+	}
+	wanted := i.plan.firstRoot(i.now)
 	payload, err := wanted.Payload()
 	if err != nil {
 		return err
@@ -205,19 +254,21 @@ func signAll(ctx context.Context, payload []byte, signers []keys.Signer, a trust
 
 // finish writes everything below the root.
 func (i *initializer) finish(ctx context.Context) (*InitResult, error) {
-	targets := &trust.Targets{Targets: map[string]trust.Target{}, Delegations: []trust.Delegation{
-		delegate(manifest.RoleRegistry, i.plan.registry),
-		delegate(manifest.RolePolicy, i.plan.policy),
-		delegate(manifest.RoleJournal, i.plan.online),
-	}}
-	registry, err := i.registry(ctx)
+	vendor := i.init.vendor()
+	if i.ceremony != nil {
+		vendor = i.ceremony.vendor
+	}
+	entry, registry, err := vendorRegistry(vendor)
 	if err != nil {
+		return nil, err
+	}
+	if err := put(ctx, i.Store, entry.key, entry.data); err != nil {
 		return nil, err
 	}
 	snapshot := &trust.Snapshot{Roles: map[string]trust.Meta{}}
 	files := map[string][]byte{}
 	for _, r := range []*roleDraft{
-		{name: trust.RoleTargets, next: targets, authority: i.plan.targets},
+		{name: trust.RoleTargets, next: i.plan.firstTargets(), authority: i.plan.targets},
 		{name: manifest.RoleRegistry, next: registry, authority: i.plan.registry},
 	} {
 		signers := i.init.TargetsKeys
@@ -232,28 +283,15 @@ func (i *initializer) finish(ctx context.Context) (*InitResult, error) {
 	if err := i.point(ctx, snapshot, files); err != nil {
 		return nil, err
 	}
-	return &InitResult{RootBytes: i.rootFile, Fingerprint: catalog.Fingerprint(i.rootFile), Resumed: i.resumed, Summary: i.summary()}, nil
-}
-
-// registry has the vendor's own entry, which follows every product.
-func (i *initializer) registry(ctx context.Context) (*trust.Targets, error) {
-	vendor := &manifest.Customer{Customer: i.init.Vendor, Name: i.init.VendorName, Vendor: true, Subscribe: []string{"*"}}
-	if vendor.Name == "" {
-		vendor.Name = vendor.Customer
-	}
-	data, err := vendor.Encode()
-	if err != nil {
-		return nil, err
-	}
-	path, sha := manifest.RegistryTarget(vendor.Customer), digest(data)
-	if err := put(ctx, i.Store, manifest.TargetObject(path, sha), data); err != nil {
-		return nil, err
-	}
-	return &trust.Targets{Targets: map[string]trust.Target{path: {Length: int64(len(data)), SHA256: sha}}}, nil
+	return &InitResult{RootBytes: i.rootFile, Fingerprint: catalog.Fingerprint(i.rootFile), Resumed: i.resumed, Summary: i.summary(vendor.Customer)}, nil
 }
 
 // create signs a role and stores it under the first number that no interrupted run used up.
 func (i *initializer) create(ctx context.Context, r *roleDraft, signers []keys.Signer) ([]byte, error) {
+	if i.ceremony != nil {
+		r.next.Version = 1
+		return i.putSigned(ctx, i.ceremony.role(r.name))
+	}
 	for {
 		number, err := i.freeNumber(ctx, r.name, r.next.Version)
 		if err != nil {
@@ -337,12 +375,12 @@ func (i *initializer) createSnapshot(ctx context.Context, s *trust.Snapshot) ([]
 	}
 }
 
-func (i *initializer) summary() []string {
+func (i *initializer) summary(vendor string) []string {
 	line := func(role string, a trust.Authority) string {
 		return fmt.Sprintf("%s: %d of %s", role, a.Threshold, listOr(shortIDs(a.KeyIDs()), ""))
 	}
 	return []string{
-		"vendor " + i.init.Vendor,
+		"vendor " + vendor,
 		line(trust.RoleRoot, i.rootIs.Roles[trust.RoleRoot]), line(trust.RoleTargets, i.rootIs.Roles[trust.RoleTargets]),
 		line("snapshot and timestamp", i.plan.online), line(manifest.RoleRegistry, i.plan.registry), line(manifest.RolePolicy, i.plan.policy),
 	}

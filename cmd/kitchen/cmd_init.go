@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/enovance/kitchen/internal/durable"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
@@ -18,6 +19,8 @@ type initOptions struct {
 	root, targets, registry, policy []string
 	rootThreshold, targetsThreshold int
 	online, writeConfig, writeRoot  string
+	ceremony                        string   // the signing file to begin, or to sign
+	imported                        []string // signing files to make the catalog from
 }
 
 func initCommand(k *kitchen) *cli.Command {
@@ -26,6 +29,8 @@ func initCommand(k *kitchen) *cli.Command {
 		ArgsUsage: "--catalog URL --vendor NAME --root-key FILE… --online-key FILE --registry-key FILE…",
 		Description: "Keys are files: a .key can sign now, a .pub names a holder who is not present. Enough root holders for the threshold must be present. " +
 			"The store must honour conditional writes; this is tried first.\n\n" +
+			"Where the holders are not in one place: --ceremony FILE makes no catalog, but a file that the others sign with `kitchen sign --import FILE --key K`; every key, " +
+			"the online one, too, may be a .pub then. --import FILE, once for each copy that was signed, makes the catalog when all signatures are there. docs/CEREMONY.md walks through it.\n\n" +
 			"--write-root saves the new root, which is what every host pins; --write-config saves a kitchen.toml that uses it.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "vendor", Usage: "the vendor's `NAME` in the registry"},
@@ -37,6 +42,8 @@ func initCommand(k *kitchen) *cli.Command {
 			&cli.StringFlag{Name: "online-key", Usage: "`FILE` of the committer's key, for snapshot and timestamp"},
 			&cli.StringSliceFlag{Name: "registry-key", Usage: "`FILE` of a vendor administrator's key; repeatable"},
 			&cli.StringSliceFlag{Name: "policy-key", Usage: "`FILE` of a key for the certification policy (default: the administrators); repeatable"},
+			&cli.StringFlag{Name: "ceremony", Usage: "begin, or sign, a `FILE` for holders elsewhere to sign; no catalog is made"},
+			&cli.StringSliceFlag{Name: "import", Usage: "make the catalog that the holders signed in `FILE`; repeatable"},
 			&cli.StringFlag{Name: "write-config", Usage: "write a configuration for this catalog to `FILE`"},
 			&cli.StringFlag{Name: "write-root", Usage: "write the root to `FILE`"},
 			passwordFlag(),
@@ -49,9 +56,13 @@ func initCommand(k *kitchen) *cli.Command {
 				targets: c.StringSlice("targets-key"), targetsThreshold: c.Int("targets-threshold"),
 				registry: c.StringSlice("registry-key"), policy: c.StringSlice("policy-key"),
 				online: c.String("online-key"), writeConfig: c.String("write-config"), writeRoot: c.String("write-root"),
+				ceremony: c.String("ceremony"), imported: c.StringSlice("import"),
 			}
 			if err := operands(c); err != nil {
 				return o, err
+			}
+			if len(o.imported) > 0 {
+				return o, importOptions(c)
 			}
 			return o, require(c, "vendor", "root-key", "online-key", "registry-key")
 		}, runInit),
@@ -82,6 +93,12 @@ func (d *initDocument) human(p *page) {
 }
 
 func runInit(ctx context.Context, k *kitchen, o initOptions) error {
+	switch {
+	case len(o.imported) > 0:
+		return runInitImport(ctx, k, o)
+	case o.ceremony != "":
+		return runInitCeremony(ctx, k, o)
+	}
 	at, err := k.catalogURL()
 	if err != nil {
 		return err
@@ -101,6 +118,11 @@ func runInit(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
+	return k.showInit(o, at, store, result)
+}
+
+// showInit writes the files that hosts need of a catalog that is made.
+func (k *kitchen) showInit(o initOptions, at string, store storage.Store, result *publisher.InitResult) error {
 	d := &initDocument{Schema: "kitchen.init/v1", Catalog: store.URL(), Fingerprint: result.Fingerprint, Resumed: result.Resumed, Summary: list(result.Summary), Wrote: []string{}}
 	if err := writeInitFiles(o, at, result, d); err != nil {
 		return hinted{fmt.Errorf("the catalog is made, with root %s, but a file is not written: %w", result.Fingerprint, err),
@@ -155,8 +177,20 @@ func writeInitFiles(o initOptions, at string, result *publisher.InitResult, d *i
 
 // initKeys opens all the keys of a new catalog, the private ones side by side.
 func (k *kitchen) initKeys(o initOptions) (in publisher.Init, online keys.Signer, err error) {
+	if isPublicFile(o.online) {
+		return in, nil, usagef("--online-key %s: this needs the private key", o.online)
+	}
+	if in, err = k.holders(o, o.online); err != nil {
+		return in, nil, err
+	}
+	online, err = k.keys.signer(o.online)
+	return in, online, err
+}
+
+// holders opens the keys of a new catalog but for the online one, the private ones side by side, with more.
+func (k *kitchen) holders(o initOptions, more ...string) (in publisher.Init, err error) {
 	in = publisher.Init{Vendor: o.vendor, VendorName: o.vendorName, RootThreshold: o.rootThreshold, TargetsThreshold: o.targetsThreshold}
-	private := []string{o.online}
+	private := more
 	for _, files := range [][]string{o.root, o.targets, o.registry} {
 		for _, f := range files {
 			if !isPublicFile(f) {
@@ -164,26 +198,20 @@ func (k *kitchen) initKeys(o initOptions) (in publisher.Init, online keys.Signer
 			}
 		}
 	}
-	if isPublicFile(o.online) {
-		return in, nil, usagef("--online-key %s: this needs the private key", o.online)
-	}
 	if _, err = k.keys.open(private); err != nil {
-		return in, nil, err
+		return in, err
 	}
 	if in.RootKeys, in.RootPublic, err = k.mixedKeys(o.root); err != nil {
-		return in, nil, err
+		return in, err
 	}
 	if in.TargetsKeys, in.TargetsPublic, err = k.mixedKeys(o.targets); err != nil {
-		return in, nil, err
+		return in, err
 	}
 	if in.Registry, in.RegistryPublic, err = k.mixedKeys(o.registry); err != nil {
-		return in, nil, err
+		return in, err
 	}
-	if in.Policy, err = k.publicKeys(o.policy); err != nil {
-		return in, nil, err
-	}
-	online, err = k.keys.signer(o.online)
-	return in, online, err
+	in.Policy, err = k.publicKeys(o.policy)
+	return in, err
 }
 
 // mixedKeys separates the holders who are present from those who are not.

@@ -15,41 +15,84 @@ import (
 
 type signOptions struct {
 	keyOptions
-	role string
-	yes  bool
+	role             string
+	yes              bool
+	export, imported string // signing files
 }
 
 func signCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "sign", Category: groupSysadmin, Usage: "add your signature to a waiting change of a role", ArgsUsage: "ROLE --key FILE",
 		Description: "Shows what would change, worked out from the current catalog, and asks on the terminal. `kitchen pending` lists what waits.\n\n" +
+			"For a signer without network: `kitchen sign ROLE --export FILE` at the catalog; `kitchen sign --import FILE --key K` on the signer's machine, which checks " +
+			"everything from its own pinned root, and writes the signatures into the file, or into that of --export; `kitchen sign --import FILE`, without a key, at the catalog.\n\n" +
 			"Exit 8 while something that was signed now waits on; else 0 when something took effect, 3 when the answer to all that was asked was no, " +
 			"8 when all that waits was signed with this key before, and 0 when nothing waits.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
+			&cli.StringFlag{Name: "export", Usage: "write a `FILE` for a signer without network, or what one signed"},
+			&cli.StringFlag{Name: "import", Usage: "sign what is in `FILE`; without --key and --export, bring its signatures to the catalog"},
 		}, signingFlags()...),
-		Action: action(k, func(c *cli.Context) (signOptions, error) {
-			return signOptions{keyOptions: k.readKeyOptions(c), role: c.Args().First(), yes: c.Bool("yes")}, operands(c, "ROLE")
-		}, runSign),
+		Action: action(k, readSignOptions(k), runSign),
+	}
+}
+
+func readSignOptions(k *kitchen) func(c *cli.Context) (signOptions, error) {
+	return func(c *cli.Context) (signOptions, error) {
+		o := signOptions{keyOptions: k.readKeyOptions(c), role: c.Args().First(), yes: c.Bool("yes"), export: c.String("export"), imported: c.String("import")}
+		if o.imported != "" {
+			return o, operands(c) // the file says which role
+		}
+		if o.export != "" && len(o.keys) > 0 {
+			return o, usageHint("--export writes what is to be signed elsewhere", "sign with `kitchen sign "+o.role+" --key FILE` first, or leave --key out")
+		}
+		return o, operands(c, "ROLE")
 	}
 }
 
 func runSign(ctx context.Context, k *kitchen, o signOptions) error {
+	switch {
+	case o.imported != "":
+		return runImport(ctx, k, o)
+	case o.export != "":
+		return runExport(ctx, k, o)
+	}
 	signers, err := k.signers(o.keyOptions, o.role)
 	if err != nil {
 		return err
 	}
-	confirm := k.confirm
-	if o.yes {
-		confirm = nil
-	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
-		outcome, err := p.Sign(ctx, o.role, confirm, signers)
+		outcome, err := p.Sign(ctx, o.role, k.confirmation(o), signers)
 		if err != nil {
 			return err
 		}
 		return k.showOutcome(newOutcome("sign", "", outcome))
 	})
+}
+
+func runImport(ctx context.Context, k *kitchen, o signOptions) error {
+	file, err := readSigningFile(o.imported)
+	if err != nil {
+		return err
+	}
+	if err := checkNewFiles(o.export); err != nil {
+		return err
+	}
+	switch {
+	case file.IsCeremony():
+		return runSignCeremony(ctx, k, o, file)
+	case o.export == "" && len(o.keys) == 0:
+		return runTakeSignatures(ctx, k, o, file)
+	}
+	return runSignFile(ctx, k, o, file)
+}
+
+// confirmation is how a change is asked about: nil with --yes.
+func (k *kitchen) confirmation(o signOptions) func(publisher.PendingProposal) (bool, error) {
+	if o.yes {
+		return nil
+	}
+	return k.confirm
 }
 
 // confirm shows a waiting change on stderr and asks on the terminal.

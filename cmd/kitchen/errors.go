@@ -120,6 +120,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		refused   *publisher.NotAuthorized
 		race      *publisher.LostRace
 		refusal   *publisher.Refused
+		foreign   *publisher.NotASigningFile
 		files     *fetcher.FilesDiffer
 		bytes     *fetcher.Mismatch
 		siteKey   *fetcher.WrongSiteKey
@@ -130,7 +131,8 @@ func exitCode(ctx context.Context, err error) (int, string) {
 	switch {
 	case errors.As(err, &usage), errors.As(err, &address):
 		return exitUsage, "usage"
-	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey):
+	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey),
+		errors.As(err, &foreign):
 		return exitNotTrusted, "not trusted"
 	case errors.As(err, &refused), errors.As(err, &refusal):
 		return exitNotTrusted, "not authorized"

@@ -102,18 +102,9 @@ func (k *kitchen) open(ctx context.Context, offline bool) (*session, error) {
 	if s.state, err = k.stateDir(at); err != nil {
 		return nil, err
 	}
-	options := catalog.Options{
-		Dir: s.state, RootFingerprint: k.config.RootFingerprint, RootVersion: k.config.RootVersion, Now: k.now, Progress: k.progress,
-		Warn: k.warn,
-	}
-	if k.config.Root != "" {
-		kind, err := manifest.KindOf(manifest.RootObject(1))
-		if err != nil {
-			return nil, err
-		}
-		if options.Root, err = readCapped(k.config.abs(k.config.Root), kind.MaxSize); err != nil {
-			return nil, fmt.Errorf("pinned root: %w", err)
-		}
+	options, err := k.catalogOptions(s.state)
+	if err != nil {
+		return nil, err
 	}
 	if !offline {
 		if s.store, err = k.openStore(ctx, at, false); err != nil {
@@ -125,6 +116,25 @@ func (k *kitchen) open(ctx context.Context, offline bool) (*session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// catalogOptions are this host's pin and state.
+func (k *kitchen) catalogOptions(state string) (options catalog.Options, err error) {
+	options = catalog.Options{
+		Dir: state, RootFingerprint: k.config.RootFingerprint, RootVersion: k.config.RootVersion, Now: k.now, Progress: k.progress,
+		Warn: k.warn,
+	}
+	if k.config.Root == "" {
+		return options, nil
+	}
+	kind, err := manifest.KindOf(manifest.RootObject(1))
+	if err != nil {
+		return options, err
+	}
+	if options.Root, err = readCapped(k.config.abs(k.config.Root), kind.MaxSize); err != nil {
+		err = fmt.Errorf("pinned root: %w", err)
+	}
+	return options, err
 }
 
 // close releases the state directory.

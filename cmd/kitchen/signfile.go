@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/durable"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// readSigningFile reads what travels between signers. Nothing in it is trusted by that.
+func readSigningFile(path string) (*publisher.SigningFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, publisher.MaxSigningFile+1))
+	if err != nil {
+		return nil, err
+	}
+	file, err := publisher.ParseSigningFile(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return file, nil
+}
+
+// writeSigningFile writes a new file, or, where a command adds to the one it read, that one.
+func writeSigningFile(path string, file *publisher.SigningFile, replace bool) error {
+	data, err := file.Encode()
+	if err != nil {
+		return err
+	}
+	if replace {
+		return durable.WriteFile(path, data, 0o644)
+	}
+	return durable.CreateExclusive(path, data, 0o644)
+}
+
+// openFile opens a signing file as if it were the catalog's store, with the pin and the state directory of this
+// host, as ever.
+func (k *kitchen) openFile(ctx context.Context, file *publisher.SigningFile) (s *session, err error) {
+	s = &session{k: k, url: file.URL(), store: file}
+	at := ""
+	if k.global.state == "" && k.config.State == "" {
+		if at, err = k.catalogURL(); err != nil {
+			return nil, usageHint("no state directory, in which this host remembers what it saw", "give --state DIR, or state = \"…\" beside root = \"…\" in kitchen.toml")
+		}
+	}
+	if s.state, err = k.stateDir(at); err != nil {
+		return nil, err
+	}
+	options, err := k.catalogOptions(s.state)
+	if err != nil {
+		return nil, err
+	}
+	options.Store = file
+	s.catalog, err = catalog.Open(ctx, options)
+	return s, err
+}
+
+// runExport writes what waits for a role into a file.
+func runExport(ctx context.Context, k *kitchen, o signOptions) error {
+	if err := checkNewFiles(o.export); err != nil {
+		return err
+	}
+	d := &outcomeDocument{Schema: "kitchen.sign/v1", Status: publisher.Pending, Roles: []roleDocument{}}
+	return k.withPublisher(ctx, "", func(_ *session, p *publisher.Publisher) error {
+		file, shown, err := p.Export(ctx, o.role)
+		var nothing *publisher.NothingToSign
+		if errors.As(err, &nothing) {
+			d.Status, d.Summary, d.Hint = statusRefused, []string{err.Error()}, nothing.Hint()
+			return k.showOutcome(d)
+		}
+		if err != nil {
+			return err
+		}
+		if err := writeSigningFile(o.export, file, false); err != nil {
+			return err
+		}
+		for _, w := range shown {
+			d.Proposal, d.WaitsFor = w.ID, w.WaitsFor()
+			d.Summary = append(d.Summary, w.Change...)
+			d.Roles = append(d.Roles, roleDocuments(w.Roles)...)
+		}
+		d.Wrote = []string{o.export}
+		d.Hint = "at the signer's: kitchen sign --import " + o.export + " --key FILE"
+		return k.showOutcome(d)
+	})
+}
+
+// runSignFile signs what a file holds, without any network.
+func runSignFile(ctx context.Context, k *kitchen, o signOptions, file *publisher.SigningFile) (err error) {
+	s, err := k.openFile(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer s.close(&err)
+	signers, err := k.signers(o.keyOptions, file.Role)
+	if err != nil {
+		return err
+	}
+	p, err := s.publisher("")
+	if err != nil {
+		return err
+	}
+	p.Online, p.OnlineToo = nil, nil // nothing takes effect in a file
+	outcome, err := p.SignFile(ctx, file, k.confirmation(o), signers)
+	if err != nil {
+		return err
+	}
+	return k.carryOn(o, file, newOutcome("sign", "", outcome), "back at the catalog: kitchen sign --import ")
+}
+
+// runSignCeremony signs a catalog that is still to be made.
+func runSignCeremony(ctx context.Context, k *kitchen, o signOptions, file *publisher.SigningFile) error {
+	c, err := publisher.OpenCeremony(k.now(), file)
+	if err != nil {
+		return err
+	}
+	signers, err := k.signers(o.keyOptions, "root")
+	if err != nil {
+		return err
+	}
+	if err := c.Authorize(signers); err != nil {
+		return err
+	}
+	if confirm := k.confirmation(o); confirm != nil && !c.SignedBy(signers) {
+		yes, err := confirm(c.Shown(k.now()))
+		if err != nil {
+			return err
+		}
+		if !yes {
+			d := newOutcome("sign", "", c.Outcome())
+			d.Status = publisher.Declined
+			return k.showOutcome(d)
+		}
+	}
+	if err := c.Sign(ctx, signers); err != nil {
+		return err
+	}
+	if file, err = c.File(); err != nil {
+		return err
+	}
+	return k.carryOn(o, file, newOutcome("sign", "", c.Outcome()), "then, with the online key: kitchen init --import ")
+}
+
+// carryOn writes a signed file, and says where it goes next.
+func (k *kitchen) carryOn(o signOptions, file *publisher.SigningFile, d *outcomeDocument, next string) error {
+	path := o.export
+	if path == "" {
+		path = o.imported
+	}
+	if d.Status == publisher.Pending {
+		if err := writeSigningFile(path, file, o.export == ""); err != nil {
+			return err
+		}
+		d.Wrote, d.Hint = []string{path}, next+path
+	}
+	return k.showOutcome(d)
+}
+
+// runTakeSignatures brings the signatures of a file to the catalog.
+func runTakeSignatures(ctx context.Context, k *kitchen, o signOptions, file *publisher.SigningFile) error {
+	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
+		outcome, err := p.TakeSignatures(ctx, file)
+		if err != nil {
+			return err
+		}
+		return k.showOutcome(newOutcome("sign", "", outcome))
+	})
+}
