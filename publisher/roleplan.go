@@ -51,9 +51,6 @@ func (p *Publisher) PlanRole(ctx context.Context, req RoleRequest) (*RolePlan, e
 }
 
 func (p *Publisher) planRole(ctx context.Context, d *desk, req RoleRequest, dr *draft) (*RolePlan, error) {
-	for _, r := range dr.roles {
-		r.next.Version = currentVersion(d.view, r.name) + 1 // or later
-	}
 	plan := &RolePlan{Role: req.Role, Change: dr.summary, Roles: countSignatures(dr.roles)}
 	var err error
 	if plan.Releases, err = p.listed(ctx, d.view, req.Role); err != nil {

@@ -115,7 +115,7 @@ func (p *Publisher) draftRole(ctx context.Context, d *desk, req RoleRequest, par
 		}
 	}
 	for _, r := range dr.roles {
-		r.next.Expires = d.now.Add(lifetime(r.name))
+		r.next.Version, r.next.Expires = currentVersion(d.view, r.name)+1, d.now.Add(lifetime(r.name)) // or later
 	}
 	dr.authorize(d.view)
 	dr.summary = p.describe(ctx, d.view, dr.roles)
