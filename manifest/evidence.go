@@ -14,7 +14,7 @@ const EvidenceSchema = "kitchen.evidence/v1"
 const (
 	maxEvidenceReports = 4000
 	maxNote            = 4096
-	maxWaivers         = 1000
+	maxWaivers         = 100
 )
 
 // Evidence is what a certificate rested on when it was signed. Its encoding is
@@ -50,7 +50,7 @@ type Evidence struct {
 	PolicyVersion   int64     // of the role policy; 0 = there was none, and the default held
 	PolicySHA256    string    // of policy/policy.toml; "" with version 0
 	Customer        string    // whom the certificate is for; "" = everybody
-	Waivers         []Waiver  // at most 1,000, by site
+	Waivers         []Waiver  // at most 100, by site
 	Note            string    // at most 4,096 bytes, lines allowed
 	Created         time.Time // UTC, whole seconds
 }

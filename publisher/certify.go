@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
@@ -166,9 +165,7 @@ func certificateDraft(ctx context.Context, d *desk, r manifest.Release, role *tr
 	}
 	stage := manifest.RoleStage(name)
 	target.Custom = map[string]string{customEvidence: sha, customRecalledVersion: strconv.FormatInt(evidence.RecalledVersion, 10)}
-	if end := evidence.Ends(); !end.IsZero() {
-		target.Custom[catalog.CustomWaivedUntil] = end.AddDate(0, 0, -1).Format(time.DateOnly)
-	}
+	catalog.SetWaivers(target.Custom, evidence)
 	if lift != nil {
 		target.Custom[customLifts] = strconv.FormatInt(lift.Since, 10)
 	}

@@ -13,9 +13,35 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// CustomWaivedUntil is the last day of the first waiver that ends, of those that a certificate rests on: in the
-// signed "custom" of ready-to-deploy.…, so that gates see it offline. Absent: none ends.
-const CustomWaivedUntil = "waived-until"
+// What the signed "custom" of ready-to-deploy.… says of the waivers that a certificate rests on, so that gates see it
+// without the evidence.
+const (
+	CustomWaived      = "waived"       // the sites, by blanks apart; absent: none
+	CustomWaivedUntil = "waived-until" // the last day of the first one that ends; absent: none does
+)
+
+// SetWaivers writes what the evidence's waivers are into the "custom" of the certificate that names it.
+func SetWaivers(custom map[string]string, e *manifest.Evidence) {
+	if len(e.Waivers) > 0 {
+		custom[CustomWaived] = waivedSites(e)
+	}
+	if end := e.Ends(); !end.IsZero() {
+		custom[CustomWaivedUntil] = lastDay(e)
+	}
+}
+
+// Waived are the sites for which a certificate rests on waivers.
+func Waived(certificate trust.Target) []string {
+	return strings.Fields(certificate.Custom[CustomWaived])
+}
+
+func waivedSites(e *manifest.Evidence) string {
+	var sites []string
+	for _, w := range e.Waivers {
+		sites = append(sites, w.Site)
+	}
+	return strings.Join(sites, " ")
+}
 
 // WaiverEnded says that a certificate rests on a waiver that has ended; "" when it does not.
 func WaiverEnded(certificate trust.Target, now time.Time) string {
@@ -78,6 +104,7 @@ func CheckEvidence(e *manifest.Evidence, role string, r manifest.Release, certif
 		{"manifest with sha256", e.ManifestSHA256, certificate.SHA256},
 		{"certificate for", forWhom(e.Customer), forWhom(customer)},
 		{"recalls of version", fmt.Sprint(e.RecalledVersion), certificate.Custom[CustomRecalledVersion]},
+		{"waivers for", waivedSites(e), certificate.Custom[CustomWaived]},
 		{"waivers until", lastDay(e), certificate.Custom[CustomWaivedUntil]},
 	} {
 		if c.have != c.want {
