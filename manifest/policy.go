@@ -144,18 +144,14 @@ func (p *Policy) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("certification policy: %w", err)
 	}
 	w := &tomlWriter{}
-	if !p.Default.empty() {
-		w.table("[default]")
-		w.policyRule(&p.Default)
-	}
+	w.table("[default]")
+	w.policyRule(&p.Default)
 	rules := slices.Clone(p.Rules)
 	slices.SortFunc(rules, func(a, b PolicyRule) int {
 		return cmp.Or(strings.Compare(a.Product, b.Product), strings.Compare(a.Customer, b.Customer))
 	})
 	for i := range rules {
-		if len(w.b) > 0 {
-			w.blank()
-		}
+		w.blank()
 		w.table("[[rule]]")
 		w.policyRule(&rules[i])
 	}
