@@ -264,21 +264,7 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 		if err != nil && !errors.As(err, &no) {
 			return err
 		}
-		d := &certifyDocument{outcomeDocument: outcomeDocument{Schema: "kitchen.certify/v1", Release: o.release.String(), Summary: []string{}, Roles: []roleDocument{}},
-			DryRun: o.request.DryRun, Sites: []siteVerdict{}, Customer: o.request.Customer, Required: []string{}, Waivers: []waiverDocument{}, Since: []string{}}
-		if result != nil {
-			d.Required, d.Waivers, d.Since = list(result.Required), waiverDocuments(result.Waivers), list(result.Since)
-			if result.Policy != nil {
-				d.PolicyVersion = result.Policy.Version
-			}
-			d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
-			if result.Outcome != nil {
-				d.outcomeDocument = *newOutcome("certify", o.release.String(), result.Outcome)
-			}
-		}
-		if no != nil {
-			d.Unmet = unmetDocuments(no.Unmet)
-		}
+		d := newCertifyDocument(o, result, no)
 		if len(d.Unmet) > 0 {
 			d.Status = statusRefused
 			return k.no(d)
@@ -291,4 +277,24 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 		}
 		return nil
 	})
+}
+
+// newCertifyDocument is the answer; no is nil unless requirements are unmet, result where nothing could be looked at.
+func newCertifyDocument(o certifyOptions, result *publisher.CertifyResult, no *publisher.NotCertifiable) *certifyDocument {
+	d := &certifyDocument{outcomeDocument: outcomeDocument{Schema: "kitchen.certify/v1", Release: o.release.String(), Summary: []string{}, Roles: []roleDocument{}},
+		DryRun: o.request.DryRun, Sites: []siteVerdict{}, Customer: o.request.Customer, Required: []string{}, Waivers: []waiverDocument{}, Since: []string{}}
+	if result != nil {
+		d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
+		d.Required, d.Waivers, d.Since = list(result.Required), waiverDocuments(result.Waivers), list(result.Since)
+		if result.Policy != nil {
+			d.PolicyVersion = result.Policy.Version
+		}
+		if result.Outcome != nil {
+			d.outcomeDocument = *newOutcome("certify", o.release.String(), result.Outcome)
+		}
+	}
+	if no != nil {
+		d.Unmet = unmetDocuments(no.Unmet)
+	}
+	return d
 }
