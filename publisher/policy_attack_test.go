@@ -215,7 +215,9 @@ func TestReportsAlteredAfterACertificate(t *testing.T) {
 	if findings, err := review(stolen); err != nil || !strings.Contains(findings[1].Unmet, "does not count") {
 		t.Errorf("stolen: %+v, %v", findings, err)
 	}
-	// What is reported later is not held against what was known then.
+	// What is reported later, and a site that is asked for later, is not held against what was known then.
+	mustCommit(t)(start.publisher(t, start.online).AddSite(ctx, start.site("enovance/ci-2", catalogtest.NewKey(t)), signers(start.admin)))
+	start.setPolicy(t, "[default]\nrequire = [\"acme/staging\"]\n")
 	start.report(t, "enovance/ci", start.vendorCI, v1, manifest.Failed, nil)
 	if findings, err := review(start); err != nil || findings[2].Unmet != "" {
 		t.Errorf("%+v, %v", findings, err)

@@ -34,15 +34,15 @@ func (v *View) assess(ctx context.Context, r manifest.Release, q Question, w wor
 	if err != nil {
 		return nil, err
 	}
-	return v.assessUnder(ctx, policy, r, q, w, now)
-}
-
-// assessUnder is assess with a policy of the caller's choice.
-func (v *View) assessUnder(ctx context.Context, policy *PolicyInEffect, r manifest.Release, q Question, w words, now time.Time) (*Assessment, error) {
 	customers, err := v.Customers(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return assessUnder(policy, customers, r, q, w, now)
+}
+
+// assessUnder is assess with a policy and a registry of the caller's choice.
+func assessUnder(policy *PolicyInEffect, customers []*manifest.Customer, r manifest.Release, q Question, w words, now time.Time) (*Assessment, error) {
 	vendor, err := vendorOf(customers)
 	if err != nil {
 		return nil, err

@@ -139,8 +139,8 @@ type Finding struct {
 
 // Review checks the evidence of a certificate again, from the documents themselves: that it is what was signed, that
 // each report in it is there, signed by a key of its site, of that digest and with the verdict stated, and that the
-// policy it names was met, with its waivers. Neither what was reported since nor a policy that is stricter by now
-// is held against it. The error is a *trust.Error for what was altered; what cannot be checked is a Finding.
+// policy it names was met by the sites of then, with its waivers. Neither what was reported since nor a policy or registry
+// that asks for more by now is held against it. The error is a *trust.Error for what was altered; what cannot be checked is a Finding.
 func (v *View) Review(ctx context.Context, role string, r manifest.Release) (*manifest.Evidence, []Finding, error) {
 	e, err := v.Evidence(ctx, role, r)
 	var broken *trust.Error
@@ -186,7 +186,7 @@ func (v *View) reviewPolicy(ctx context.Context, r manifest.Release, e *manifest
 	if err != nil {
 		return []Finding{{What: what, Unknown: err.Error()}}, nil
 	}
-	a, err := v.assessUnder(ctx, policy, r, Question{Customer: e.Customer}, w, e.Created)
+	a, err := v.assessPast(ctx, policy, r, e, w)
 	if err != nil {
 		return []Finding{{What: what, Unknown: err.Error()}}, nil
 	}
@@ -205,6 +205,19 @@ func (v *View) reviewPolicy(ctx context.Context, r manifest.Release, e *manifest
 		findings = append(findings, Finding{What: what + " is met"})
 	}
 	return findings, nil
+}
+
+// assessPast holds the evidence to a policy as its certifiers did: with the registry of then.
+func (v *View) assessPast(ctx context.Context, policy *PolicyInEffect, r manifest.Release, e *manifest.Evidence, w words) (*Assessment, error) {
+	registry, err := v.Past(ctx, manifest.RoleRegistry, e.RegistryVersion)
+	if err != nil {
+		return nil, err
+	}
+	customers, err := v.customersOf(ctx, registry.Targets)
+	if err != nil {
+		return nil, err
+	}
+	return assessUnder(policy, customers, r, Question{Customer: e.Customer}, w, e.Created)
 }
 
 // WaiverWords are a waiver in words.
