@@ -3,7 +3,6 @@ package catalog_test
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
@@ -139,10 +138,15 @@ func TestPastPolicyReplaced(t *testing.T) {
 	if _, err := w.View().PastPolicy(ctx, past, catalogtest.Digest([]byte(strict))); err == nil {
 		t.Error("the old version has the new policy")
 	}
-	w.Now = w.Now.Add(time.Second)
+	planted := "[default]\nrequire = [\"acme/prod\"]\n"
+	forged := catalogtest.Digest([]byte(planted))
+	w.Put(manifest.TargetObject(manifest.PolicyTarget, forged), []byte(planted))
 	remove(t, w, manifest.RoleObject(manifest.RolePolicy, past))
-	w.Put(manifest.RoleObject(manifest.RolePolicy, past), []byte("{}"))
-	if p, err := w.View().PastPolicy(ctx, past, sha); err == nil {
-		t.Errorf("%+v", p)
+	w.Put(manifest.RoleObject(manifest.RolePolicy, past), w.Seal(&trust.Targets{Role: manifest.RolePolicy, Version: past, Expires: w.Now.Add(catalogtest.Day),
+		Targets: map[string]trust.Target{manifest.PolicyTarget: {Length: int64(len(planted)), SHA256: forged}}}, w.RoleKeys[manifest.RolePolicy]...))
+	for _, sha := range []string{sha, forged} {
+		if p, err := w.View().PastPolicy(ctx, past, sha); err == nil {
+			t.Errorf("%+v", p)
+		}
 	}
 }
