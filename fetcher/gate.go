@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +36,8 @@ type ReadyOptions struct {
 	From   string        // the version the host has; "" = not asked
 	MaxAge time.Duration // 0 = as configured; the stricter of both counts
 	Files  string        // a directory that must hold the release exactly; "" = none
+	// Evidence has the evidence of every required certificate checked again, from the reports themselves.
+	Evidence bool
 }
 
 // Verdict is the gate's answer.
@@ -50,6 +51,9 @@ type Verdict struct {
 	Lifted      *catalog.Recall // a recall that the required certificates take back; nil = none
 	From        string
 	Files       string // the directory that was compared, when it was
+	Evidence    []EvidenceChecked
+	Waived      []string // sites for which the required certificates rest on waivers
+	WaivedUntil string   // the last day of the first one that ends; "" = none does
 	Issued      time.Time
 	Age         time.Duration // of all knowledge this rests on, recalls included
 	ClockBehind bool          // the host's clock is behind what it has seen
@@ -72,6 +76,7 @@ const (
 	reqFollows = "followed by this customer"
 	reqAge     = "knowledge not older than allowed"
 	reqPath    = "upgrade path"
+	reqWaiver  = "waivers that still hold"
 )
 
 // defaultRequire is what an empty Gate.Require stands for.
@@ -90,16 +95,18 @@ func (e *GateError) Error() string { return fmt.Sprintf("[gate] %s: %s", e.Setti
 // those seen, a yanked release is kept here, the host's customer follows the product, as far as the registry is known, and
 // the host's own limits are kept. What is not so is in Unmet, in words. With Files, a directory of a ready release is compared too.
 //
-// A role that is absent, expired or not signed well enough is an unmet requirement. An
-// error is what nobody should act on: *GateError, *FilesDiffer, and a *trust.Error when
-// roles contradict each other or show another manifest than was seen before.
+// A role that is absent, expired or not signed well enough is an unmet requirement, and so
+// are a waiver that has ended and, with Evidence, evidence that cannot be checked. An
+// error is what nobody should act on: *GateError, *FilesDiffer, *PinnedKeys, and a
+// *trust.Error when roles contradict each other, show another manifest than was seen
+// before, or when evidence was altered.
 func (f *Fetcher) Ready(ctx context.Context, v *catalog.View, r manifest.Release, o ReadyOptions) (*Verdict, error) {
 	roles, err := f.Gate.roles(r.Product)
 	if err = errors.Join(err, f.Gate.checkDeny()); err != nil {
 		return nil, err
 	}
 	g := &gate{f: f, v: v, r: r, verdict: &Verdict{Release: r, Issued: v.Issued(), Age: v.Age(), ClockBehind: v.ClockBehind(), From: o.From}}
-	if err := g.contradictions(); err != nil {
+	if err := g.contradictions(certificateRoles(roles)); err != nil {
 		return nil, err
 	}
 	g.agreement(roles)
@@ -107,13 +114,20 @@ func (f *Fetcher) Ready(ctx context.Context, v *catalog.View, r manifest.Release
 	g.yank()
 	for _, role := range roles {
 		g.certificate(role)
-		g.pin(role)
+		if err := g.pin(role); err != nil {
+			return nil, err
+		}
 	}
 	g.deny()
 	g.follows(ctx)
 	g.age(o.MaxAge)
 	if err := g.manifest(ctx, o); err != nil {
 		return nil, err
+	}
+	if o.Evidence {
+		if err := g.evidence(ctx, roles); err != nil {
+			return nil, err
+		}
 	}
 	g.verdict.Ready = len(g.verdict.Unmet) == 0
 	if g.verdict.Ready && o.Files != "" {
@@ -199,13 +213,13 @@ func withHint(err error) string {
 }
 
 // contradictions gives the errors that no verdict should hide: one release, two manifests.
-func (g *gate) contradictions() error {
+func (g *gate) contradictions(certificates []string) error {
 	_, err := g.v.Release(g.r)
 	var broken *trust.Error
 	if errors.As(err, &broken) && broken.Kind == trust.Mismatch {
 		return err
 	}
-	for _, role := range []string{manifest.RoleProduct(g.r.Product), manifest.RoleValidated(g.r.Product), manifest.RoleReady(g.r.Product)} {
+	for _, role := range append([]string{manifest.RoleProduct(g.r.Product), manifest.RoleValidated(g.r.Product), manifest.RoleReady(g.r.Product)}, certificates...) {
 		if _, err := g.v.Role(role); errors.As(err, &broken) && (broken.Kind == trust.Mismatch || broken.Kind == trust.SameVersion) {
 			return err
 		}
@@ -242,7 +256,7 @@ func (g *gate) missing(role string) string {
 		return absent.Error()
 	}
 	if g.v.WasListed(role, g.r) {
-		return fmt.Sprintf("%s does not list it any more: it was decertified; its certifiers can certify it again: kitchen certify %s", role, g.r)
+		return fmt.Sprintf("%s does not list it any more: it was decertified; its certifiers can certify it again: kitchen certify %s%s", role, g.r, forCustomer(role))
 	}
 	words := "it is not certified yet"
 	switch kind, _, _ := manifest.SplitRole(role); kind {
@@ -306,6 +320,10 @@ func (g *gate) certificate(required requiredRole) {
 		return // agreement has said so
 	}
 	g.verdict.Certificate = target.Custom[catalog.CustomEvidence]
+	g.waived(*target)
+	if ended := catalog.WaiverEnded(*target, g.v.Now()); ended != "" {
+		g.unmet(reqWaiver, "%s; its certifiers can certify it again", ended)
+	}
 	signed, err := catalog.RecalledVersion(target)
 	if err != nil {
 		g.unmet(reqRecalls, "%v", err)
@@ -317,40 +335,6 @@ func (g *gate) certificate(required requiredRole) {
 	}
 	if recalls.Version < signed {
 		g.unmet(reqRecalls, "the certifiers saw version %d of %s, here it is %d", signed, manifest.RoleRecalled(product), recalls.Version)
-	}
-}
-
-// pin: the host's own choice of keys signed the role, as many as it asks for.
-func (g *gate) pin(required requiredRole) {
-	if required.pin == nil {
-		return
-	}
-	want := required.pin.Threshold
-	if want <= 0 {
-		want = len(required.pin.Keys)
-	}
-	if want == 0 {
-		g.unmet(required.name, "its pin names no keys")
-		return
-	}
-	authority, ok := g.v.Authority(required.role)
-	file := g.v.RawRole(required.role)
-	if !ok || file == nil {
-		return // agreement has said so
-	}
-	payload, signatures, err := trust.ParseEnvelope(file)
-	if err != nil {
-		g.unmet(required.name, "%v", err)
-		return
-	}
-	pinned := trust.Authority{Threshold: want}
-	for _, key := range authority.Keys {
-		if slices.Contains(required.pin.Keys, key.ID) {
-			pinned.Keys = append(pinned.Keys, key)
-		}
-	}
-	if got := len(trust.ValidSignatures(payload, signatures, pinned)); got < want {
-		g.unmet(required.name, "%s is signed by %d of the keys that this host pins, it asks for %d", required.role, got, want)
 	}
 }
 

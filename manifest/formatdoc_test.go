@@ -124,6 +124,15 @@ func TestFormatDocExamples(t *testing.T) {
 					err = fmt.Errorf("it is written as\n%s", again)
 				}
 			}
+		case strings.HasPrefix(text, "[default]\n"):
+			what = "a policy"
+			var p *Policy
+			if p, err = ParsePolicy(what, []byte(text)); err == nil {
+				var again []byte
+				if again, err = p.Encode(); err == nil && string(again) != text {
+					err = fmt.Errorf("it is written as\n%s", again)
+				}
+			}
 		case strings.Contains(text, `"schema": "`+EvidenceSchema+`"`):
 			what = "evidence"
 			_, err = ParseEvidence([]byte(text))
@@ -135,7 +144,7 @@ func TestFormatDocExamples(t *testing.T) {
 			t.Errorf("the example of %s in docs/FORMAT.md is none: %v", what, err)
 		}
 	}
-	if len(found) != 4 {
+	if len(found) != 5 {
 		t.Errorf("docs/FORMAT.md has examples of %v only", found)
 	}
 }

@@ -27,6 +27,10 @@ func fuzzSeeds(t testing.TB) map[string]map[string]string {
 	customer := text(sampleCustomer().Encode())
 	statement := text(sampleReport().Statement())
 	evidence := text(sampleEvidence().Encode())
+	policy := text(samplePolicy().Encode())
+	excepted := sampleEvidence()
+	excepted.PolicyVersion, excepted.PolicySHA256, excepted.Customer = 3, digest("policy"), "acme"
+	excepted.Waivers = []Waiver{{Site: "acme/staging", Against: "its latest report is FAILED", Reason: "broken hardware", Until: "2026-02-28"}}
 	first := sampleSegment()
 	first.Previous, first.Reports = nil, first.Reports[:1]
 	journal := text(first.Encode())
@@ -39,7 +43,8 @@ func fuzzSeeds(t testing.TB) map[string]map[string]string {
 		"FuzzParseCustomer":       {"good": customer, "cycle": strings.Replace(customer, "acme/staging", "acme/staging-2", 1), "vendor": "customer = \"enovance\"\nvendor = true\nsubscribe = [\"*\"]\n"},
 		"FuzzParseStatement":      {"good": statement, "two-subjects": strings.Replace(statement, `[{"name"`, `[{},{"name"`, 1), "duplicate": `{"_type":1,"_type":2}`},
 		"FuzzParseJournalSegment": {"good": journal, "spaced": strings.Replace(journal, ": 3", ":3", 1), "link": strings.Replace(journal, `"seen"`, `"previous": null, "seen"`, 1)},
-		"FuzzParseEvidence":       {"good": evidence, "schema": `{"schema": "kitchen.evidence/v2"}`},
+		"FuzzParseEvidence":       {"good": evidence, "schema": `{"schema": "kitchen.evidence/v2"}`, "waived": text(excepted.Encode())},
+		"FuzzParsePolicy":         {"good": policy, "twice": policy + policy, "span": strings.Replace(policy, "30d", "30y", 1), "named": "[default]\nrequire = [\"customer-ci\", \"a/b\"]\n"},
 		"FuzzParseReportObject": {
 			"good": ReportObject(SiteID{"acme", "staging"}, Release{"openstack", "2.1.0"}, noon, digest("x")), "log": LogObject(SiteID{"acme", "staging"}, digest("x")),
 			"climbing": "reports/../staging/openstack/2.1.0/20260131T120000Z-0123456789abcdef.json",
@@ -166,6 +171,29 @@ func FuzzParseEvidence(f *testing.F) {
 		}
 		if again, err := e.Encode(); err != nil || !bytes.Equal(again, data) {
 			t.Fatalf("encodes to %q, %v", again, err)
+		}
+	})
+}
+
+func FuzzParsePolicy(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := ParsePolicy("policy.toml", data)
+		if (p == nil) != (err != nil) {
+			t.Fatalf("%v with %v", p, err)
+		}
+		if p == nil {
+			return
+		}
+		canonical, err := p.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := ParsePolicy("policy.toml", canonical)
+		if err != nil {
+			t.Fatalf("%v of %q", err, canonical)
+		}
+		if again, err := back.Encode(); err != nil || !bytes.Equal(again, canonical) {
+			t.Fatalf("%q, then %q, %v", canonical, again, err)
 		}
 	})
 }

@@ -148,6 +148,17 @@ func sampleEvidence() *Evidence {
 	}
 }
 
+func samplePolicy() *Policy {
+	return &Policy{
+		Default: PolicyRule{MaxAge: "30d"},
+		Rules: []PolicyRule{
+			{Customer: "acme", Chain: ChainLast, Warned: WarnedPass},
+			{Product: "openstack", Require: []string{VendorCI, "acme/staging"}, Soak: "72h"},
+			{Product: "openstack", Customer: "acme", MaxAge: SpanNone, Soak: SpanNone},
+		},
+	}
+}
+
 func sampleCustomer() *Customer {
 	return &Customer{
 		Customer: "acme", Name: "ACME \"Corp\"", Subscribe: []string{"openstack", "ceph"},

@@ -148,7 +148,7 @@ func (r *replay) target(ctx context.Context, role, path string, now *trust.Targe
 	case kind == manifest.RoleRegistry:
 		return r.entry(ctx, path, now, before, after)
 	case !sameTarget(there, before):
-		return r.not(fmt.Sprintf("%s: %s changed meanwhile: %s", role, path, strings.Join(r.describeRelease(ctx, role, path, before, there), "; ")), command)
+		return r.not(fmt.Sprintf("%s: %s changed meanwhile: %s", role, path, strings.Join(r.describeRelease(ctx, r.d.view, role, path, before, there), "; ")), command)
 	}
 	r.again++
 	if after.SHA256 == "" {

@@ -19,6 +19,21 @@ type CertifyRequest struct {
 	// LiftRecall names the recall that stands, and so takes it back. Without it a recalled release is not certified.
 	LiftRecall bool
 	Note       string // goes into the evidence; cut to 1,000 bytes of plain text
+	Customer   string // certify for this customer alone, with that customer's certifiers; "" = for everybody
+	// Waivers let pass, by name, what stands against certifying at one site: Site, Reason and Until of each. They are
+	// signed into the evidence.
+	Waivers []manifest.Waiver
+	// Show is told, before anything is signed, what changed in registry and policy since the product's last
+	// certificate; nil asks for nothing. It may be told again, after a lost race.
+	Show func(since []string)
+}
+
+// role is who signs the certificate.
+func (req *CertifyRequest) role(product string) string {
+	if req.Customer != "" {
+		return manifest.RoleReadyFor(product, req.Customer)
+	}
+	return manifest.RoleReady(product)
 }
 
 // CertifyResult is the evidence, and what became of the certificate.
@@ -27,21 +42,29 @@ type CertifyResult struct {
 	Evidence *manifest.Evidence   // what the certificate rests on; nil when it is Unchanged
 	Sites    []catalog.SiteStatus // the matrix of reports
 	Unmet    []catalog.Unmet      // with *NotCertifiable
-	Note     string               // the request's, where it is kept with the evidence; "" where it is not
+	Policy   *catalog.PolicyInEffect
+	Required []string // sites that the policy wants to have passed
+	Waivers  []manifest.Waiver
+	Since    []string // what changed in registry and policy since the product's last certificate
+	Note     string   // the request's, where it is kept with the evidence; "" where it is not
 }
 
-// Certify signs a release into ready-to-deploy.<product>, resting on the reports as they are now, if the
-// certification policy is met. When it is not, the error is *NotCertifiable and the result holds the matrix all the
+// Certify signs a release into ready-to-deploy.<product>, or the role of one customer, resting on the reports as they
+// are now, if the certification policy is met but for what is waived. When it is not, the error is *NotCertifiable and the result holds the matrix all the
 // same. The second certifier's signature joins the waiting proposal of the first, provided that the evidence is
 // the same; the note that counts is then the first one's, and where another was given the outcome says so. A certified release is Unchanged,
 // unless it is recalled or yanked: that is *NotCertifiable. Errors besides: *catalog.UnknownRelease,
-// *NotAuthorized, *Invalid for a recall to lift that there is not.
+// *NotAuthorized, *catalog.UnknownCustomer, *catalog.UnknownSite, *Invalid for a recall to lift that there is not, and
+// for a waiver that has ended or that nothing needs.
 func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req CertifyRequest, signers []keys.Signer) (*CertifyResult, error) {
 	req.Note = strings.TrimSpace(manifest.CleanText(req.Note, maxReason))
 	result := &CertifyResult{}
 	certify := func(ctx context.Context, d *desk) (*draft, error) {
 		*result = CertifyResult{}
-		name := manifest.RoleReady(r.Product)
+		name := req.role(r.Product)
+		if err := certifiersOf(ctx, d.view, r.Product, req.Customer); err != nil {
+			return nil, err
+		}
 		if len(signers) > 0 || !req.DryRun {
 			if err := authorizeRole(d.view, name, signers); err != nil {
 				return nil, err
@@ -86,7 +109,7 @@ const noteWord = "note: "
 
 // certificate works the certificate out and fills the result. It is nil when there is one.
 func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release, req CertifyRequest, result *CertifyResult) (*draft, error) {
-	name := manifest.RoleReady(r.Product)
+	name := req.role(r.Product)
 	info, err := d.view.Release(r)
 	if err != nil {
 		return nil, err
@@ -103,23 +126,30 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 		return nil, err
 	}
 	target := trust.Target{Length: info.Length, SHA256: info.SHA256}
-	lift, err := recallToLift(info, req)
-	if err != nil {
-		return nil, err
+	standing, lifted, _ := d.view.RecallFor(r, name) // where that is unknown, it is unmet
+	if req.LiftRecall && standing == nil && lifted == nil {
+		return nil, &Invalid{What: r.String(), Reason: "there is no recall of it to lift; kitchen certify without --lift-recall certifies it"}
 	}
-	before := role.Targets[manifest.TargetPath(manifest.StageReady, r)]
+	lift := standing
+	if !req.LiftRecall {
+		lift = nil
+	}
+	before := role.Targets[manifest.TargetPath(manifest.RoleStage(name), r)]
 	listed, err := list(name, role, r, target)
 	if err != nil {
 		return nil, err
 	}
-	done := listed && (info.Recalled == nil || lift != nil && lift.LiftedBy(before))
+	done := listed && catalog.WaiverEnded(before, d.now) == "" && (standing == nil || lift != nil && lift.LiftedBy(before))
 	if done && info.Yanked == "" && !req.DryRun {
 		return nil, nil
 	}
-	if err := p.certifiable(ctx, d, r, reports, lift != nil, result); err != nil || done {
+	if err := p.certifiable(ctx, d, r, req, reports, lift != nil, result); err != nil || done {
 		return nil, err
 	}
-	result.Evidence = gatherEvidence(d, info, result.Sites, req.Note)
+	if result.Since = p.sinceLast(ctx, d.view, name, r); req.Show != nil {
+		req.Show(result.Since)
+	}
+	result.Evidence = gatherEvidence(d, info, req, result)
 	return certificateDraft(ctx, d, r, role, target, result.Evidence, lift)
 }
 
@@ -130,49 +160,80 @@ func certificateDraft(ctx context.Context, d *desk, r manifest.Release, role *tr
 		return nil, err
 	}
 	name, sha := manifest.RoleReady(r.Product), digest(document)
+	if evidence.Customer != "" {
+		name = manifest.RoleReadyFor(r.Product, evidence.Customer)
+	}
+	stage := manifest.RoleStage(name)
 	target.Custom = map[string]string{customEvidence: sha, customRecalledVersion: strconv.FormatInt(evidence.RecalledVersion, 10)}
+	catalog.SetWaivers(target.Custom, evidence)
 	if lift != nil {
 		target.Custom[customLifts] = strconv.FormatInt(lift.Since, 10)
 	}
-	role.Targets[manifest.TargetPath(manifest.StageReady, r)] = target
+	role.Targets[manifest.TargetPath(stage, r)] = target
 	dr := newDraft("certify", name, certifySummary(r, evidence, lift)...).set(name, role)
 	dr.objects = []object{{manifest.EvidenceObject(sha), document}}
-	return dr, dr.copyManifest(ctx, d, manifest.StageReady, r)
-}
-
-// recallToLift is the recall that stands, when the request is to lift it; nil when it is not, and when it was lifted.
-func recallToLift(info *catalog.ReleaseInfo, req CertifyRequest) (*catalog.Recall, error) {
-	if req.LiftRecall && info.Recalled == nil && info.Lifted == nil {
-		return nil, &Invalid{What: info.Release.String(), Reason: "there is no recall of it to lift; kitchen certify without --lift-recall certifies it"}
-	}
-	if !req.LiftRecall {
-		return nil, nil
-	}
-	return info.Recalled, nil
+	return dr, dr.copyManifest(ctx, d, stage, r)
 }
 
 // certifiable holds the release to the policy; *NotCertifiable with what is unmet in the result.
-func (p *Publisher) certifiable(ctx context.Context, d *desk, r manifest.Release, reports *catalog.Reports, lift bool, result *CertifyResult) (err error) {
-	policy := d.view.CertificationUnmet
-	if lift {
-		policy = d.view.LiftUnmet
-	}
-	if result.Unmet, err = policy(ctx, r, reports); err != nil {
+func (p *Publisher) certifiable(ctx context.Context, d *desk, r manifest.Release, req CertifyRequest, reports *catalog.Reports, lift bool, result *CertifyResult) error {
+	a, err := d.view.Certification(ctx, r, catalog.Question{Customer: req.Customer, Lift: lift}, reports)
+	if err != nil {
 		return err
 	}
-	if len(result.Unmet) > 0 {
+	result.Policy, result.Required = a.Policy, a.Required
+	if result.Waivers, err = waive(ctx, d, a, req.Waivers); err != nil {
+		return err
+	}
+	if result.Unmet = a.All(result.Waivers); len(result.Unmet) > 0 {
 		return &NotCertifiable{Release: r, Unmet: result.Unmet}
 	}
 	return nil
 }
 
-// gatherEvidence writes down the latest report of every site.
-func gatherEvidence(d *desk, info *catalog.ReleaseInfo, sites []catalog.SiteStatus, note string) *manifest.Evidence {
-	e := &manifest.Evidence{Schema: manifest.EvidenceSchema, Release: info.Release, ManifestSHA256: info.SHA256, Note: note,
+// waive completes the waivers with what each lets pass. Every one has to be needed, by a site that there is, and in time.
+func waive(ctx context.Context, d *desk, a *catalog.Assessment, asked []manifest.Waiver) ([]manifest.Waiver, error) {
+	var waivers []manifest.Waiver
+	for _, w := range asked {
+		refuse := func(format string, args ...any) ([]manifest.Waiver, error) {
+			return nil, &Invalid{What: "waiver for " + w.Site, Reason: fmt.Sprintf(format, args...)}
+		}
+		id, err := manifest.ParseSite(w.Site)
+		if err != nil {
+			return nil, err
+		}
+		if _, _, err := d.view.Site(ctx, id); err != nil {
+			return nil, err
+		}
+		w.Reason = strings.TrimSpace(manifest.CleanText(w.Reason, maxReason))
+		i := slices.IndexFunc(a.Sites, func(u catalog.Unmet) bool { return u.Requirement == w.Site })
+		end := w.Ends()
+		switch {
+		case w.Reason == "":
+			return refuse("needs a reason")
+		case !end.IsZero() && !d.now.Before(end):
+			return refuse("it ended with %s", w.Until)
+		case i < 0:
+			return refuse("nothing stands against certifying there")
+		case slices.ContainsFunc(waivers, func(other manifest.Waiver) bool { return other.Site == w.Site }):
+			return refuse("is given twice")
+		}
+		w.Against = strings.TrimSpace(manifest.CleanText(a.Sites[i].Detail, maxReason))
+		waivers = append(waivers, w)
+	}
+	slices.SortFunc(waivers, func(a, b manifest.Waiver) int { return strings.Compare(a.Site, b.Site) })
+	return waivers, nil
+}
+
+// gatherEvidence writes down the latest report of every site, and the policy it was held to.
+func gatherEvidence(d *desk, info *catalog.ReleaseInfo, req CertifyRequest, result *CertifyResult) *manifest.Evidence {
+	e := &manifest.Evidence{Schema: manifest.EvidenceSchema, Release: info.Release, ManifestSHA256: info.SHA256, Note: req.Note,
 		RegistryVersion: currentVersion(d.view, manifest.RoleRegistry),
 		RecalledVersion: currentVersion(d.view, manifest.RoleRecalled(info.Product)),
-		Created:         d.now}
-	for _, s := range sites {
+		PolicyVersion:   result.Policy.Version, PolicySHA256: result.Policy.SHA256,
+		Customer: req.Customer, Waivers: result.Waivers,
+		Created: d.now}
+	for _, s := range result.Sites {
 		if s.Report != nil && s.Lost == "" {
 			e.Reports = append(e.Reports, manifest.EvidenceReport{Site: s.Site, Verdict: s.Verdict, SHA256: s.Report.SHA256, Sequence: s.Report.Sequence})
 		}
@@ -181,12 +242,19 @@ func gatherEvidence(d *desk, info *catalog.ReleaseInfo, sites []catalog.SiteStat
 }
 
 func certifySummary(r manifest.Release, e *manifest.Evidence, lift *catalog.Recall) []string {
-	lines := []string{fmt.Sprintf("certify %s (sha256 %s) for every customer", r, e.ManifestSHA256)}
+	whom := "every customer"
+	if e.Customer != "" {
+		whom = e.Customer + " alone"
+	}
+	lines := []string{fmt.Sprintf("certify %s (sha256 %s) for %s", r, e.ManifestSHA256, whom)}
 	if lift != nil {
 		lines = append(lines, fmt.Sprintf("LIFTS recall %d: %s", lift.Since, lift.Reason))
 	}
 	for _, report := range e.Reports {
 		lines = append(lines, fmt.Sprintf("rests on: %s reported %s", report.Site, report.Verdict))
+	}
+	for _, w := range e.Waivers {
+		lines = append(lines, "WAIVED: "+catalog.WaiverWords(w))
 	}
 	if e.Note != "" {
 		lines = append(lines, noteWord+e.Note)

@@ -34,7 +34,8 @@ const clockSlack = 2 * day
 //     made anew, with the number that is next.
 //   - validated, ready-to-deploy and recalled list what product lists, digest for digest; the first two do not newly
 //     list what is yanked or recalled, unless the certificate names that very recall. None names one that is not.
-//   - What a role newly lists is in the store, and is what it should be.
+//   - What a role newly lists is in the store, and is what it should be. A certificate's evidence is about it and meets the
+//     certification policy in effect. Once there is such a policy there always is one.
 //   - A site's key belongs to that site alone and to no role; the registry names one vendor; a site that is retired and
 //     a key that has ended do not come back.
 func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
@@ -172,6 +173,9 @@ func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candida
 	}
 	if err := trust.CheckScope(r.next, delegation); err != nil {
 		return err.Error()
+	}
+	if r.name == manifest.RolePolicy {
+		return vetPolicy(r.next)
 	}
 	return vetKept(r.name, current, r.next)
 }
@@ -325,11 +329,16 @@ func (p *Publisher) vetContent(ctx context.Context, r *roleDraft, current *trust
 		switch {
 		case r.name == manifest.RoleRegistry:
 			_, err = getCustomer(ctx, p.Store, path, target)
+		case r.name == manifest.RolePolicy:
+			_, err = getPolicy(ctx, p.Store, path, target)
 		case stage == manifest.StageCatalog:
 			err = p.vetRelease(ctx, r.name, path, target)
 		case stage != "":
 			if err = vetAgreement(r.name, path, target, after); err == nil && stage != manifest.StageRecalled {
 				_, err = getManifest(ctx, p.Store, r.name, path, target)
+			}
+			if err == nil && isReady(stage) {
+				err = p.vetCertificate(ctx, after.view, r.name, path, target)
 			}
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func TestAYankChangesNothingElse(t *testing.T) {
 	if !strings.HasPrefix(after.Yanked, "slow") || strings.ContainsAny(after.Yanked, "\x1b\n") {
 		t.Errorf("yanked for %q", after.Yanked)
 	}
-	if before.Yanked = after.Yanked; *before != *after {
+	if before.Yanked = after.Yanked; !reflect.DeepEqual(before, after) {
 		t.Errorf("was %+v, is %+v", before, after)
 	}
 	must(t, publisher.Unchanged)(p.Yank(ctx, release(v1), after.Yanked, signers(w.colleague)))
@@ -265,22 +266,12 @@ func TestOneCustomersCertificate(t *testing.T) {
 	w.certified(t, v1)
 	acme := catalogtest.NewKey(t)
 	role := manifest.RoleReadyFor("openstack", "acme")
-	stage := manifest.RoleStage(role)
-	w.craft(t, crafted{"targets", func(n *trust.Targets) {
-		n.Delegations = append(n.Delegations, trust.Delegation{Name: role, Authority: catalogtest.Authority(1, acme), Paths: manifest.RolePaths(role)})
-	}, signers(w.root[:2]...)})
-	commit(t, w.publisher(t, w.online))
+	w.certifiers(t, acme)
 	mustCommit(t)(w.recallFor(t, "CVE", w.engineer))
-	edit := w.stageCopy(t, stage, v1)
-	w.craft(t, crafted{role, func(n *trust.Targets) {
-		edit(n)
-		changes(manifest.TargetPath(stage, release(v1)), func(n *trust.Target) {
-			n.Custom = map[string]string{"lifts-recall": "2", "recalled-version": "2"}
-		})(n)
-	}, signers(acme)})
-	if result := commit(t, w.publisher(t, w.online)); len(result.Committed) != 1 {
-		t.Fatalf("%+v", result)
-	}
+	w.report(t, "acme/staging", w.stagingCI, v1, manifest.Passed, nil)
+	lift, err := w.publisher(t, w.online).Certify(ctx, release(v1), publisher.CertifyRequest{Customer: "acme", LiftRecall: true}, signers(acme))
+	check(t, err)
+	mustCommit(t)(lift.Outcome, nil)
 	standing, lifted, err := w.view(t).RecallFor(release(v1), role)
 	if standing != nil || lifted == nil || err != nil {
 		t.Errorf("acme's lift: %+v, %+v, %v", standing, lifted, err)

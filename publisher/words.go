@@ -111,7 +111,8 @@ func (p *Publisher) sameEvidence(ctx context.Context, mine []object, a, b string
 		e, err := manifest.ParseEvidence(o.data)
 		return err == nil && e.Release == other.Release && e.ManifestSHA256 == other.ManifestSHA256 &&
 			e.RegistryVersion == other.RegistryVersion && e.RecalledVersion == other.RecalledVersion &&
-			slices.Equal(e.Reports, other.Reports)
+			e.PolicyVersion == other.PolicyVersion && e.PolicySHA256 == other.PolicySHA256 && e.Customer == other.Customer &&
+			slices.Equal(e.Waivers, other.Waivers) && slices.Equal(e.Reports, other.Reports)
 	}
 	return false
 }
@@ -180,8 +181,10 @@ func (p *Publisher) describeTargets(ctx context.Context, v *catalog.View, r *rol
 		switch kind, _, _ := manifest.SplitRole(r.name); kind {
 		case manifest.RoleRegistry:
 			lines = append(lines, p.describeCustomer(ctx, path, before, target)...)
+		case manifest.RolePolicy:
+			lines = append(lines, p.describePolicy(ctx, before, target)...)
 		default:
-			lines = append(lines, p.describeRelease(ctx, r.name, path, before, target)...)
+			lines = append(lines, p.describeRelease(ctx, v, r.name, path, before, target)...)
 			lines = append(lines, describeLift(v, path, before, target)...)
 		}
 	}
@@ -193,7 +196,7 @@ var verbs = map[string]string{
 	"product": "publish", manifest.StageValidated: "validate", manifest.StageReady: "certify", manifest.StageRecalled: "recall",
 }
 
-func (p *Publisher) describeRelease(ctx context.Context, role, path string, before, after trust.Target) []string {
+func (p *Publisher) describeRelease(ctx context.Context, v *catalog.View, role, path string, before, after trust.Target) []string {
 	kind, _, customer := manifest.SplitRole(role)
 	what := path
 	if _, r, err := manifest.ParseTargetPath(path); err == nil {
@@ -213,7 +216,7 @@ func (p *Publisher) describeRelease(ctx context.Context, role, path string, befo
 		return []string{fmt.Sprintf("%s: take %s out of %s", role, what, role)}
 	case before.SHA256 == "":
 		line := fmt.Sprintf("%s: %s %s (sha256 %s)", role, verb, what, after.SHA256)
-		return append([]string{line + customText(after.Custom)}, p.describeEvidence(ctx, after)...)
+		return append([]string{line + customText(after.Custom)}, p.describeEvidence(ctx, v, role, path, after)...)
 	case before.SHA256 != after.SHA256:
 		return []string{fmt.Sprintf("%s: OTHER BYTES for %s: sha256 %s instead of %s", role, what, after.SHA256, before.SHA256)}
 	case kind == "product" && before.Custom[customYanked] != after.Custom[customYanked]:
@@ -223,7 +226,7 @@ func (p *Publisher) describeRelease(ctx context.Context, role, path string, befo
 		return strings.TrimPrefix(cmp.Or(customText(t.Custom), "nothing more"), ", ")
 	}
 	lines := []string{fmt.Sprintf("%s: %s %s again: %s (was %s)", role, verb, what, text(after), text(before))}
-	return append(lines, p.describeEvidence(ctx, after)...)
+	return append(lines, p.describeEvidence(ctx, v, role, path, after)...)
 }
 
 // yankText says how a release's yank changes.
@@ -264,28 +267,6 @@ func customText(custom map[string]string) string {
 		}
 	}
 	return b.String()
-}
-
-func (p *Publisher) describeEvidence(ctx context.Context, t trust.Target) []string {
-	sha := t.Custom[customEvidence]
-	if sha == "" {
-		return nil
-	}
-	e, err := p.evidence(ctx, sha)
-	switch {
-	case err != nil:
-		return []string{fmt.Sprintf("  its evidence cannot be read: %v", err)}
-	case e.ManifestSHA256 != t.SHA256:
-		return []string{fmt.Sprintf("  its evidence is about other bytes: sha256 %s", e.ManifestSHA256)}
-	}
-	lines := []string{fmt.Sprintf("  evidence of %s: registry version %d, recalls version %d", e.Created.Format(time.RFC3339), e.RegistryVersion, e.RecalledVersion)}
-	for _, r := range e.Reports {
-		lines = append(lines, fmt.Sprintf("  %s reported %s (report %d, sha256 %s)", r.Site, r.Verdict, r.Sequence, ShortID(r.SHA256)))
-	}
-	if e.Note != "" {
-		lines = append(lines, "  "+noteWord+e.Note)
-	}
-	return lines
 }
 
 func describeDelegations(current, next *trust.Targets) []string {

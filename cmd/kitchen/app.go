@@ -49,6 +49,7 @@ func (k *kitchen) commands() []*cli.Command {
 
 		certifyCommand(k),
 		decertifyCommand(k),
+		policyCommand(k),
 		pendingCommand(k),
 		signCommand(k),
 

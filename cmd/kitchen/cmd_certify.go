@@ -22,22 +22,61 @@ type certifyOptions struct {
 
 func certifyCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "certify", Category: groupSysadmin, Usage: "sign a release as ready to deploy, on the evidence of the sites", ArgsUsage: "PRODUCT@VERSION --key FILE",
-		Description: "Shows the reports that it rests on, and says no (exit 3) unless the certification policy is met: the vendor's CI passed, and no site's latest report is a failure. " +
+		Name: "certify", Category: groupSysadmin, Usage: "sign a release as ready to deploy, on the evidence of the sites", ArgsUsage: "PRODUCT@VERSION [--for CUSTOMER] --key FILE",
+		Description: "Shows the reports that it rests on, and says no (exit 3) unless the certification policy is met (kitchen policy show). Without a policy of the vendor's: its CI passed, and no site's latest report is a failure; with --for, every CI site of that customer passed, too. " +
+			"--waive lets pass what stands against it at one site; it is signed into the evidence, and shown to whoever signs or uses the certificate. The certificate ends with the waiver's DATE. " +
 			"A recall is lifted for a release that was validated; one that was recalled before that stays so. " +
 			"Takes effect when enough certifiers have signed; until then it waits as a proposal (exit 8), which the others sign with `kitchen sign`.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "lift-recall", Usage: "certify a recalled release, and take its recall back; say why with --note"},
+			&cli.StringFlag{Name: "for", Usage: "certify for this `CUSTOMER` alone, with its own certifiers"},
+			&cli.StringSliceFlag{Name: "waive", Usage: "`SITE[@DATE]:REASON`: let pass what stands against it at this site, through DATE (2026-01-31); repeatable"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the evidence and what is missing; sign nothing"},
 			&cli.StringFlag{Name: "note", Usage: "`TEXT` kept with the evidence; the first certifier's counts, of one who joins a waiting proposal it is not kept"},
 		}, signingFlags()...),
 		Action: action(k, func(c *cli.Context) (o certifyOptions, err error) {
 			o = certifyOptions{keyOptions: k.readKeyOptions(c), request: publisher.CertifyRequest{
-				DryRun: c.Bool("dry-run"), Note: c.String("note"), LiftRecall: c.Bool("lift-recall")}}
+				DryRun: c.Bool("dry-run"), Note: c.String("note"), LiftRecall: c.Bool("lift-recall"), Customer: c.String("for")}}
+			if err := forFlag(c); err != nil {
+				return o, err
+			}
+			if o.request.Waivers, err = waivers(c.StringSlice("waive")); err != nil {
+				return o, err
+			}
 			o.release, err = releaseOperand(c)
 			return o, err
 		}, runCertify),
 	}
+}
+
+// forFlag checks --for.
+func forFlag(c *cli.Context) error {
+	if !c.IsSet("for") {
+		return nil
+	}
+	if err := manifest.CheckName("customer", c.String("for")); err != nil {
+		return usagef("--for: %v", err)
+	}
+	return nil
+}
+
+// waivers reads the values of --waive.
+func waivers(values []string) (list []manifest.Waiver, err error) {
+	for _, value := range values {
+		where, reason, ok := strings.Cut(value, ":")
+		site, until, dated := strings.Cut(where, "@")
+		if !ok || strings.TrimSpace(reason) == "" {
+			return nil, usagef("--waive %s: write SITE[@DATE]:REASON", value)
+		}
+		if _, err := siteValue(site); err != nil {
+			return nil, err
+		}
+		if err := manifest.CheckUntil(until); err != nil || dated && until == "" {
+			return nil, usagef("--waive %s: the date is the last day, like 2026-01-31", value)
+		}
+		list = append(list, manifest.Waiver{Site: site, Until: until, Reason: reason})
+	}
+	return list, nil
 }
 
 // certifyDocument is the evidence and what became of the certificate.
@@ -47,6 +86,35 @@ type certifyDocument struct {
 	Sites  []siteVerdict   `json:"sites"`
 	Unmet  []unmetDocument `json:"unmet"`
 	Note   string          `json:"note,omitempty"`
+
+	Customer      string           `json:"customer,omitempty"` // for whom alone
+	PolicyVersion int64            `json:"policy_version"`     // 0 = the default
+	Required      []string         `json:"required"`           // sites that the policy wants to have passed
+	Waivers       []waiverDocument `json:"waivers"`
+	Since         []string         `json:"since"` // what changed in registry and policy since the last certificate
+}
+
+// waiverDocument is an exception that the certifiers signed.
+type waiverDocument struct {
+	Site    string `json:"site"`
+	Against string `json:"against"`
+	Reason  string `json:"reason"`
+	Until   string `json:"until,omitempty"`
+	words   string
+}
+
+func waiverDocuments(waivers []manifest.Waiver) []waiverDocument {
+	docs := []waiverDocument{}
+	for _, w := range waivers {
+		docs = append(docs, waiverDocument{w.Site, w.Against, w.Reason, w.Until, catalog.WaiverWords(w)})
+	}
+	return docs
+}
+
+func waiverLines(p *page, waivers []waiverDocument) {
+	for _, w := range waivers {
+		p.para(4, "  WAIVED: ", w.words)
+	}
 }
 
 // siteVerdict is what one site says of one release.
@@ -148,12 +216,24 @@ func (s siteVerdict) remark() string {
 
 func (d *certifyDocument) human(p *page) {
 	siteTable(p, d.Sites)
+	whom := ""
+	if d.Customer != "" {
+		whom = " for " + d.Customer
+	}
+	if d.PolicyVersion > 0 {
+		p.para(2, fmt.Sprintf("policy version %d wants PASSED by ", d.PolicyVersion), dash(strings.Join(d.Required, ", ")))
+	}
 	switch {
 	case len(d.Unmet) > 0:
-		p.verdict(render.Bad, "NOT CERTIFIABLE  "+d.Release)
+		p.verdict(render.Bad, "NOT CERTIFIABLE"+whom+"  "+d.Release)
 		unmetLines(p, d.Unmet)
+		waiverLines(p, d.Waivers)
 	case d.DryRun:
-		p.verdict(render.Good, d.Release+" can be certified (dry run: nothing is signed)")
+		p.verdict(render.Good, d.Release+" can be certified"+whom+" (dry run: nothing is signed)")
+		waiverLines(p, d.Waivers)
+		for _, line := range d.Since {
+			p.para(4, "  ", line)
+		}
 	default:
 		d.outcomeDocument.human(p)
 	}
@@ -161,8 +241,17 @@ func (d *certifyDocument) human(p *page) {
 
 func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 	role := manifest.RoleReady(o.release.Product)
+	if o.request.Customer != "" {
+		role = manifest.RoleReadyFor(o.release.Product, o.request.Customer)
+	}
+	o.request.Show = func(since []string) {
+		for _, line := range since {
+			k.progress.Note(line)
+		}
+	}
 	load := k.signers
 	if o.request.DryRun {
+		o.request.Show = nil // they are in the answer
 		load = k.optionalSigners
 	}
 	signers, err := load(o.keyOptions, role)
@@ -175,17 +264,7 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 		if err != nil && !errors.As(err, &no) {
 			return err
 		}
-		d := &certifyDocument{outcomeDocument: outcomeDocument{Schema: "kitchen.certify/v1", Release: o.release.String(), Summary: []string{}, Roles: []roleDocument{}},
-			DryRun: o.request.DryRun, Sites: []siteVerdict{}}
-		if result != nil {
-			d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
-			if result.Outcome != nil {
-				d.outcomeDocument = *newOutcome("certify", o.release.String(), result.Outcome)
-			}
-		}
-		if no != nil {
-			d.Unmet = unmetDocuments(no.Unmet)
-		}
+		d := newCertifyDocument(o, result, no)
 		if len(d.Unmet) > 0 {
 			d.Status = statusRefused
 			return k.no(d)
@@ -198,4 +277,24 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 		}
 		return nil
 	})
+}
+
+// newCertifyDocument is the answer; no is nil unless requirements are unmet, result where nothing could be looked at.
+func newCertifyDocument(o certifyOptions, result *publisher.CertifyResult, no *publisher.NotCertifiable) *certifyDocument {
+	d := &certifyDocument{outcomeDocument: outcomeDocument{Schema: "kitchen.certify/v1", Release: o.release.String(), Summary: []string{}, Roles: []roleDocument{}},
+		DryRun: o.request.DryRun, Sites: []siteVerdict{}, Customer: o.request.Customer, Required: []string{}, Waivers: []waiverDocument{}, Since: []string{}}
+	if result != nil {
+		d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
+		d.Required, d.Waivers, d.Since = list(result.Required), waiverDocuments(result.Waivers), list(result.Since)
+		if result.Policy != nil {
+			d.PolicyVersion = result.Policy.Version
+		}
+		if result.Outcome != nil {
+			d.outcomeDocument = *newOutcome("certify", o.release.String(), result.Outcome)
+		}
+	}
+	if no != nil {
+		d.Unmet = unmetDocuments(no.Unmet)
+	}
+	return d
 }

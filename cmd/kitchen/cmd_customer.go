@@ -15,7 +15,7 @@ import (
 func customerCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "customer", Category: groupSetUp, Usage: "customers, what they subscribe to, and their sites",
-		Subcommands: []*cli.Command{customerAddCommand(k), customerChangeCommand(k), customerShowCommand(k), customerListCommand(k), customerPolicyCommand(k), customerSuspendCommand(k)},
+		Subcommands: []*cli.Command{customerAddCommand(k), customerChangeCommand(k), customerShowCommand(k), customerListCommand(k), customerPolicyCommand(k), customerSuspendCommand(k), customerCertifiersCommand(k)},
 	}
 }
 

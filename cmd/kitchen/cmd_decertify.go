@@ -29,10 +29,8 @@ func decertifyCommand(k *kitchen) *cli.Command {
 			if o.release, err = releaseOperand(c); err != nil {
 				return o, err
 			}
-			if c.IsSet("for") {
-				if err := manifest.CheckName("customer", o.request.Customer); err != nil {
-					return o, usagef("--for: %v", err)
-				}
+			if err := forFlag(c); err != nil {
+				return o, err
 			}
 			return o, require(c, "reason")
 		}, runDecertify),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/fetcher"
@@ -22,6 +23,7 @@ type readyOptions struct {
 	maxAge     time.Duration
 	allowStale time.Duration
 	files      string
+	evidence   bool
 }
 
 func readyCommand(k *kitchen) *cli.Command {
@@ -30,20 +32,22 @@ func readyCommand(k *kitchen) *cli.Command {
 		Description: "Yes (exit 0) only when every required role lists the release with the same digest, it is not recalled, and nothing has expired. " +
 			"No is exit 3 and says what is missing; what cannot be trusted is exit 4. A yanked release is ready only on a host that fetched or deployed it. " +
 			"The upgrade path is a question only with --from.\n\n" +
-			"[gate] in kitchen.toml makes it stricter: require (the roles), pins (whose signatures), max_age, deny.",
+			"[gate] in kitchen.toml makes it stricter: require (the roles), pins (whose signatures; by others it is exit 4), max_age, deny.\n\n" +
+			"--evidence checks again what the certificates rest on, where the reports are at hand: the evidence's digest, every report's digest, signature and verdict, and the certification policy with its waivers. What cannot be checked is a no; what was altered is exit 4.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`VERSION` that the host has: the upgrade path must allow it"},
 			&cli.BoolFlag{Name: "offline", Usage: "answer from the state directory alone"},
 			&cli.StringFlag{Name: "max-age", Usage: "`DURATION` (24h, 7d): knowledge that is older is not enough"},
 			&cli.StringFlag{Name: "allow-stale", Usage: "`DURATION`: accept an expired timestamp and snapshot that are at most this old. Recalls made since then are not seen"},
 			&cli.StringFlag{Name: "files", Usage: "`DIR` that must hold the release exactly"},
+			&cli.BoolFlag{Name: "evidence", Usage: "check the evidence of the certificates again, from the reports themselves"},
 		},
 		Action: action(k, readReadyOptions, runReady),
 	}
 }
 
 func readReadyOptions(c *cli.Context) (o readyOptions, err error) {
-	o = readyOptions{from: c.String("from"), offline: c.Bool("offline"), files: c.String("files")}
+	o = readyOptions{from: c.String("from"), offline: c.Bool("offline"), files: c.String("files"), evidence: c.Bool("evidence")}
 	if o.release, err = releaseOperand(c); err != nil {
 		return o, err
 	}
@@ -77,6 +81,10 @@ type readyDocument struct {
 	AgeSeconds  int64           `json:"age_seconds"` // of all knowledge, recalls included
 	Offline     bool            `json:"offline"`
 	ClockBehind bool            `json:"clock_behind"`
+
+	Waived      []string           `json:"waived,omitempty"`       // sites for which the certificates rest on waivers
+	WaivedUntil string             `json:"waived_until,omitempty"` // last day of the first one that ends
+	Evidence    []evidenceDocument `json:"evidence,omitempty"`     // with --evidence
 	age         time.Duration
 }
 
@@ -109,6 +117,16 @@ func (d *readyDocument) human(p *page) {
 	if d.Lifted != "" {
 		p.para(4, "  it was recalled, and its certificate lifts that: ", d.Lifted)
 	}
+	if len(d.Waived) > 0 {
+		until := ""
+		if d.WaivedUntil != "" {
+			until = " through " + d.WaivedUntil
+		}
+		p.para(4, "  certified with a waiver"+until+" for: ", strings.Join(d.Waived, ", "))
+	}
+	for _, e := range d.Evidence {
+		e.human(p)
+	}
 	if d.SHA256 != "" {
 		p.linef("  manifest %s", render.Digest(d.SHA256))
 	}
@@ -139,7 +157,7 @@ func runReady(ctx context.Context, k *kitchen, o readyOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	verdict, err := f.Ready(ctx, view, o.release, fetcher.ReadyOptions{From: o.from, MaxAge: o.maxAge, Files: o.files})
+	verdict, err := f.Ready(ctx, view, o.release, fetcher.ReadyOptions{From: o.from, MaxAge: o.maxAge, Files: o.files, Evidence: o.evidence})
 	if err != nil {
 		return err
 	}
@@ -147,6 +165,7 @@ func runReady(ctx context.Context, k *kitchen, o readyOptions) (err error) {
 		Schema: "kitchen.ready/v1", Release: verdict.Release.String(), Ready: verdict.Ready, Unmet: unmetDocuments(verdict.Unmet), Required: list(verdict.Required),
 		SHA256: verdict.SHA256, Certificate: verdict.Certificate, From: verdict.From, Files: verdict.Files,
 		Issued: stamp(verdict.Issued), AgeSeconds: int64(verdict.Age / time.Second), Offline: view.Offline(), ClockBehind: verdict.ClockBehind, age: verdict.Age,
+		Waived: verdict.Waived, WaivedUntil: verdict.WaivedUntil, Evidence: evidenceDocuments(verdict.Evidence),
 	}
 	if verdict.Lifted != nil {
 		d.Lifted = cmp.Or(verdict.Lifted.Reason, noReason)

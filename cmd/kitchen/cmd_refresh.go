@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -35,6 +36,8 @@ type releaseDocument struct {
 	Yanked   string `json:"yanked,omitempty"`
 	Conflict string `json:"conflict,omitempty"` // why its roles contradict each other; it is in no stage
 
+	CertifiedFor []string `json:"certified_for,omitempty"` // customers for whom alone it is certified
+
 	certificate string // that lifted the recall
 	liftable    bool   // a recall may be lifted
 }
@@ -44,7 +47,7 @@ const noReason = "no reason given"
 func newReleaseDocument(r catalog.ReleaseInfo) releaseDocument {
 	d := releaseDocument{
 		Product: r.Release.Product, Version: r.Release.Version, Release: r.Release.String(),
-		Stage: r.Stage, Seq: r.Seq, SHA256: r.SHA256, Yanked: r.Yanked, liftable: r.Liftable(),
+		Stage: r.Stage, Seq: r.Seq, SHA256: r.SHA256, Yanked: r.Yanked, CertifiedFor: r.CertifiedFor, liftable: r.Liftable(),
 	}
 	if r.Recalled != nil {
 		d.Recalled = cmp.Or(r.Recalled.Reason, noReason)
@@ -72,6 +75,8 @@ func (d releaseDocument) remark() string {
 		return "yanked: " + d.Yanked
 	case d.Lifted != "":
 		return d.lift()
+	case len(d.CertifiedFor) > 0:
+		return "certified for " + strings.Join(d.CertifiedFor, ", ")
 	}
 	return ""
 }

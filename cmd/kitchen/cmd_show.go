@@ -36,7 +36,9 @@ func runShow(ctx context.Context, k *kitchen, what string) error {
 		if err != nil {
 			return err
 		}
-		return k.show(newShowDocument(*info, m))
+		d := newShowDocument(*info, m)
+		d.Certificates = certificates(ctx, v, *info)
+		return k.show(d)
 	})
 }
 
@@ -50,6 +52,8 @@ type showDocument struct {
 	Size      int64              `json:"size"` // of all artifacts, as a host gets them
 	Requires  requiresDocument   `json:"requires"`
 	Artifacts []artifactDocument `json:"artifacts"` // the marmite first
+
+	Certificates []certificateDocument `json:"certificates"` // for everybody first, then by customer
 }
 
 type requiresDocument struct {
@@ -97,6 +101,9 @@ func (d *showDocument) human(p *page) {
 		p.para(10, "kind      ", "update of "+strings.Join(d.From, ", "))
 	} else {
 		p.linef("kind      %s", d.Kind)
+	}
+	for _, c := range d.Certificates {
+		c.human(p)
 	}
 	p.linef("manifest  %s", d.SHA256)
 	p.linef("size      %s", render.Size(d.Size))

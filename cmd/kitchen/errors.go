@@ -124,6 +124,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		files     *fetcher.FilesDiffer
 		bytes     *fetcher.Mismatch
 		siteKey   *fetcher.WrongSiteKey
+		pinned    *fetcher.PinnedKeys
 		address   *storage.AddressError
 		gone      *catalog.NoCatalog
 		stored    *storage.Error
@@ -132,7 +133,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 	case errors.As(err, &usage), errors.As(err, &address):
 		return exitUsage, "usage"
 	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey),
-		errors.As(err, &foreign):
+		errors.As(err, &foreign), errors.As(err, &pinned):
 		return exitNotTrusted, "not trusted"
 	case errors.As(err, &refused), errors.As(err, &refusal):
 		return exitNotTrusted, "not authorized"

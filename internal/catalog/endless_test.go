@@ -97,6 +97,7 @@ func readings(t *testing.T, w *catalogtest.World) map[string][]reading {
 	check(t, err)
 	logged := reports.All[0]
 	w.Journal(w.Report("enovance/ci", "openstack@1.0.0", manifest.Passed, nil))
+	setPolicy(w, "[default]\nmax_age = \"30d\"\n")
 	return map[string][]reading{
 		"timestamp": {{manifest.TimestampObject, limit(t, manifest.TimestampObject), refreshes, ""}},
 		"root":      {{manifest.RootObject(2), limit(t, manifest.RootObject(2)), refreshes, ""}},
@@ -118,7 +119,8 @@ func readings(t *testing.T, w *catalogtest.World) map[string][]reading {
 		"signature": coveredBy("internal/storage/TestHTTPEndlessData", "publisher reads it with storage.ReadAll, capped by its kind"),
 		"prune":     coveredBy("internal/storage/TestHTTPEndlessData", "publisher reads it with storage.ReadAll, capped by its kind"),
 		"probe":     coveredBy("internal/storage/TestProbeFindsStoresThatOverwrite", "init reads back a few bytes with storage.ReadAll"),
-		"policy":    {{why: "nothing reads policies yet"}},
+		"policy": {{manifest.TargetObject(manifest.PolicyTarget, w.Roles[manifest.RolePolicy].Targets[manifest.PolicyTarget].SHA256), w.Roles[manifest.RolePolicy].Targets[manifest.PolicyTarget].Length,
+			with(func(v *catalog.View) error { return second(v.Policy(ctx)) }), ""}},
 		"journal": {{manifest.JournalObject(1), w.Roles[manifest.RoleJournal].Targets[manifest.JournalObject(1)].Length,
 			with(func(v *catalog.View) error { return second(v.Journal(ctx)) }), ""}},
 	}

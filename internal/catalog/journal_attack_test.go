@@ -344,8 +344,9 @@ func TestAJournalThatIsWithheld(t *testing.T) {
 	if !errors.Is(r.NoJournal, storage.ErrForbidden) || len(r.All) != 3 || !r.All[0].Seen.IsZero() {
 		t.Errorf("%v, %d reports", r.NoJournal, len(r.All))
 	}
-	unmet, err := v.CertificationUnmet(ctx, on, r)
+	assessment, err := v.Certification(ctx, on, catalog.Question{}, r)
 	check(t, err)
+	unmet := assessment.All(nil)
 	if len(unmet) == 0 || unmet[0].Requirement != "the journal" {
 		t.Errorf("%q", unmet)
 	}

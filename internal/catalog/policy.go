@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,54 +14,66 @@ import (
 // concerns a site, Requirement begins with the site's name.
 type Unmet struct{ Requirement, Detail string }
 
-// CertificationUnmet holds a release to the certification policy. The default one (DESIGN §7), for everybody:
-//
-//   - it is published and validated, neither recalled nor yanked, and recalled.<p> can be relied on;
-//   - every CI site of the vendor that is not retired reported PASSED last, and there is such a site;
-//   - no site that is not retired, of a customer that is not suspended, reported FAILED or ERROR last; NOT_RUN of a customer's site says nothing, as
-//     a missing report does (the vendor's own sites have to have passed all the same);
-//   - no such site's chain of reports on the release has a gap, and none that the journal saw is gone.
-//
-// WARNED is in-toto's word for "passed, with warnings". reports must be those of all sites on the release. The
-// error is *UnknownRelease, or says that roles or registry cannot be relied on.
-func (v *View) CertificationUnmet(ctx context.Context, r manifest.Release, reports *Reports) ([]Unmet, error) {
-	return v.certificationUnmet(ctx, r, reports, v.recallUnmet)
+// Question is which certificate of a release is meant.
+type Question struct {
+	Customer string // for this customer alone; "" = for everybody
+	Lift     bool   // it is to lift the recall of the release
 }
 
-// LiftUnmet is CertificationUnmet for a certificate that lifts the recall of the release. In place of "not
-// recalled" it demands that the recall can be named: recalled.<p> can be relied on, and its recall has a number.
-func (v *View) LiftUnmet(ctx context.Context, r manifest.Release, reports *Reports) ([]Unmet, error) {
-	return v.certificationUnmet(ctx, r, reports, v.liftUnmet)
+// role is who signs the certificate.
+func (q Question) role(product string) string {
+	if q.Customer != "" {
+		return manifest.RoleReadyFor(product, q.Customer)
+	}
+	return manifest.RoleReady(product)
 }
 
-func (v *View) certificationUnmet(ctx context.Context, r manifest.Release, reports *Reports, recall func(manifest.Release) string) ([]Unmet, error) {
+// Assessment is a release held to the certification policy.
+type Assessment struct {
+	Policy   *PolicyInEffect
+	Required []string // sites that have to have passed, sorted
+	Unmet    []Unmet  // what no waiver covers
+	Sites    []Unmet  // what stands against it at one site, by site: Requirement is the site's name
+}
+
+// All are all unmet requirements that the waivers leave.
+func (a *Assessment) All(waivers []manifest.Waiver) []Unmet {
+	return slices.Concat(a.Unmet, slices.DeleteFunc(slices.Clone(a.Sites), func(u Unmet) bool {
+		return slices.ContainsFunc(waivers, func(w manifest.Waiver) bool { return w.Site == u.Requirement })
+	}))
+}
+
+// Certification holds a release to the certification policy in effect. Whatever the policy says:
+//
+//   - it is published and validated, neither recalled nor yanked, and recalled.<p> can be relied on. Where the recall is
+//     to be lifted, that it can be named takes the place of "not recalled";
+//   - no site that is not retired, of a customer that is not suspended, reported FAILED or ERROR last; NOT_RUN of a site
+//     that is not required says nothing, as a missing report does;
+//   - no such site's chain of reports on the release has a gap, and none that the journal saw is gone;
+//   - the customer that it is for follows the product, and is not suspended.
+//
+// Beyond that the policy says which sites have to have reported PASSED last, and the rest of manifest.Requirements.
+// WARNED is in-toto's word for "passed, with warnings". reports must be those of all sites on the release. The error
+// is *UnknownRelease, *UnknownCustomer, or says that policy, roles or registry cannot be relied on.
+func (v *View) Certification(ctx context.Context, r manifest.Release, q Question, reports *Reports) (*Assessment, error) {
 	info, err := v.Release(r)
 	if err != nil {
 		return nil, err
 	}
-	customers, err := v.Customers(ctx)
+	a, err := v.assess(ctx, r, q, reportWords{reports, r}, v.Now())
 	if err != nil {
 		return nil, err
 	}
-	vendor, err := vendorOf(customers)
-	if err != nil {
-		return nil, err
+	recall := v.recallUnmet(r, q)
+	if q.Lift {
+		recall = v.liftUnmet(r)
 	}
-	unmet := v.releaseUnmet(info, recall(r))
+	unmet := v.releaseUnmet(info, recall)
 	if reports.NoJournal != nil {
 		unmet = append(unmet, Unmet{"the journal", "without it nobody knows which reports are gone: " + reports.NoJournal.Error()})
 	}
-	if !hasCI(vendor) {
-		unmet = append(unmet, Unmet{vendor.Customer + ": a CI site", "the vendor has registered none, and its CI has to pass"})
-	}
-	for _, c := range customers {
-		for i := range c.Sites {
-			if reason := siteUnmet(c, &c.Sites[i], r, reports); reason != "" {
-				unmet = append(unmet, Unmet{c.Customer + "/" + c.Sites[i].Name, reason})
-			}
-		}
-	}
-	return unmet, nil
+	a.Unmet = append(unmet, a.Unmet...)
+	return a, nil
 }
 
 func (v *View) releaseUnmet(info *ReleaseInfo, recall string) []Unmet {
@@ -79,15 +92,19 @@ func (v *View) releaseUnmet(info *ReleaseInfo, recall string) []Unmet {
 }
 
 // recallUnmet says what of recalls stands against certifying; "" is nothing.
-func (v *View) recallUnmet(r manifest.Release) string {
-	switch recall, err := v.Recall(r); {
+func (v *View) recallUnmet(r manifest.Release, q Question) string {
+	command := "kitchen certify " + r.String()
+	if q.Customer != "" {
+		command += " --for " + q.Customer
+	}
+	switch recall, _, err := v.RecallFor(r, q.role(r.Product)); {
 	case err != nil:
 		return "whether it is recalled cannot be known: " + err.Error()
 	case recall != nil:
 		if info, err := v.Release(r); err == nil && !info.Liftable() {
 			return fmt.Sprintf("it is %s, and stays so, since it was not validated before", recall)
 		}
-		return fmt.Sprintf("it is %s; to take that back: kitchen certify %s --lift-recall", recall, r)
+		return fmt.Sprintf("it is %s; to take that back: %s --lift-recall", recall, command)
 	}
 	return ""
 }
@@ -101,59 +118,6 @@ func (v *View) liftUnmet(r manifest.Release) string {
 		return fmt.Sprintf("it is %s, by an entry without a number that a certificate could name; to give it one: kitchen recall %s --reason TEXT", recall, r)
 	}
 	return ""
-}
-
-func hasCI(c *manifest.Customer) bool {
-	for _, s := range c.Sites {
-		if s.Kind == manifest.SiteCI && !s.Retired {
-			return true
-		}
-	}
-	return false
-}
-
-// siteUnmet says what of one site stands against certifying; "" is nothing.
-func siteUnmet(c *manifest.Customer, s *manifest.Site, r manifest.Release, reports *Reports) string {
-	if s.Retired || c.Suspended {
-		return ""
-	}
-	id := manifest.SiteID{Customer: c.Customer, Site: s.Name}
-	if lost := reports.Lost(id, r); lost != "" {
-		reason := fmt.Sprintf("a report of it that the journal saw is %s", lost)
-		if latest := reports.Latest(id, r); latest != nil && latest.Result == manifest.Failed {
-			reason = withReason("its latest report is "+latest.Verdict(), latest) + "; " + reason
-		}
-		return reason
-	}
-	if reports.Gap(id, r) {
-		return "its reports have a gap: one is missing, doubled or not linked, so that its latest verdict cannot be known"
-	}
-	latest := reports.Latest(id, r)
-	required := c.Vendor && s.Kind == manifest.SiteCI
-	if latest == nil {
-		if required {
-			return "the vendor's CI has not reported on it yet"
-		}
-		return ""
-	}
-	switch verdict := latest.Verdict(); {
-	case verdict == manifest.Passed:
-		return ""
-	case (verdict == manifest.Warned || verdict == manifest.NotRun) && !required:
-		return ""
-	default:
-		return withReason("its latest report is "+verdict, latest)
-	}
-}
-
-func withReason(text string, report *VerifiedReport) string {
-	switch {
-	case report.Reason != "":
-		return text + ": " + report.Reason
-	case len(report.Failed) > 0:
-		return fmt.Sprintf("%s: %d test(s) failed, %s first", text, len(report.Failed), report.Failed[0])
-	}
-	return text
 }
 
 // SiteStatus is what one site says of one release.

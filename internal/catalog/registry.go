@@ -21,6 +21,11 @@ func (v *View) Customers(ctx context.Context) ([]*manifest.Customer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return v.customersOf(ctx, targets)
+}
+
+// customersOf are the entries that a version of the registry lists.
+func (v *View) customersOf(ctx context.Context, targets map[string]trust.Target) ([]*manifest.Customer, error) {
 	paths := slices.Sorted(maps.Keys(targets))
 	customers := make([]*manifest.Customer, len(paths))
 	group, ctx := errgroup.WithContext(ctx)

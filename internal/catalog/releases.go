@@ -35,6 +35,8 @@ type ReleaseInfo struct {
 	Yanked   string  // the reason, "" = not yanked
 	Recalled *Recall // nil = no recall stands for everybody; whether that can be relied on is for View.Recall to say
 	Lifted   *Recall // a recall that the certificate for everybody takes back; nil = none
+	// CertifiedFor are the customers whose own role certifies the release, for them alone; sorted.
+	CertifiedFor []string
 	// Conflict says that the roles contradict each other about this release (*trust.Error). It is in no stage,
 	// and View.Release gives this error instead of it.
 	Conflict error
@@ -154,8 +156,24 @@ func (v *View) releaseInfo(r manifest.Release, published trust.Target) ReleaseIn
 	info.Recalled, info.Lifted, _ = v.RecallFor(r, manifest.RoleReady(r.Product))
 	if info.Conflict == nil {
 		info.Stage, info.Conflict = v.stage(r, published)
+		info.CertifiedFor = v.certifiedFor(r, published)
 	}
 	return info
+}
+
+// certifiedFor are the customers for whom alone the release is certified, with the published bytes.
+func (v *View) certifiedFor(r manifest.Release, published trust.Target) (customers []string) {
+	for _, name := range v.Roles() {
+		kind, product, customer := manifest.SplitRole(name)
+		if kind != manifest.StageReady || product != r.Product || customer == "" {
+			continue
+		}
+		target, err := v.RoleTarget(name, r)
+		if err == nil && target != nil && sameTarget(name, r, *target, published) == nil {
+			customers = append(customers, customer)
+		}
+	}
+	return customers
 }
 
 // stage is the highest one whose role, and all below it, list the release with the published length and digest.

@@ -43,8 +43,9 @@ func reportsOn(t *testing.T, w *catalogtest.World) (*catalog.View, *catalog.Repo
 // wantUnmet holds the certification policy to what it says of a site: words of the reason, "" for nothing.
 func wantUnmet(t *testing.T, v *catalog.View, r *catalog.Reports, site manifest.SiteID, says string) {
 	t.Helper()
-	unmet, err := v.CertificationUnmet(ctx, on, r)
+	assessment, err := v.Certification(ctx, on, catalog.Question{}, r)
 	check(t, err)
+	unmet := assessment.All(nil)
 	have := ""
 	for _, u := range unmet {
 		if u.Requirement == site.String() {

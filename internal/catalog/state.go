@@ -51,6 +51,7 @@ func roleFile(role string) string { return filepath.Join("roles", url.PathEscape
 
 func manifestFile(sha string) string { return filepath.Join("manifests", sha+".toml") }
 func registryFile(sha string) string { return filepath.Join("registry", sha+".toml") }
+func policyFile(sha string) string   { return filepath.Join("policy", sha+".toml") }
 
 // stateDir reads and writes the files of a state directory. Nothing in it is trusted when read.
 type stateDir struct{ dir string }

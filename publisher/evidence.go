@@ -1,0 +1,183 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// describeEvidence says what a certificate rests on, to those who are to sign it: reports, waivers, what of the policy
+// is not met by them, and what changed in registry and policy since the last certificate.
+func (p *Publisher) describeEvidence(ctx context.Context, v *catalog.View, role, path string, t trust.Target) []string {
+	sha := t.Custom[customEvidence]
+	if sha == "" {
+		return nil
+	}
+	e, err := p.evidence(ctx, sha)
+	if err != nil {
+		return []string{fmt.Sprintf("  its evidence cannot be read: %v", err)}
+	}
+	_, r, err := manifest.ParseTargetPath(path)
+	if err == nil {
+		err = catalog.CheckEvidence(e, role, r, t)
+	}
+	if err != nil {
+		return []string{fmt.Sprintf("  its evidence is about something else: %v", err)}
+	}
+	lines := []string{fmt.Sprintf("  evidence of %s: registry version %d, recalls version %d, %s", e.Created.Format(time.RFC3339), e.RegistryVersion, e.RecalledVersion, policyName(e.PolicyVersion))}
+	for _, report := range e.Reports {
+		lines = append(lines, fmt.Sprintf("  %s reported %s (report %d, sha256 %s)", report.Site, report.Verdict, report.Sequence, ShortID(report.SHA256)))
+	}
+	for _, w := range e.Waivers {
+		lines = append(lines, "  WAIVED: "+catalog.WaiverWords(w))
+	}
+	unmet, err := v.EvidenceUnmet(ctx, e)
+	if err != nil {
+		lines = append(lines, fmt.Sprintf("  whether the certification policy is met cannot be said: %v", err))
+	}
+	for _, u := range unmet {
+		lines = append(lines, fmt.Sprintf("  NOT MET: %s: %s", u.Requirement, u.Detail))
+	}
+	for _, line := range p.sinceLast(ctx, v, role, r) {
+		lines = append(lines, "  "+line)
+	}
+	if e.Note != "" {
+		lines = append(lines, "  "+noteWord+e.Note)
+	}
+	return lines
+}
+
+func policyName(version int64) string {
+	if version == 0 {
+		return "default policy"
+	}
+	return fmt.Sprintf("policy version %d", version)
+}
+
+// maxLastCertificates bounds the certificates that are looked at for the last one.
+const maxLastCertificates = 10
+
+// lastCertificate is the evidence of the newest certificate in the role, of those that the releases published last
+// have, but for the release itself; nil when there is none.
+func (p *Publisher) lastCertificate(ctx context.Context, v *catalog.View, name string, but manifest.Release) (last *manifest.Evidence, err error) {
+	role, err := currentRole(v, name)
+	if err != nil {
+		return nil, err
+	}
+	releases, err := v.Releases(but.Product)
+	if err != nil {
+		return nil, err
+	}
+	looked := 0
+	for _, info := range slices.Backward(releases) {
+		target, ok := role.Targets[manifest.TargetPath(manifest.RoleStage(name), info.Release)]
+		if !ok || info.Release == but || looked == maxLastCertificates {
+			continue
+		}
+		looked++
+		e, readErr := p.evidence(ctx, target.Custom[customEvidence])
+		if readErr != nil {
+			err = readErr
+		} else if last == nil || e.Created.After(last.Created) {
+			last = e
+		}
+	}
+	if last != nil {
+		err = nil
+	}
+	return last, err
+}
+
+// sinceLast says in words what changed in registry and policy since the last certificate in the role. What cannot be
+// read any more is said.
+func (p *Publisher) sinceLast(ctx context.Context, v *catalog.View, name string, r manifest.Release) []string {
+	last, err := p.lastCertificate(ctx, v, name, r)
+	if err != nil {
+		return []string{fmt.Sprintf("what changed since the last certificate cannot be told: %v", err)}
+	}
+	if last == nil {
+		return nil
+	}
+	since := "since " + last.Release.String() + " was certified: "
+	lines := p.sincePolicy(ctx, v, last)
+	if now := currentVersion(v, manifest.RoleRegistry); now != last.RegistryVersion {
+		lines = append(lines, p.sinceRegistry(ctx, v, last.RegistryVersion)...)
+	}
+	for i := range lines {
+		lines[i] = since + lines[i]
+	}
+	return lines
+}
+
+func (p *Publisher) sinceRegistry(ctx context.Context, v *catalog.View, version int64) []string {
+	was, err := v.Past(ctx, manifest.RoleRegistry, version)
+	if err != nil {
+		return []string{fmt.Sprintf("the registry changed; in what cannot be told: %v", err)}
+	}
+	is, err := currentRole(v, manifest.RoleRegistry)
+	if err != nil {
+		return []string{fmt.Sprintf("the registry cannot be read: %v", err)}
+	}
+	var lines []string
+	for _, path := range slices.Sorted(maps.Keys(diffTargets(&trust.Targets{Targets: was.Targets}, &trust.Targets{Targets: is.Targets}))) {
+		lines = append(lines, p.describeCustomer(ctx, path, was.Targets[path], is.Targets[path])...)
+	}
+	return lines
+}
+
+func (p *Publisher) sincePolicy(ctx context.Context, v *catalog.View, last *manifest.Evidence) []string {
+	is, err := v.Policy(ctx)
+	if err != nil || is.Version == last.PolicyVersion {
+		return nil // certifying says so
+	}
+	was, err := v.PastPolicy(ctx, last.PolicyVersion, last.PolicySHA256)
+	if err != nil {
+		return []string{fmt.Sprintf("the certification policy changed; in what cannot be told: %v", err)}
+	}
+	return policyDifferences(was.Policy, is.Policy)
+}
+
+// vetCertificate holds a certificate that is new, or made anew, to its evidence: readable, about this very certificate,
+// resting on the certification policy in effect and meeting it, with waivers that have not ended.
+func (p *Publisher) vetCertificate(ctx context.Context, v *catalog.View, role, path string, target trust.Target) error {
+	_, r, err := manifest.ParseTargetPath(path)
+	if err != nil {
+		return err
+	}
+	e, err := p.evidence(ctx, target.Custom[customEvidence])
+	if err != nil {
+		return fmt.Errorf("the evidence of %s: %w", r, err)
+	}
+	if err := catalog.CheckEvidence(e, role, r, target); err != nil {
+		return err
+	}
+	policy, err := v.Policy(ctx)
+	if err != nil {
+		return err
+	}
+	age := v.Now().Sub(e.Created)
+	switch {
+	case e.PolicyVersion != policy.Version || e.PolicySHA256 != policy.SHA256:
+		return fmt.Errorf("the certificate of %s rests on the %s, and the %s is in effect; certify it again", r, policyName(e.PolicyVersion), policyName(policy.Version))
+	case age > lifeProposal+clockSlack, age < -clockSlack:
+		return fmt.Errorf("the evidence of %s is of %s, which is not of late", r, e.Created.Format(time.RFC3339))
+	}
+	if ended := catalog.WaiverEnded(target, v.Now()); ended != "" {
+		return errors.New(ended)
+	}
+	unmet, err := v.EvidenceUnmet(ctx, e)
+	if err != nil {
+		return err
+	}
+	if len(unmet) > 0 {
+		return &NotCertifiable{Release: r, Unmet: unmet}
+	}
+	return nil
+}
