@@ -223,7 +223,7 @@ func (r *replay) vetted(ctx context.Context) error {
 // authorizeAny refuses a signer that may sign none of the roles.
 func authorizeAny(roles []*roleDraft, s keys.Signer) (err error) {
 	for _, r := range roles {
-		e := authorize(r.name, r.authority, []keys.Signer{s})
+		e := authorize(r.name, r.signers(), []keys.Signer{s})
 		if e == nil {
 			return nil
 		}
