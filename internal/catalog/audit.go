@@ -13,8 +13,12 @@ import (
 )
 
 // Afresh is the same catalog, with the same pins, as a host sees it that never saw it before. dir is an empty
-// directory for its state. What it shows was read from the store, not from what this host keeps.
+// directory for its state. What it shows was read from the store, not from what this host keeps, but for the pinned root.
 func (c *Catalog) Afresh(dir string) *Catalog {
+	first := c.pins.first()
+	if kept, ok := c.state.readKind(rootFile(first.Version), manifest.RootObject(first.Version)); ok && c.root == nil {
+		_ = stateDir{dir}.write(rootFile(first.Version), kept) // else it is asked for
+	}
 	return &Catalog{store: c.store, state: stateDir{dir}, pins: c.pins.clone(), root: c.root, now: c.now, progress: c.progress, fresh: true}
 }
 
@@ -222,6 +226,9 @@ func (a *reportAudit) sequences() {
 		}
 	}
 }
+
+// AuditJournal is Journal, also of one that is right in all but its expiry.
+func (v *View) AuditJournal(ctx context.Context) (*Journal, error) { return v.journalToGoOn(ctx) }
 
 // Segments are the numbers of the journal's segments, from the newest to the first.
 func (j *Journal) Segments() []int64 { return j.segments }
