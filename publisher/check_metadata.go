@@ -91,7 +91,7 @@ func (c *checker) history(ctx context.Context) error {
 		}
 		c.count(&c.result.Checked.Objects)
 		role, number, ok := parseRoleObject(o.Key)
-		current := c.inEffect(role)
+		current := c.newest(role)
 		switch {
 		case o.Key == manifest.TimestampObject, role == trust.RoleRoot && number <= current: // read elsewhere
 		case !ok:
@@ -113,8 +113,8 @@ func (c *checker) history(ctx context.Context) error {
 	return nil
 }
 
-// inEffect is the version of a role of any kind that is in effect, 0 for none.
-func (c *checker) inEffect(role string) int64 {
+// newest is the version of a role of any kind that is in effect, 0 for none.
+func (c *checker) newest(role string) int64 {
 	switch role {
 	case trust.RoleRoot:
 		return c.view.Root().Version
