@@ -94,7 +94,10 @@ func (f *findingDocument) human(p *page) {
 	if f.Severity == "note" {
 		label = "note"
 	}
-	p.verdict(tone, label+" "+strings.TrimSpace(f.Code+"  "+f.Object))
+	p.verdict(tone, label+" "+f.Code)
+	if f.Object != "" {
+		p.linef("  %s", f.Object) // a name is never cut
+	}
 	why := f.Why
 	if f.Bytes > 0 {
 		why += " (" + render.Size(f.Bytes) + ")"
