@@ -39,7 +39,7 @@ func TestCheckNamesForgedReports(t *testing.T) {
 	info, err := c.view(t).Release(release(v1))
 	check(t, err)
 	forged := &manifest.Report{Site: siteID("acme/staging"), Release: release(v1), ManifestSHA256: info.SHA256, Type: manifest.ReportTest, Result: manifest.Passed,
-		Started: c.now, Finished: c.now, Sequence: 2, TimestampVersion: 1}
+		Started: c.now, Finished: c.now, Sequence: 2, Previous: c.reports["acme/staging "+v1].digest, TimestampVersion: 1}
 	statement, err := forged.Statement()
 	check(t, err)
 	bundle, err := keys.SignStatement(ctx, c.stranger, statement)

@@ -113,7 +113,7 @@ func TestCheckOfManyObjects(t *testing.T) {
 	}
 	grown := int64(s.after) - int64(s.before)
 	t.Logf("%d objects: %d bytes more in use, %d reads, %d stats", len(s.blobs), grown, s.reads.Load(), s.stats.Load())
-	if perBlob := grown / (releases * each); perBlob > 400 {
+	if perBlob := grown / (releases * each); perBlob > 200 {
 		t.Errorf("%d bytes of memory for each blob that is needed", perBlob)
 	}
 	if reads := s.reads.Load(); reads > releases+60 || s.stats.Load() > 0 {

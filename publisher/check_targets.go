@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -125,8 +126,9 @@ func needsOf(m *manifest.Manifest, listed bool) []need {
 	var needs []need
 	by := m.Release().String()
 	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
+		path := strings.Clone(a.Path) // not the whole text that it is a part of
 		for i, object := range a.Objects() {
-			n := need{sha: hashOf(object.SHA256), size: object.Size, by: by, path: a.Path, listed: listed}
+			n := need{sha: hashOf(object.SHA256), size: object.Size, by: by, path: path, listed: listed}
 			switch {
 			case i == 1 && a.Chunked():
 				n.part = "index"
