@@ -2,6 +2,8 @@ package publisher_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
@@ -322,6 +325,30 @@ func TestCheckFindsStagesThatDisagree(t *testing.T) {
 	r, err := p.Check(ctx, publisher.CheckRequest{})
 	check(t, err)
 	if got, want := bad(r), "fault stages-disagree "+v1; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestCheckOfAWebStore: what cannot be listed is asked for one by one, and what nobody can know then is said.
+func TestCheckOfAWebStore(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	server := httptest.NewServer(http.FileServer(http.Dir(c.dir)))
+	defer server.Close()
+	store, err := storage.Open(ctx, server.URL, storage.Options{})
+	check(t, err)
+	c.host = c.over(t, store, nil)
+	r := c.check(t, publisher.CheckRequest{ReadData: true})
+	if bad(r) != "" || !r.Sound() || r.Checked.Reports != 2 || r.Checked.Logs != 1 || r.Checked.ReadBytes == 0 {
+		t.Errorf("%s; %+v", bad(r), r.Checked)
+	}
+	for _, words := range []string{"blobs/", "reports that the journal has not seen", "names that are none of Kitchen's"} {
+		if !strings.Contains(strings.Join(r.Unchecked, "\n"), words) {
+			t.Errorf("it does not say that it did not look at %s: %q", words, r.Unchecked)
+		}
+	}
+	blob, log := c.remove(t, c.the(t, "blobs/", "")), c.cut(t, c.the(t, "reports/enovance/ci/_logs/", ""))
+	if got, want := bad(c.check(t, publisher.CheckRequest{})), "fault blob-missing "+blob+"\nfault log-altered "+log; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
