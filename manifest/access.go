@@ -36,6 +36,7 @@ var Accesses = []Access{
 	{Persona: "sysadmin", Uses: "status, certify, decertify, recall, sign, pending", Reads: all, Lists: []string{PendingPrefix, "reports/"},
 		Creates: []string{PendingPrefix, "evidence/", "targets/ready-to-deploy", "targets/recalled/"}},
 	{Persona: "operator", Uses: "status, log, list, show, pending", Reads: all, Lists: []string{PendingPrefix, "reports/"}},
+	{Persona: "auditor", Uses: "check, and what an operator does", Reads: all, Lists: all},
 	{Persona: "customer's site", Uses: "refresh, fetch, run, report", Reads: []string{"metadata/", "targets/", "blobs/", "reports/<customer>/", "journal/"},
 		Lists: []string{"reports/<customer>/"}, Creates: []string{"reports/<customer>/<site>/"}},
 	{Persona: "production host", Uses: "refresh, fetch, ready, deploy, deployed, run", Reads: []string{"metadata/", "targets/", "blobs/", "reports/<customer>/<site>/", "journal/"},

@@ -173,24 +173,23 @@ func blobDigest(key string) string { return key[strings.LastIndexByte(key, '/')+
 
 // reached are the digests of all blobs that some manifest names which may be, or come, into effect.
 func (p *Publisher) reached(ctx context.Context, v *catalog.View, old func(storage.Info) bool) (map[string]bool, error) {
-	pending, err := p.pendingText(ctx)
+	reach, err := p.reachable(ctx, v, old)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("nothing is pruned: %w", err)
 	}
 	reached := map[string]bool{}
 	for o, err := range p.Store.List(ctx, "targets/", "") {
 		if err != nil {
 			return nil, err
 		}
-		kind, err := manifest.KindOf(o.Key)
-		if err != nil || kind.Name != "manifest" {
+		if kind, err := manifest.KindOf(o.Key); err != nil || kind.Name != "manifest" {
 			continue
 		}
-		listed, err := listedSomewhere(v, o.Key)
+		_, held, err := reach.target(o)
 		if err != nil {
 			return nil, err
 		}
-		if !listed && old(o) && !strings.Contains(pending, targetDigest(o.Key)) {
+		if !held {
 			continue // left by a publication that came to nothing
 		}
 		m, err := p.anyManifest(ctx, o.Key)
@@ -202,66 +201,6 @@ func (p *Publisher) reached(ctx context.Context, v *catalog.View, old func(stora
 		}
 	}
 	return reached, nil
-}
-
-// anyManifest reads a manifest for what it names, whoever lists it.
-func (p *Publisher) anyManifest(ctx context.Context, key string) (*manifest.Manifest, error) {
-	data, err := get(ctx, p.Store, key)
-	if err != nil {
-		return nil, err
-	}
-	if digest(data) != targetDigest(key) {
-		return nil, errors.New("it has other bytes than its name says")
-	}
-	return manifest.ParseManifest(data)
-}
-
-func targetDigest(key string) string {
-	name, _, _ := strings.Cut(key[strings.LastIndexByte(key, '/')+1:], ".")
-	return name
-}
-
-// listedSomewhere tells whether the role of a manifest's stage lists it with this digest. A role that cannot be believed
-// is an error: what it lists is not known.
-func listedSomewhere(v *catalog.View, key string) (bool, error) {
-	at := strings.LastIndexByte(key, '/') + 1
-	_, name, _ := strings.Cut(key[at:], ".")
-	path := strings.TrimPrefix(key[:at], "targets/") + name
-	stage, release, err := manifest.ParseTargetPath(path)
-	if err != nil {
-		return false, err
-	}
-	role, err := currentRole(v, manifest.StageRole(stage, release.Product))
-	var unknown *catalog.UnknownProduct
-	if errors.As(err, &unknown) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return role.Targets[path].SHA256 == targetDigest(key), nil
-}
-
-// pendingText is all that waits: whatever digest stands in it may come into effect.
-func (p *Publisher) pendingText(ctx context.Context) (string, error) {
-	var text strings.Builder
-	for o, err := range p.Store.List(ctx, manifest.PendingPrefix, "") {
-		if err != nil {
-			return "", err
-		}
-		if !strings.HasSuffix(o.Key, ".payload.json") {
-			continue
-		}
-		data, err := get(ctx, p.Store, o.Key)
-		if err != nil {
-			return "", fmt.Errorf("%s may bring in a release, and cannot be read: nothing is pruned: %w", o.Key, err)
-		}
-		if text.Len()+len(data) > maxPendingText {
-			return "", fmt.Errorf("more than %d bytes wait below %s: nothing is pruned; remove what is garbage", maxPendingText, manifest.PendingPrefix)
-		}
-		text.Write(data)
-	}
-	return text.String(), nil
 }
 
 // Pruning is a prune that another one is in the way of (exit 1).

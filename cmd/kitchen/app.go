@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"time"
@@ -62,10 +63,12 @@ func (k *kitchen) commands() []*cli.Command {
 		commitCommand(k),
 		renewCommand(k),
 		pruneCommand(k),
+		checkCommand(k),
 
 		listCommand(k),
 		showCommand(k),
 		pathsCommand(k),
+		doctorCommand(k),
 	}
 }
 
@@ -89,6 +92,9 @@ type kitchen struct {
 	keys     *keyring
 	warnings []string // that machines are still to be told
 	stolen   bool     // --stolen: see publisher.Publisher
+	quiet    bool     // warnings are part of the command's own answer
+
+	wrapTransport func(http.RoundTripper) http.RoundTripper // of stores; nil but for who watches the answers
 
 	after func(time.Duration) <-chan time.Time // how a service waits
 }
@@ -228,12 +234,17 @@ func action[O any](k *kitchen, read func(*cli.Context) (O, error), run func(cont
 		if k.config, err = loadConfig(k.global.config); err != nil {
 			return err
 		}
-		k.progress.silent = k.global.noProgress
-		k.progress.terse = k.global.json
-		k.progress.begin()
-		defer k.progress.end()
-		return run(c.Context, k, options)
+		return k.working(func() error { return run(c.Context, k, options) })
 	}
+}
+
+// working shows progress while a command runs.
+func (k *kitchen) working(run func() error) error {
+	k.progress.silent = k.global.noProgress
+	k.progress.terse = k.global.json
+	k.progress.begin()
+	defer k.progress.end()
+	return run()
 }
 
 func (k *kitchen) readGlobals(c *cli.Context) error {

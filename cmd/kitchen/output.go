@@ -53,6 +53,9 @@ func (k *kitchen) foreign() io.Writer { return &render.Writer{W: k.stderr} }
 // warn tells what does not change the answer, on stderr: people at once, machines at the end, so that an error stays
 // one document.
 func (k *kitchen) warn(message string) {
+	if k.quiet {
+		return
+	}
 	if k.global.json {
 		k.warnings = append(k.warnings, message)
 		return

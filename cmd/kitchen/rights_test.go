@@ -18,7 +18,7 @@ import (
 var parties = []struct{ user, persona, site string }{
 	{"founder", "founder", ""}, {"committer", "committer", ""}, {"root", "root holder", ""}, {"admin", "administrator", ""},
 	{"engineer", "release engineer", ""}, {"vendor-ci", "vendor's CI", "enovance/ci"}, {"sysadmin", "sysadmin", ""},
-	{"operator", "operator", ""}, {"staging", "customer's site", "acme/staging"}, {"prod", "production host", "acme/prod"}, {"reader", "reader", ""},
+	{"operator", "operator", ""}, {"staging", "customer's site", "acme/staging"}, {"prod", "production host", "acme/prod"}, {"reader", "reader", ""}, {"auditor", "auditor", ""},
 }
 
 // access is the row of a party.
@@ -83,6 +83,8 @@ func TestEveryPartyManagesWithItsRights(t *testing.T) {
 	config("vendor-ci", "[keys]\n\"validated.openstack\" = [\"keys/validator.key\"]\n"+strings.Replace(site("enovance/ci", "vendor-ci", "test"), "key =", "follow = \"published\"\nkey =", 1))
 	config("staging", site("acme/staging", "acme-staging", "test"))
 	config("prod", site("acme/prod", "acme-prod", "deploy"))
+	config("engineer-keys", "[keys]\nregistry = [\"keys/eng.key\"]\n")
+	config("reader-site", site("acme/staging", "acme-staging", "test"))
 	c.write("release/product.toml", "product = \"openstack\"\nversion = \"1.0.0\"\nkind = \"initial\"\n[marmite]\npath = \"m\"\n[[artifact]]\npath = \"i\"\nkind = \"image\"\n")
 	c.write("release/m", "m\n")
 	c.write("release/i", "i\n")
@@ -144,6 +146,17 @@ func TestEveryPartyManagesWithItsRights(t *testing.T) {
 	as("committer", 0, "openstack@1.0.0", "commit")
 	as("prod", 3, "broken", "ready openstack@1.0.0")
 	as("stranger", 6, "403", "--config reader.toml refresh")
+	as("committer", 0, "", "commit")
+	as("auditor", 0, "sound: 0 faults", "check --read-data")
+
+	before := storagetest.Keys(t, server.Open(t, bucket, "cat", storage.Options{}), "", "")
+	as("staging", 0, "may create below reports/acme/staging/", "doctor")
+	as("committer", 0, "may create below metadata/", "doctor")
+	as("engineer", 3, "may not sign registry", "doctor --config engineer-keys.toml")
+	as("reader", 3, "s3:PutObject", "doctor --config reader-site.toml")
+	if after := storagetest.Keys(t, server.Open(t, bucket, "cat", storage.Options{}), "", ""); !slices.Equal(before, after) {
+		t.Errorf("the doctor left something: %v", after)
+	}
 
 	nothingBeyond(t, server, bucket)
 }

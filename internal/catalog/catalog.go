@@ -41,6 +41,7 @@ type Catalog struct {
 	progress progress.Sink
 	warn     func(string)
 	clock    sync.Once // of the warning
+	fresh    bool      // see Afresh: nothing of the reports is kept
 }
 
 // Open checks the configured pin against the one that the state directory remembers. It makes no request and

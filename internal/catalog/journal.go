@@ -32,7 +32,8 @@ type Journal struct {
 	Number int64  // of the newest segment; 0 = nothing was recorded yet
 	SHA256 string // of the newest segment
 
-	reports map[string]journaled // by path
+	reports  map[string]journaled // by path
+	segments []int64
 }
 
 // journaled is one report as it was when it was first seen.
@@ -251,6 +252,9 @@ func have(sha string) string {
 // join makes the index of the chain. Of a path that stands in it twice the first counts.
 func (w *journalWalk) join() *Journal {
 	j := &Journal{reports: make(map[string]journaled, w.reports)}
+	for _, s := range w.chain {
+		j.segments = append(j.segments, s.JournalLink.Number)
+	}
 	for _, s := range slices.Backward(w.chain) {
 		j.Number, j.SHA256 = s.JournalLink.Number, s.SHA256
 		for _, r := range s.Reports {

@@ -25,7 +25,7 @@ const maxRoots = 1024
 func (c *Catalog) Refresh(ctx context.Context) (*View, error) { return c.refresh(ctx, nil, false) }
 
 // RefreshStale is Refresh with a dangerous choice, see trust.AllowStale: an expired timestamp and snapshot serve.
-// It is for the committer alone, who has to sign them again; nobody may decide anything else on such a view.
+// It is for the committer, who has to sign them again, and for audits; nobody may decide anything else on such a view.
 func (c *Catalog) RefreshStale(ctx context.Context, allow trust.AllowStale) (*View, error) {
 	return c.refresh(ctx, &allow, false)
 }

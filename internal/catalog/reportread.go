@@ -70,7 +70,7 @@ func (v *View) readReport(ctx context.Context, c candidate) (report *VerifiedRep
 		return nil, b.lost, cmp.Or(b.reason, rejected), nil
 	}
 	report.Lost = b.lost
-	if b.fresh {
+	if b.fresh && !v.catalog.fresh {
 		v.catalog.state.keepReport(c, b.bundle)
 	}
 	return report, b.lost, b.reason, nil

@@ -1,0 +1,304 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// doctorPatience is how long the doctor waits for a store.
+const doctorPatience = time.Minute
+
+// dates notes how far the server's clock is ahead of this host's, by the Date header of its answers (RFC 9110 section 6.6.1).
+type dates struct {
+	next http.RoundTripper
+	now  func() time.Time
+
+	mu   sync.Mutex // guards skew
+	skew *time.Duration
+}
+
+func (w *dates) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := w.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if date, e := http.ParseTime(resp.Header.Get("Date")); e == nil && resp.Header.Get("Age") == "" {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		skew := date.Sub(w.now())
+		w.skew = &skew
+	}
+	return resp, nil
+}
+
+// catalog opens the catalog and refreshes the view; what was verified before serves where that fails.
+func (d *doctor) catalog(parent context.Context) {
+	const area = "catalog"
+	if d.url == "" || d.state == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(parent, doctorPatience)
+	defer cancel()
+	watch := &dates{now: d.k.now}
+	d.k.wrapTransport = func(next http.RoundTripper) http.RoundTripper { watch.next = next; return watch }
+	defer func() { d.k.wrapTransport, d.skew = nil, watch.skew }()
+	s, err := d.k.open(ctx, false)
+	if err != nil {
+		d.rootFails(err)
+		return
+	}
+	d.session = s
+	d.pinned()
+	d.k.quiet = true
+	defer func() { d.k.quiet = false }()
+	if d.view, err = s.catalog.Refresh(ctx); err == nil {
+		d.online = true
+		d.ok(area, "%s answers; timestamp %d, signed %s ago, valid until %s", shownURL(d.url), d.view.Timestamp().Version, render.Duration(d.view.Age()), stamp(d.view.Timestamp().Expires))
+		if d.view.MemoryLost() {
+			d.warn(area, "find out why", "what this host had seen before was lost, and was begun anew just now")
+		}
+		d.brokenRoles()
+		return
+	}
+	d.fails(area, err)
+	var off error
+	if d.view, off = s.catalog.Offline(nil); off == nil {
+		d.ok(area, "off line, what was verified before serves: signed %s ago, valid until %s", render.Duration(d.view.Age()), stamp(d.view.Timestamp().Expires))
+	}
+}
+
+func (d *doctor) rootFails(err error) {
+	var pin *catalog.NoPin
+	var other *catalog.PinMismatch
+	if errors.As(err, &pin) || errors.As(err, &other) || strings.HasPrefix(err.Error(), "pinned root") {
+		d.fails("root", err)
+		return
+	}
+	d.fails("catalog", err)
+}
+
+// pinned says which root is trusted, and who says so.
+func (d *doctor) pinned() {
+	c := d.k.config
+	switch {
+	case c.Root != "":
+		d.ok("root", "pinned by %s", c.abs(c.Root))
+	case c.RootFingerprint != "":
+		d.ok("root", "pinned by its fingerprint in %s", c.path)
+	default:
+		d.warn("root", "set root or root_fingerprint in kitchen.toml: with the state directory the pin is lost, too", "pinned by the state directory alone: %s", d.health.Pin)
+	}
+}
+
+func (d *doctor) brokenRoles() {
+	for _, broken := range d.view.Broken() {
+		if refused, ok := errors.AsType[*trust.Error](broken.Err); !ok || refused.Kind != trust.Expired {
+			d.fails("catalog", broken.Err)
+		}
+	}
+}
+
+// clock compares this host's clock with the store's, and with what the catalog showed.
+func (d *doctor) clock() {
+	const area, set = "clock", "set this host's clock, and keep it so (NTP)"
+	now := d.k.now()
+	hostRight := false
+	if d.skew != nil {
+		off := d.skew.Abs()
+		words := "behind"
+		if *d.skew < 0 {
+			words = "ahead of"
+		}
+		switch {
+		case off > 5*time.Minute:
+			d.problem(area, set+"; S3 servers refuse requests that are 15 minutes off", "%s, %s %s the store's", stamp(now), render.Duration(off), words)
+		case off > catalog.ClockSlack:
+			d.warn(area, set, "%s, %s %s the store's", stamp(now), render.Duration(off), words)
+		default:
+			hostRight = true
+			d.ok(area, "%s, as the store's", stamp(now))
+		}
+	}
+	newest := d.health.Issued
+	if d.view != nil && d.view.Now().After(newest) {
+		newest = d.view.Now()
+	}
+	switch ahead := newest.Sub(now); {
+	case ahead <= catalog.ClockSlack:
+		if d.skew == nil {
+			d.ok(area, "%s, not behind what the catalog showed", stamp(now))
+		}
+	case d.online:
+		d.problem(area, "if this host's clock is right, tell the vendor: its committer's clock is ahead; else "+set,
+			"%s, and the catalog was signed %s later, at %s: the later one counts", stamp(now), render.Duration(ahead), stamp(newest))
+	default:
+		next := "compare with another clock. If this host's is right: kitchen doctor --accept-clock; else " + set
+		if hostRight {
+			next = "this host's clock is as the store's; once the vendor's committer has put its own right: kitchen doctor --accept-clock"
+		}
+		d.problem(area, next, "%s, and this host has seen a timestamp signed %s later, at %s: one of the two clocks is wrong", stamp(now), render.Duration(ahead), stamp(newest))
+	}
+}
+
+// roles looks at the expiries of the roles that this host rests on, or signs.
+func (d *doctor) roles() {
+	const area = "expiry"
+	if d.view == nil {
+		return
+	}
+	var first time.Time
+	n := 0
+	see := func(role string, expires time.Time) {
+		next := "its signers sign it again in time (kitchen role show " + role + " names them)"
+		if role == trust.RoleTimestamp || role == trust.RoleSnapshot || role == manifest.RoleJournal {
+			next = "the vendor's committer runs kitchen commit"
+		}
+		switch left := expires.Sub(d.view.Now()); {
+		case left <= 0:
+			d.problem(area, next, "%s expired at %s", role, stamp(expires))
+		case left <= publisher.RenewBefore(role):
+			d.warn(area, next, "%s expires in %s", role, render.Duration(left))
+		default:
+			if n++; first.IsZero() || expires.Before(first) {
+				first = expires
+			}
+		}
+	}
+	see(trust.RoleRoot, d.view.Root().Expires)
+	see(trust.RoleTimestamp, d.view.Timestamp().Expires)
+	see(trust.RoleSnapshot, d.view.Snapshot().Expires)
+	for _, name := range append([]string{trust.RoleTargets}, d.concerns()...) {
+		if role, err := d.view.Role(name); err == nil {
+			see(name, role.Expires)
+		} else if role, _, ok := d.view.ExpiredRole(name); ok {
+			see(name, role.Expires)
+		}
+	}
+	if n > 0 {
+		d.ok(area, "%s for some time: the first expires at %s", counted(n, "role holds", "roles hold"), stamp(first))
+	}
+}
+
+// concerns are the delegated roles that this host has to do with: those that it signs, and those of the products that its
+// site follows; without a site all.
+func (d *doctor) concerns() []string {
+	id := d.k.config.Site.ID
+	customer, err := d.view.Customer(context.Background(), id.Customer)
+	if id == (siteID{}) || err != nil {
+		return d.view.Roles()
+	}
+	return slices.DeleteFunc(d.view.Roles(), func(name string) bool {
+		_, product, scoped := manifest.SplitRole(name)
+		foreign := product != "" && !customer.Subscribes(product) || scoped != "" && scoped != customer.Customer
+		return foreign && d.k.config.Keys[name] == nil
+	})
+}
+
+// rights tries what this host's commands need of the store.
+func (d *doctor) rights(parent context.Context) {
+	const area = "rights"
+	if !d.online {
+		return
+	}
+	ctx, cancel := context.WithTimeout(parent, doctorPatience)
+	defer cancel()
+	store, config := d.session.store, d.k.config
+	if config.Site.ID != (siteID{}) {
+		prefix := manifest.ReportsPrefix(config.Site.ID.SiteID)
+		d.mayList(ctx, area, prefix)
+		d.mayCreate(ctx, area, manifest.LogObject(config.Site.ID.SiteID, hexDigest([]byte(trial))), prefix)
+	}
+	if len(config.keyFiles("online")) > 0 {
+		d.mayList(ctx, area, "metadata/")
+		d.mayCommit(ctx, store, area)
+	}
+	for role := range config.Keys {
+		if role != "online" {
+			d.mayList(ctx, area, manifest.PendingPrefix)
+			d.mayCreate(ctx, area, manifest.PendingPrefix+"kitchen-doctor", manifest.PendingPrefix)
+			break
+		}
+	}
+}
+
+// mayList asks for the first name below a prefix.
+func (d *doctor) mayList(ctx context.Context, area, prefix string) {
+	for _, err := range d.session.store.List(ctx, prefix, "") {
+		if err != nil {
+			d.fails(area, err)
+			return
+		}
+		break
+	}
+	d.ok(area, "may list %s", prefix)
+}
+
+const (
+	trial = "kitchen doctor tried whether it may write here\n"
+	noTag = "00000000000000000000000000000000" // of no object
+)
+
+// mayCreate tries to replace an object that has a tag which none has: where the right is there, the condition fails.
+// Nothing is written, but by a store that does not honour conditions at all.
+func (d *doctor) mayCreate(ctx context.Context, area, key, prefix string) {
+	if dir, ok := strings.CutPrefix(d.url, "file://"); ok {
+		if at := existing(filepath.Join(dir, filepath.FromSlash(key))); !writable(at) {
+			d.problem(area, "give this user the right to write it", "may not create below %s: %s may not be written", prefix, at)
+			return
+		}
+		d.ok(area, "may create below %s", prefix)
+		return
+	}
+	_, err := d.session.store.Swap(ctx, key, noTag, []byte(trial), "text/plain", "no-store")
+	switch {
+	case errors.Is(err, storage.ErrConflict):
+		d.ok(area, "may create below %s", prefix)
+	case err == nil:
+		d.problem(area, "no catalog can live in such a store: two writers would overwrite each other; remove "+key, "the store does not honour conditional writes: it wrote %s", key)
+	default:
+		d.fails(area, err)
+	}
+}
+
+// mayCommit writes the first root again, which is allowed where it would be written the first time, and changes nothing.
+func (d *doctor) mayCommit(ctx context.Context, store storage.Store, area string) {
+	if strings.HasPrefix(d.url, "file://") {
+		d.mayCreate(ctx, area, manifest.TimestampObject, "metadata/")
+		return
+	}
+	key := manifest.RootObject(1)
+	kind, err := manifest.KindOf(key)
+	if err != nil {
+		return
+	}
+	root, _, err := storage.ReadAll(ctx, store, key, kind.MaxSize)
+	if err == nil {
+		err = store.Create(ctx, key, bytes.NewReader(root), int64(len(root)), kind.ContentType, kind.CacheControl)
+	}
+	if err != nil {
+		d.fails(area, err)
+		return
+	}
+	d.ok(area, "may create below metadata/")
+}
+
+func hexDigest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+)
+
+// ward is a host whose doctor is asked: a catalog that a web server serves, with a clock of the test's own.
+type ward struct {
+	t      *testing.T
+	world  *catalogtest.World
+	server *httptest.Server
+	date   time.Time // that the server tells
+	now    time.Time // of the host
+	dir    string
+}
+
+func newWard(t *testing.T) *ward {
+	t.Helper()
+	w, _ := hostileWorld(t)
+	bucket := strings.TrimPrefix(w.Store.URL(), "file://")
+	h := &ward{t: t, world: w, date: w.Now, now: w.Now, dir: t.TempDir()}
+	files := http.FileServer(http.Dir(bucket))
+	h.server = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
+		out.Header().Set("Date", h.date.UTC().Format(http.TimeFormat))
+		files.ServeHTTP(out, in)
+	}))
+	t.Cleanup(h.server.Close)
+	put(t, filepath.Join(h.dir, "root.json"), w.Root1)
+	h.configure("")
+	return h
+}
+
+func (h *ward) configure(more string) {
+	h.t.Helper()
+	put(h.t, filepath.Join(h.dir, "kitchen.toml"), []byte("catalog = \""+h.server.URL+"\"\nroot = \"root.json\"\nstate = \"state\"\n"+more))
+}
+
+// ask runs a command with the host's clock.
+func (h *ward) ask(code int, line ...string) string {
+	h.t.Helper()
+	var stdout, stderr bytes.Buffer
+	k := newKitchen()
+	k.stdout, k.progress, k.now = &stdout, &display{out: &stderr, now: time.Now}, func() time.Time { return h.now }
+	k.stderr = k.progress
+	k.lookupEnv = func(string) (string, bool) { return "", false }
+	got := k.main(h.t.Context(), append([]string{"--config", filepath.Join(h.dir, "kitchen.toml")}, line...))
+	if got != code {
+		h.t.Fatalf("kitchen %v: exit %d, want %d\n%s%s", line, got, code, &stdout, &stderr)
+	}
+	return stdout.String()
+}
+
+// lines are the doctor's lines on one area, as "status detail".
+func (h *ward) lines(code int, area string, flags ...string) []string {
+	h.t.Helper()
+	var d doctorDocument
+	out := h.ask(code, append([]string{"doctor", "-o", "json"}, flags...)...)
+	if err := json.Unmarshal([]byte(out), &d); err != nil {
+		h.t.Fatal(err)
+	}
+	var found []string
+	for _, line := range d.Checks {
+		if line.Area == area {
+			found = append(found, line.Status+" "+line.Detail)
+		}
+		if (line.Status == healthOK) != (line.Next == "") {
+			h.t.Errorf("%+v: what to do next?", line)
+		}
+	}
+	return found
+}
+
+func (h *ward) wants(lines []string, words ...string) {
+	h.t.Helper()
+	for _, w := range words {
+		if !strings.Contains(strings.Join(lines, "\n"), w) {
+			h.t.Errorf("no %q in %q", w, lines)
+		}
+	}
+}
+
+// TestDoctorHoldsTheClockToTheStores: a host whose clock is off is told by how much, and that it is the one.
+func TestDoctorHoldsTheClockToTheStores(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	h.wants(h.lines(exitDone, "clock"), "ok ")
+	h.date = h.now.Add(3 * time.Minute)
+	h.wants(h.lines(exitDone, "clock"), "warning ", "3m behind the store's")
+	h.date = h.now.Add(-20 * time.Minute)
+	h.wants(h.lines(exitNo, "clock"), "problem ", "20m ahead of the store's")
+}
+
+// TestDoctorAcceptsAClock: the whole way of a host that saw a timestamp of a committer whose clock was far ahead.
+func TestDoctorAcceptsAClock(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	right := h.world.Now
+	h.world.Now = right.Add(80 * catalogtest.Day)
+	h.world.CommitOnline()
+	h.world.Now = right
+	h.wants(h.lines(exitNo, "clock"), "problem ", "the catalog was signed")
+	h.world.CommitOnline() // the committer's clock is right again
+	h.ask(exitNotTrusted, "refresh")
+	h.wants(h.lines(exitNo, "clock"), "ok ", "problem ", "one of the two clocks is wrong")
+	h.ask(exitUsage, "doctor", "--accept-clock") // nobody is there to be asked
+	h.ask(exitNotTrusted, "refresh")
+	h.wants(h.lines(exitDone, "clock", "--accept-clock", "--yes"), "ok accepted: ")
+	h.ask(exitDone, "refresh")
+	h.wants(h.lines(exitDone, "clock", "--accept-clock", "--yes"), "nothing to accept")
+}
+
+// TestDoctorAsksBeforeItAcceptsAClock shows both times and the risk.
+func TestDoctorAsksBeforeItAcceptsAClock(t *testing.T) {
+	t.Parallel()
+	host := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for answer, want := range map[string]bool{"y\n": true, "yes\n": true, "\n": false, "no\n": false} {
+		terminal := &typedAnswer{in: strings.NewReader(answer)}
+		got, err := askAboutClock(terminal, host, host.Add(80*catalogtest.Day))
+		if err != nil || got != want {
+			t.Errorf("%q: %v, %v", answer, got, err)
+		}
+		for _, words := range []string{"2026-03-01T12:00:00Z", "2026-05-20T12:00:00Z", "what has expired will count as valid"} {
+			if !strings.Contains(strings.Join(strings.Fields(terminal.String()), " "), words) {
+				t.Errorf("the question does not say %q:\n%s", words, terminal)
+			}
+		}
+	}
+	if _, err := askAboutClock(&typedAnswer{in: strings.NewReader("")}, host, host); err == nil {
+		t.Error("nobody answered, and there is no error")
+	}
+}
+
+// typedAnswer is a terminal at which somebody types.
+type typedAnswer struct {
+	bytes.Buffer
+	in *strings.Reader
+}
+
+func (a *typedAnswer) Read(p []byte) (int, error) { return a.in.Read(p) }
+
+// TestDoctorLooksAtTheState: a directory that others may write, a lost memory, and one copy of it lost.
+func TestDoctorLooksAtTheState(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	h.wants(h.lines(exitDone, "state"), "is not there yet")
+	h.wants(h.lines(exitDone, "state"), "both copies of what was seen are intact")
+	state := filepath.Join(h.dir, "state")
+	if err := os.WriteFile(filepath.Join(state, "memory.a.json"), []byte("rotten"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.wants(h.lines(exitDone, "state"), "warning one of the two copies")
+	h.wants(h.lines(exitDone, "state"), "both copies of what was seen are intact") // the refresh healed it
+	for _, name := range []string{"memory.a.json", "memory.b.json"} {
+		if err := os.Remove(filepath.Join(state, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.wants(h.lines(exitNo, "state"), "problem both copies of what this host has seen")
+	if err := os.Chmod(state, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	h.wants(h.lines(exitNo, "state"), "problem others may write")
+	if err := os.Chmod(filepath.Join(h.dir, "kitchen.toml"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	h.wants(h.lines(exitNo, "configuration"), "may be written by others")
+}
+
+// TestDoctorWithoutAStore: what was verified before still answers; without it there is nothing, and that is said.
+func TestDoctorWithoutAStore(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	h.ask(exitDone, "refresh")
+	h.server.Close()
+	h.wants(h.lines(exitNo, "catalog"), "problem ", "off line, what was verified before serves")
+	if err := os.RemoveAll(filepath.Join(h.dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	if lines := h.lines(exitNo, "catalog"); len(lines) != 1 {
+		t.Errorf("%q", lines)
+	}
+}
+
+// TestDoctorLooksAtThePin: another catalog's root, and none in the configuration.
+func TestDoctorLooksAtThePin(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	h.ask(exitDone, "refresh")
+	put(t, filepath.Join(h.dir, "kitchen.toml"), []byte("catalog = \""+h.server.URL+"\"\nstate = \"state\"\n"))
+	h.wants(h.lines(exitDone, "root"), "warning pinned by the state directory alone: sha256:")
+	put(t, filepath.Join(h.dir, "root.json"), catalogtest.New(t).Root1)
+	h.configure("")
+	h.wants(h.lines(exitNo, "root"), "problem ", "is not the pinned one")
+}
+
+// TestDoctorLooksAtExpiries of what this host rests on.
+func TestDoctorLooksAtExpiries(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	h.wants(h.lines(exitDone, "expiry"), "ok ")
+	h.now = h.now.Add(5 * catalogtest.Day)
+	h.date = h.now
+	h.wants(h.lines(exitDone, "expiry"), "warning timestamp expires in 2d")
+}
+
+// TestDoctorLooksAtTheSite: a site that nobody registered, one without a key, and a store that takes no reports.
+func TestDoctorLooksAtTheSite(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	h.configure("[site]\nid = \"acme/nowhere\"\n")
+	h.wants(h.lines(exitNo, "site"), "problem site acme/nowhere is not in the registry", "warning acme/nowhere has no key here")
+	h.wants(h.lines(exitNo, "rights"), "problem ", "read-only")
+}

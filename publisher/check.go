@@ -1,0 +1,347 @@
+package publisher
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// A check looks through the whole catalog, as a file system's check does. What it believes it believes for the reasons
+// that every reader has: a fresh view of the catalog, verified from the pinned root on. Everything else follows from
+// what that view's roles list, and is compared with what the store lists. Nobody's private key is needed, and nothing
+// is written but the caller's own state directory.
+
+// Severity says how bad a finding is.
+type Severity string
+
+// Severities. A catalog is sound when there is no fault.
+const (
+	Fault   Severity = "fault"   // something is lost, damaged, expired, or not to be believed
+	Warning Severity = "warning" // it will be a fault, or somebody should look
+	Note    Severity = "note"    // of no consequence: leftovers, mostly
+)
+
+// Codes of findings, for machines. docs/FORMAT.md says what each means.
+const (
+	CodeRefused          = "metadata-refused"
+	CodeMetadataMissing  = "metadata-missing"
+	CodeExpired          = "expired"
+	CodeExpiresSoon      = "expires-soon"
+	CodeHistory          = "history-damaged"
+	CodeStages           = "stages-disagree"
+	CodeTargetMissing    = "target-missing"
+	CodeTargetAltered    = "target-altered"
+	CodeBlobMissing      = "blob-missing"
+	CodeBlobAltered      = "blob-altered"
+	CodeEvidenceMissing  = "evidence-missing"
+	CodeEvidenceAltered  = "evidence-altered"
+	CodeJournal          = "journal-refused"
+	CodeReportMissing    = "report-missing"
+	CodeReportAltered    = "report-altered"
+	CodeReportSigner     = "report-signer-unknown"
+	CodeReportRejected   = "report-rejected"
+	CodeReportSite       = "report-site-unknown"
+	CodeReportGap        = "report-gap"
+	CodeReportsFlooded   = "reports-flooded"
+	CodeReportUnseen     = "report-unseen"
+	CodeLogMissing       = "log-missing"
+	CodeLogAltered       = "log-altered"
+	CodeUnreadable       = "unreadable"
+	CodePruning          = "prune-interrupted"
+	CodeOrphanBlobs      = "orphan-blobs"
+	CodeOrphanTargets    = "orphan-targets"
+	CodeOrphanEvidence   = "orphan-evidence"
+	CodeOrphanMetadata   = "orphan-metadata"
+	CodeOrphanJournal    = "orphan-journal"
+	CodeOrphanLogs       = "orphan-logs"
+	CodeUploads          = "unfinished-uploads"
+	CodePending          = "pending"
+	CodePendingLeftovers = "pending-leftovers"
+	CodeProbes           = "probes"
+	CodeForeign          = "foreign"
+)
+
+// lostCodes are faults by which something is gone; of all other faults something is there that is not to be trusted.
+var lostCodes = []string{CodeMetadataMissing, CodeTargetMissing, CodeBlobMissing, CodeEvidenceMissing, CodeReportMissing, CodeLogMissing}
+
+// Finding is one thing that a check found.
+type Finding struct {
+	Severity Severity
+	Code     string
+	Object   string // a key, a role, or a prefix that ends with "/"
+	Why      string
+	Next     string // what to do about it, "" for nothing
+	Count    int    // of objects that it stands for
+	Bytes    int64  // of them, where that is known
+}
+
+// maxFindings is how many findings of one code are kept one by one; beyond, they are counted.
+const maxFindings = 1000
+
+// CheckRequest says what to check.
+type CheckRequest struct {
+	ReadData bool   // hash artifacts and logs, too, which are otherwise held to their sizes
+	Product  string // only this one's releases and reports; "" = everything
+}
+
+// CheckResult is what a check found.
+type CheckResult struct {
+	Findings  []Finding        // the worst first, then by code and object
+	Counts    map[Severity]int // of findings, those included that are not listed
+	Left      int              // findings that are not listed: too many of their code
+	Checked   Checked
+	Unchecked []string // what could not be looked at, and why, in words
+	Untrusted bool     // a fault by which something is not to be trusted
+	Lost      bool     // a fault by which something is gone
+	Unread    bool     // something that matters may not be read: nobody can say that the catalog is sound
+	Issued    time.Time
+}
+
+// Checked counts what was looked at.
+type Checked struct {
+	Roots, Roles, Versions, Targets, Releases, Evidence int
+	Blobs                                               int
+	BlobBytes                                           int64 // of their sizes
+	ReadBytes                                           int64 // that were hashed
+	Segments, Reports, Logs                             int
+	Objects                                             int // that the store listed
+}
+
+// Sound tells that there is no fault, and nothing that would have to be read and may not be.
+func (r *CheckResult) Sound() bool { return r.Counts[Fault] == 0 && !r.Unread }
+
+// Check looks through the catalog. The error is the store's, where it does not answer; whatever is wrong with the
+// catalog is in the result.
+func (p *Publisher) Check(ctx context.Context, req CheckRequest) (*CheckResult, error) {
+	scratch, err := os.MkdirTemp(p.Scratch, "check-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	c := &checker{Publisher: p, req: req, result: &CheckResult{Counts: map[Severity]int{}}, hidden: map[string]bool{}, doubtful: map[string]bool{}, listed: map[string]int{}, gathered: map[string]*Finding{}}
+	if c.view, err = c.look(ctx, scratch); err != nil {
+		return nil, err
+	}
+	if c.view != nil {
+		c.result.Issued = c.view.Issued()
+		if err := c.run(ctx); err != nil {
+			return nil, err
+		}
+	}
+	c.finish()
+	return c.result, nil
+}
+
+// checker is one check on its way.
+type checker struct {
+	*Publisher
+	req      CheckRequest
+	view     *catalog.View // fresh: all of it came from the store
+	past     *past
+	doubtful map[string]bool // products whose reports cannot be compared with what is published
+	hidden   map[string]bool // prefixes that cannot be listed
+
+	mu       sync.Mutex // guards what follows while several objects are read at once
+	result   *CheckResult
+	listed   map[string]int      // findings by code
+	gathered map[string]*Finding // those that stand for many objects, by code
+	needs    []need              // blobs
+	logs     []logRef
+}
+
+func (c *checker) run(ctx context.Context) error {
+	steps := []func(context.Context) error{c.roots, c.expiries, c.history, c.targets, c.stages, c.evidence, c.blobs, c.reports, c.logObjects}
+	if c.req.Product == "" {
+		steps = append(steps, c.pending, c.strays)
+	} else {
+		c.unchecked("with --product: leftovers, and what else nothing needs")
+	}
+	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look gives the view to check. First comes what this host knows: whoever shows it an older catalog is found out. What
+// the view shows must then come from the store alone. Nil when no reader can have a view; the findings say why.
+func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, error) {
+	ever := trust.AllowStale{MaxAge: 100 * lifeLong} // expiries are findings of their own
+	for _, from := range []*catalog.Catalog{c.Catalog, c.Catalog.Afresh(scratch)} {
+		view, err := from.RefreshStale(ctx, ever)
+		var refused *trust.Error
+		var gone *catalog.NoCatalog
+		switch {
+		case errors.As(err, &gone) || err != nil && !errors.As(err, &refused):
+			return nil, err
+		case err != nil:
+			c.refused(refused)
+			c.unchecked("everything below: no reader can have a view of the catalog")
+			return nil, nil
+		case from != c.Catalog:
+			return view, nil
+		}
+	}
+	return nil, nil
+}
+
+// refused is the finding for metadata that is not taken.
+func (c *checker) refused(e *trust.Error) {
+	code := CodeRefused
+	switch e.Kind {
+	case trust.Expired:
+		code = CodeExpired
+	case trust.Missing:
+		code = CodeMetadataMissing
+	}
+	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: e.Hint()})
+}
+
+// find adds a finding.
+func (c *checker) find(f Finding) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.Severity == Fault {
+		if slices.Contains(lostCodes, f.Code) {
+			c.result.Lost = true
+		} else {
+			c.result.Untrusted = true
+		}
+	}
+	c.result.Unread = c.result.Unread || f.Code == CodeUnreadable
+	c.result.Counts[f.Severity]++
+	if c.listed[f.Code]++; c.listed[f.Code] > maxFindings {
+		c.result.Left++
+		return
+	}
+	f.Count = max(f.Count, 1)
+	c.result.Findings = append(c.result.Findings, f)
+}
+
+// gather adds an object to the one finding that stands for all of its code. why says what they are.
+func (c *checker) gather(severity Severity, code, prefix, why, next string, o storage.Info) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.gathered[code]
+	if f == nil {
+		f = &Finding{Severity: severity, Code: code, Object: prefix, Why: why + ", such as " + o.Key, Next: next}
+		c.gathered[code] = f
+	}
+	f.Count++
+	f.Bytes += o.Size
+}
+
+// count adds to one of the counters.
+func (c *checker) count(counter *int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*counter++
+}
+
+func (c *checker) unchecked(what string) { c.result.Unchecked = append(c.result.Unchecked, what) }
+
+// unlisted notes that a part of the store cannot be listed. Other errors are the caller's.
+func (c *checker) unlisted(prefix string, err error) error {
+	if !denied(err) {
+		return err
+	}
+	c.hidden[prefix] = true
+	what := "what nothing needs below " + prefix
+	if prefix == "" {
+		what = "names that are none of Kitchen's"
+	}
+	if errors.Is(err, storage.ErrUnsupported) {
+		c.unchecked(what + ": the store cannot be listed")
+	} else {
+		c.unchecked(what + ": it may not be listed")
+	}
+	return nil
+}
+
+// unreadable is an object that may not be read. Other errors are the caller's.
+func (c *checker) unreadable(key string, err error) error {
+	if !errors.Is(err, storage.ErrForbidden) {
+		return err
+	}
+	c.find(Finding{Severity: Warning, Code: CodeUnreadable, Object: key, Why: "it may not be read, so that nobody can say whether it is right",
+		Next: "run the check with credentials that may read all of the catalog (docs/ACCESS.md)"})
+	return nil
+}
+
+func (c *checker) finish() {
+	for _, f := range c.gathered {
+		f.Why = fmt.Sprintf("%d %s", f.Count, f.Why)
+		c.find(*f)
+	}
+	order := map[Severity]int{Fault: 0, Warning: 1, Note: 2}
+	slices.SortStableFunc(c.result.Findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(order[a.Severity], order[b.Severity]), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Object, b.Object))
+	})
+}
+
+// expiries holds everything to its expiry. What expires within the last third of its life is about to.
+func (c *checker) expiries(context.Context) error {
+	v := c.view
+	c.expiry(trust.RoleRoot, v.Root().Expires)
+	c.expiry(trust.RoleTimestamp, v.Timestamp().Expires)
+	c.expiry(trust.RoleSnapshot, v.Snapshot().Expires)
+	for _, name := range append([]string{trust.RoleTargets}, v.Roles()...) {
+		c.result.Checked.Roles++
+		if t, err := currentRole(v, name); err == nil {
+			c.expiry(name, t.Expires)
+		}
+	}
+	for _, broken := range v.Broken() {
+		var refused *trust.Error
+		switch {
+		case errors.As(broken.Err, &refused) && refused.Kind == trust.Expired: // said above
+		case errors.As(broken.Err, &refused):
+			c.refused(refused)
+		default:
+			if err := c.unreadable("role "+broken.Role, broken.Err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// RenewBefore is how long before its expiry a role should be signed again: the last third of its life.
+func RenewBefore(role string) time.Duration {
+	switch role {
+	case trust.RoleTimestamp:
+		return lifeTimestamp / 3
+	case trust.RoleSnapshot:
+		return lifeSnapshot / 3
+	}
+	return lifetime(role) / 3
+}
+
+func (c *checker) expiry(role string, expires time.Time) {
+	next := "its signers sign it again (kitchen role show " + role + " names them)"
+	if role == trust.RoleTimestamp || role == trust.RoleSnapshot || role == manifest.RoleJournal {
+		next = "kitchen commit, by the holder of the online key"
+	}
+	switch left := expires.Sub(c.view.Now()); {
+	case left <= 0:
+		c.find(Finding{Severity: Fault, Code: CodeExpired, Object: role, Why: "it expired at " + moment(expires), Next: next})
+	case left <= RenewBefore(role):
+		c.find(Finding{Severity: Warning, Code: CodeExpiresSoon, Object: role, Why: "it expires at " + moment(expires), Next: next})
+	}
+}
+
+func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }

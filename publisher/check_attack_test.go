@@ -1,0 +1,90 @@
+package publisher_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// TestCheckOfACatalogThatWasRolledBack: an older copy is right by itself; a host that saw the newer one says no.
+func TestCheckOfACatalogThatWasRolledBack(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	old := c.object(t, manifest.TimestampObject)
+	c.publish(t, "openstack@1.1.0")
+	c.check(t, publisher.CheckRequest{})
+	check(t, os.WriteFile(filepath.Join(c.dir, manifest.TimestampObject), old, 0o644))
+	r := c.check(t, publisher.CheckRequest{})
+	if got := bad(r); got != "fault metadata-refused timestamp" || !r.Untrusted || len(r.Unchecked) == 0 {
+		t.Errorf("%s; not looked at: %v", got, r.Unchecked)
+	}
+	c.host = c.publisher(t, nil)
+	if r := c.check(t, publisher.CheckRequest{}); bad(r) != "" {
+		t.Errorf("to a host that saw nothing newer: %s", bad(r))
+	}
+}
+
+// TestCheckNamesForgedReports: what nobody's key of the site signed, and what was moved to another name, does not count
+// anywhere; the check says where it lies.
+func TestCheckNamesForgedReports(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	info, err := c.view(t).Release(release(v1))
+	check(t, err)
+	forged := &manifest.Report{Site: siteID("acme/staging"), Release: release(v1), ManifestSHA256: info.SHA256, Type: manifest.ReportTest, Result: manifest.Passed,
+		Started: c.now, Finished: c.now, Sequence: 2, Previous: c.reports["acme/staging "+v1].digest, TimestampVersion: 1}
+	statement, err := forged.Statement()
+	check(t, err)
+	bundle, err := keys.SignStatement(ctx, c.stranger, statement)
+	check(t, err)
+	key := manifest.ReportObject(forged.Site, forged.Release, forged.Finished, catalogtest.Digest(bundle))
+	c.put(t, key, bundle)
+	own := c.the(t, "reports/enovance/ci/openstack/", "")
+	moved := strings.Replace(own, "enovance/ci", "acme/staging", 1)
+	c.put(t, moved, c.object(t, own))
+	r := c.check(t, publisher.CheckRequest{})
+	if got := bad(r); !r.Sound() || !strings.Contains(got, "warning report-signer-unknown "+key) || !strings.Contains(got, "warning report-signer-unknown "+moved) || strings.Count(got, "\n") != 1 {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestCheckBelievesNoLocalCopy: what a host has verified and kept says nothing about what the store holds now.
+func TestCheckBelievesNoLocalCopy(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	c.check(t, publisher.CheckRequest{})
+	for _, key := range []string{c.current(t, "registry"), c.the(t, "reports/acme/staging/openstack/", "")} {
+		right := c.object(t, key)
+		c.flip(t, key)
+		if r := c.check(t, publisher.CheckRequest{}); !r.Untrusted {
+			t.Errorf("%s is damaged, and the check is content: %s", key, bad(r))
+		}
+		check(t, os.WriteFile(filepath.Join(c.dir, filepath.FromSlash(key)), right, 0o644))
+	}
+	if r := c.check(t, publisher.CheckRequest{}); bad(r) != "" {
+		t.Errorf("after it was put right: %s", bad(r))
+	}
+}
+
+// TestCheckOfEndlessObjects: not a byte more is read than an object may have.
+func TestCheckOfEndlessObjects(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	huge := bytes.Repeat([]byte{'x'}, 5<<20)
+	for _, key := range []string{c.the(t, "evidence/", ""), c.the(t, "targets/catalog/", ""), c.the(t, "reports/acme/staging/openstack/", "")} {
+		check(t, os.WriteFile(filepath.Join(c.dir, filepath.FromSlash(key)), huge, 0o644))
+	}
+	r := c.check(t, publisher.CheckRequest{ReadData: true})
+	for _, code := range []string{publisher.CodeEvidenceAltered, publisher.CodeTargetAltered, publisher.CodeReportAltered} {
+		if !strings.Contains(bad(r), "fault "+code) {
+			t.Errorf("no %s in:\n%s", code, bad(r))
+		}
+	}
+}

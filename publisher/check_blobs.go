@@ -1,0 +1,236 @@
+package publisher
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// hashParallel is how many stored objects are hashed at once.
+const hashParallel = 4
+
+// blobs holds the stored objects to what the manifests say of them: by the store's listing, which tells their sizes, or
+// one by one where it cannot be listed or only one product is looked at.
+func (c *checker) blobs(ctx context.Context) error {
+	if c.req.Product == "" {
+		if err := c.unlistedTargets(ctx); err != nil {
+			return err
+		}
+	}
+	c.sortNeeds()
+	whole := c.req.Product == ""
+	if whole {
+		err := c.compareBlobs(ctx)
+		if whole = !denied(err); whole && err != nil {
+			return err
+		}
+		if !whole {
+			if err := c.unlisted("blobs/", err); err != nil {
+				return err
+			}
+		}
+	}
+	if !whole {
+		if err := c.askBlobs(ctx); err != nil {
+			return err
+		}
+	}
+	if !c.req.ReadData {
+		return nil
+	}
+	return c.hashBlobs(ctx)
+}
+
+// sortNeeds leaves each blob once, as the first release that needs it says.
+func (c *checker) sortNeeds() {
+	slices.SortStableFunc(c.needs, func(a, b need) int {
+		if n := bytes.Compare(a.sha[:], b.sha[:]); n != 0 || a.listed == b.listed {
+			return n
+		}
+		if a.listed {
+			return -1
+		}
+		return 1
+	})
+	c.needs = slices.CompactFunc(c.needs, func(a, b need) bool { return a.sha == b.sha && a.size == b.size })
+	for _, n := range c.needs {
+		if n.listed {
+			c.result.Checked.Blobs++
+			c.result.Checked.BlobBytes += n.size
+		}
+	}
+}
+
+// unlistedTargets looks at the stored targets that no role lists now. The blobs of those that may come into effect are
+// no orphans.
+func (c *checker) unlistedTargets(ctx context.Context) error {
+	young := c.view.Now().Add(-DefaultGrace)
+	reach, err := c.reachable(ctx, c.view, func(o storage.Info) bool { return !o.Modified.IsZero() && o.Modified.Before(young) })
+	if storeFailure(err) {
+		return err
+	}
+	if err != nil {
+		c.unchecked("which stored objects proposals may bring in: " + err.Error())
+		return nil
+	}
+	for o, err := range c.Store.List(ctx, "targets/", "") {
+		if err != nil {
+			return c.unlisted("targets/", err)
+		}
+		c.result.Checked.Objects++
+		kind, err := manifest.KindOf(o.Key)
+		if err != nil {
+			c.foreign(o)
+			continue
+		}
+		listed, held, err := reach.target(o)
+		switch {
+		case err != nil || listed || c.past.reached[hashOf(targetDigest(o.Key))]:
+		case !held || kind.Name != "manifest":
+			c.gather(Note, CodeOrphanTargets, "targets/", "manifests and entries that no role lists or ever listed, left by publications that came to nothing",
+				"nothing removes them: they are small; kitchen prune removes their blobs", o)
+		default:
+			if m, err := c.anyManifest(ctx, o.Key); err == nil {
+				c.need(needsOf(m, false))
+			} else if storeFailure(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compareBlobs walks the listing of blobs and what is needed side by side: both are in the order of digests.
+func (c *checker) compareBlobs(ctx context.Context) error {
+	next := 0
+	missing := func(until func(need) bool) {
+		for ; next < len(c.needs) && until(c.needs[next]); next++ {
+			c.missing(&c.needs[next])
+		}
+	}
+	for o, err := range c.Store.List(ctx, "blobs/", "") {
+		if err != nil {
+			return err
+		}
+		c.result.Checked.Objects++
+		if kind, err := manifest.KindOf(o.Key); err != nil || kind.Name != "blob" {
+			c.foreign(o)
+			continue
+		}
+		sha := hashOf(blobDigest(o.Key))
+		missing(func(n need) bool { return bytes.Compare(n.sha[:], sha[:]) < 0 })
+		if next == len(c.needs) || c.needs[next].sha != sha {
+			c.gather(Note, CodeOrphanBlobs, "blobs/", "stored objects that no release and no proposal needs", "kitchen prune shows those that are old enough; --yes deletes them", o)
+		}
+		for ; next < len(c.needs) && c.needs[next].sha == sha; next++ {
+			c.sized(&c.needs[next], o.Size)
+		}
+	}
+	missing(func(need) bool { return true })
+	return nil
+}
+
+func (c *checker) missing(n *need) {
+	n.absent = true
+	if n.listed {
+		c.find(Finding{Severity: Fault, Code: CodeBlobMissing, Object: manifest.BlobObject(n.sha.String()), Why: n.words(), Next: restoreHint})
+	}
+}
+
+func (c *checker) sized(n *need, size int64) {
+	if size == n.size || !n.listed {
+		return
+	}
+	n.absent = true
+	c.find(Finding{Severity: Fault, Code: CodeBlobAltered, Object: manifest.BlobObject(n.sha.String()),
+		Why: fmt.Sprintf("%s; it has %d bytes, and should have %d", n.words(), size, n.size), Next: restoreHint})
+}
+
+// askBlobs asks for each blob on its own.
+func (c *checker) askBlobs(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(checkParallel)
+	for i := range c.needs {
+		n := &c.needs[i]
+		group.Go(func() error {
+			key := manifest.BlobObject(n.sha.String())
+			info, err := c.Store.Stat(ctx, key)
+			switch {
+			case errors.Is(err, storage.ErrNotFound):
+				c.missing(n)
+			case err != nil:
+				n.absent = true
+				return c.unreadable(key, err)
+			default:
+				c.sized(n, info.Size)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// hashBlobs reads every blob that has the right size.
+func (c *checker) hashBlobs(ctx context.Context) (err error) {
+	task := c.sink().Start("hashing artifacts", c.result.Checked.BlobBytes)
+	defer func() { task.Done(err) }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(hashParallel)
+	for _, n := range c.needs {
+		if n.absent || !n.listed {
+			continue
+		}
+		group.Go(func() error {
+			return c.hashObject(ctx, stored{manifest.BlobObject(n.sha.String()), n.sha, n.size, n.words(), CodeBlobMissing, CodeBlobAltered}, task)
+		})
+	}
+	return group.Wait()
+}
+
+// stored is an object that is named by its digest.
+type stored struct {
+	key              string
+	sha              blobHash
+	size             int64
+	why              string
+	missing, altered string // codes
+}
+
+// hashObject reads one object, and not a byte more than it should have.
+func (c *checker) hashObject(ctx context.Context, o stored, task progress.Task) error {
+	n, sum, err := c.sum(ctx, o, task)
+	c.mu.Lock()
+	c.result.Checked.ReadBytes += n
+	c.mu.Unlock()
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		c.find(Finding{Severity: Fault, Code: o.missing, Object: o.key, Why: o.why, Next: restoreHint})
+	case err != nil:
+		return c.unreadable(o.key, err)
+	case sum != o.sha || n != o.size:
+		c.find(Finding{Severity: Fault, Code: o.altered, Object: o.key, Why: o.why + "; it has other bytes than its name says (sha256 " + sum.String() + ")", Next: restoreHint})
+	}
+	return nil
+}
+
+func (c *checker) sum(ctx context.Context, o stored, task progress.Task) (n int64, sum blobHash, err error) {
+	body, _, err := c.Store.Open(ctx, o.key, 0, -1)
+	if err != nil {
+		return 0, sum, err
+	}
+	defer body.Close()
+	h := sha256.New()
+	n, err = io.CopyBuffer(io.MultiWriter(h, progress.Writer{Task: task}), struct{ io.Reader }{io.LimitReader(body, o.size+1)}, make([]byte, copyBuffer))
+	h.Sum(sum[:0])
+	return n, sum, err
+}

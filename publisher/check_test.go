@@ -1,0 +1,354 @@
+package publisher_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// checked is a catalog with everything in it: a certified release, reports with logs, a journal, and a host that
+// checked it before.
+type checked struct {
+	*world
+	host *publisher.Publisher
+}
+
+func newChecked(t *testing.T) *checked {
+	t.Helper()
+	w := newWorld(t)
+	w.publish(t, v1)
+	logs := w.logOf(t, "enovance/ci", "all is well\n")
+	w.report(t, "enovance/ci", w.vendorCI, v1, manifest.Passed, func(r *manifest.Report) { r.Log = logs })
+	p := w.publisher(t, w.online)
+	mustCommit(t)(p.Validate(ctx, release(v1), signers(w.validator)))
+	w.report(t, "acme/staging", w.stagingCI, v1, manifest.Passed, nil)
+	_, err := p.Commit(ctx)
+	check(t, err)
+	mustCommit(t)(certify(p, v1, w.certA, w.certB))
+	c := &checked{world: w, host: w.publisher(t, nil)}
+	if r := c.check(t, publisher.CheckRequest{ReadData: true}); !r.Sound() || bad(r) != "" {
+		t.Fatalf("the catalog is not sound before anything was done to it: %s", bad(r))
+	}
+	return c
+}
+
+// logOf stores a log of a site.
+func (w *world) logOf(t *testing.T, site, text string) *manifest.LogRef {
+	t.Helper()
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	check(t, err)
+	stored := encoder.EncodeAll([]byte(text), nil)
+	w.put(t, manifest.LogObject(siteID(site), catalogtest.Digest(stored)), stored)
+	return &manifest.LogRef{SHA256: catalogtest.Digest(stored), Size: int64(len(stored)), RawSize: int64(len(text))}
+}
+
+func (c *checked) check(t *testing.T, req publisher.CheckRequest) *publisher.CheckResult {
+	t.Helper()
+	r, err := c.host.Check(ctx, req)
+	check(t, err)
+	return r
+}
+
+// bad is every finding but the notes, a line each: severity, code, object.
+func bad(r *publisher.CheckResult) string {
+	var lines []string
+	for _, f := range r.Findings {
+		if f.Severity != publisher.Note {
+			lines = append(lines, fmt.Sprintf("%s %s %s", f.Severity, f.Code, f.Object))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// notes are the codes of the notes, with their counts.
+func notes(r *publisher.CheckResult) map[string]int {
+	all := map[string]int{}
+	for _, f := range r.Findings {
+		if f.Severity == publisher.Note {
+			all[f.Code] = f.Count
+		}
+	}
+	return all
+}
+
+// the is the one object below a prefix whose name has a part.
+func (w *world) the(t *testing.T, prefix, part string) string {
+	t.Helper()
+	var found []string
+	for _, key := range w.objects(t) {
+		if strings.HasPrefix(key, prefix) && strings.Contains(key, part) {
+			found = append(found, key)
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("no object %s…%s", prefix, part)
+	}
+	return found[len(found)-1]
+}
+
+func (w *world) remove(t *testing.T, key string) string {
+	t.Helper()
+	check(t, os.Remove(filepath.Join(w.dir, filepath.FromSlash(key))))
+	return key
+}
+
+// flip changes one bit of an object.
+func (w *world) flip(t *testing.T, key string) string {
+	t.Helper()
+	data := w.object(t, key)
+	data[len(data)/2] ^= 1
+	check(t, os.WriteFile(filepath.Join(w.dir, filepath.FromSlash(key)), data, 0o644))
+	return key
+}
+
+// cut takes the last byte of an object.
+func (w *world) cut(t *testing.T, key string) string {
+	t.Helper()
+	data := w.object(t, key)
+	check(t, os.WriteFile(filepath.Join(w.dir, filepath.FromSlash(key)), data[:len(data)-1], 0o644))
+	return key
+}
+
+// current is the key of a role's file in effect.
+func (w *world) current(t *testing.T, role string) string {
+	t.Helper()
+	return manifest.RoleObject(role, w.view(t).Snapshot().Roles[role].Version)
+}
+
+// TestCheckFindsEachDamage: one place of a sound catalog is damaged; exactly that is found, and what it is.
+func TestCheckFindsEachDamage(t *testing.T) {
+	t.Parallel()
+	const lost, untrusted = "lost", "untrusted"
+	for name, c := range map[string]struct {
+		damage func(*testing.T, *checked) string // gives the object that is to be named
+		want   string                            // severity and code
+		how    string
+		data   bool // found by --read-data alone
+	}{
+		"the first root is gone":    {func(t *testing.T, c *checked) string { return c.remove(t, "metadata/1.root.json") }, "fault metadata-missing", lost, false},
+		"the first root is another": {func(t *testing.T, c *checked) string { return c.flip(t, "metadata/1.root.json") }, "fault metadata-refused", untrusted, false},
+		"a role in effect is gone": {func(t *testing.T, c *checked) string {
+			c.remove(t, c.current(t, "product.openstack"))
+			return "product.openstack"
+		}, "fault metadata-missing", lost, false},
+		"a role in effect is damaged": {func(t *testing.T, c *checked) string {
+			c.flip(t, c.current(t, "product.openstack"))
+			return "product.openstack"
+		}, "fault metadata-refused", untrusted, false},
+		"the snapshot is gone": {func(t *testing.T, c *checked) string {
+			c.remove(t, manifest.SnapshotObject(c.view(t).Snapshot().Version))
+			return "snapshot"
+		}, "fault metadata-missing", lost, false},
+		"the timestamp is damaged":  {func(t *testing.T, c *checked) string { c.flip(t, manifest.TimestampObject); return "timestamp" }, "fault metadata-refused", untrusted, false},
+		"an old version is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.RoleObject("registry", 2)) }, "warning history-damaged", "", false},
+		"an old version is gone": {func(t *testing.T, c *checked) string {
+			c.remove(t, manifest.RoleObject("registry", 2))
+			return "registry"
+		}, "warning history-damaged", "", false},
+		"an old snapshot is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.SnapshotObject(2)) }, "warning history-damaged", "", false},
+		"a manifest is gone":         {func(t *testing.T, c *checked) string { return c.remove(t, c.the(t, "targets/catalog/", "manifest")) }, "fault target-missing", lost, false},
+		"a manifest is damaged":      {func(t *testing.T, c *checked) string { return c.flip(t, c.the(t, "targets/catalog/", "manifest")) }, "fault target-altered", untrusted, false},
+		"a manifest of a stage is gone": {func(t *testing.T, c *checked) string {
+			return c.remove(t, c.the(t, "targets/ready-to-deploy/", "manifest"))
+		}, "fault target-missing", lost, false},
+		"an artifact is gone":           {func(t *testing.T, c *checked) string { return c.remove(t, c.the(t, "blobs/", "")) }, "fault blob-missing", lost, false},
+		"an artifact is cut":            {func(t *testing.T, c *checked) string { return c.cut(t, c.the(t, "blobs/", "")) }, "fault blob-altered", untrusted, false},
+		"a bit of an artifact is wrong": {func(t *testing.T, c *checked) string { return c.flip(t, c.the(t, "blobs/", "")) }, "fault blob-altered", untrusted, true},
+		"evidence is gone":              {func(t *testing.T, c *checked) string { return c.remove(t, c.the(t, "evidence/", "")) }, "fault evidence-missing", lost, false},
+		"evidence is damaged":           {func(t *testing.T, c *checked) string { return c.flip(t, c.the(t, "evidence/", "")) }, "fault evidence-altered", untrusted, false},
+		"the journal is damaged":        {func(t *testing.T, c *checked) string { return c.flip(t, c.the(t, "journal/", "")) }, "fault journal-refused", untrusted, false},
+		"the journal is gone":           {func(t *testing.T, c *checked) string { return c.remove(t, "journal/1.json") }, "fault journal-refused", untrusted, false},
+		"a report is gone": {func(t *testing.T, c *checked) string {
+			return c.remove(t, c.the(t, "reports/acme/staging/openstack/", ""))
+		}, "fault report-missing", lost, false},
+		"a report is damaged": {func(t *testing.T, c *checked) string {
+			return c.flip(t, c.the(t, "reports/acme/staging/openstack/", ""))
+		}, "fault report-altered", untrusted, false},
+		"a log is gone":           {func(t *testing.T, c *checked) string { return c.remove(t, c.the(t, "reports/enovance/ci/_logs/", "")) }, "fault log-missing", lost, false},
+		"a log is cut":            {func(t *testing.T, c *checked) string { return c.cut(t, c.the(t, "reports/enovance/ci/_logs/", "")) }, "fault log-altered", untrusted, false},
+		"a bit of a log is wrong": {func(t *testing.T, c *checked) string { return c.flip(t, c.the(t, "reports/enovance/ci/_logs/", "")) }, "fault log-altered", untrusted, true},
+		"a gap in a site's reports": {func(t *testing.T, c *checked) string {
+			c.report(t, "acme/staging", c.stagingCI, v1, manifest.Passed, func(r *manifest.Report) { r.Sequence++ })
+			return "reports/acme/staging/openstack/1.0.0/"
+		}, "warning report-gap", "", false},
+		"a report of a site nobody registered": {func(t *testing.T, c *checked) string {
+			c.report(t, "acme/lab", c.stranger, v1, manifest.Passed, nil)
+			return "reports/"
+		}, "warning report-site-unknown", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newChecked(t)
+			object := c.damage(t, w)
+			quick := w.check(t, publisher.CheckRequest{})
+			if c.data && bad(quick) != "" {
+				t.Errorf("found without reading: %s", bad(quick))
+			}
+			r := w.check(t, publisher.CheckRequest{ReadData: c.data})
+			if got, want := bad(r), c.want+" "+object; got != want {
+				t.Errorf("found:\n%s\nwant:\n%s\nnot looked at: %v", got, want, r.Unchecked)
+			}
+			if r.Lost != (c.how == lost) || r.Untrusted != (c.how == untrusted) || r.Sound() != (c.how == "") {
+				t.Errorf("lost %v, untrusted %v, sound %v", r.Lost, r.Untrusted, r.Sound())
+			}
+			for _, f := range r.Findings {
+				if f.Why == "" || f.Severity == publisher.Fault && f.Next == "" {
+					t.Errorf("%+v says too little", f)
+				}
+			}
+		})
+	}
+}
+
+// TestCheckNamesWhatNothingReaches: leftovers are notes with their number and size, and no fault.
+func TestCheckNamesWhatNothingReaches(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	before := notes(c.check(t, publisher.CheckRequest{}))
+	garbage := []byte("left by somebody\n")
+	sha := catalogtest.Digest(garbage)
+	for _, key := range []string{manifest.BlobObject(sha), manifest.EvidenceObject(sha), "metadata/99.registry.json", "metadata/7.product.swift.json", "journal/99.json",
+		manifest.LogObject(siteID("acme/staging"), sha), "targets/catalog/openstack/9.9.9/" + sha + ".manifest.toml", "targets/registry/" + sha + ".acme.toml",
+		"pending/registry.99.0123456789abcdef/proposal.json", "pending/nonsense", "blobs/readme", "zzz/foreign", "a-file"} {
+		c.put(t, key, garbage)
+		check(t, os.Chtimes(filepath.Join(c.dir, filepath.FromSlash(key)), c.now, c.now))
+	}
+	c.now = c.now.Add(publisher.DefaultGrace + time.Hour)
+	w := c.publisher(t, c.online)
+	_, err := w.Commit(ctx)
+	check(t, err)
+	r := c.check(t, publisher.CheckRequest{})
+	if bad(r) != "" || !r.Sound() {
+		t.Errorf("leftovers are no faults: %s", bad(r))
+	}
+	after := notes(r)
+	for code, more := range map[string]int{publisher.CodeOrphanBlobs: 1, publisher.CodeOrphanEvidence: 1, publisher.CodeOrphanMetadata: 2, publisher.CodeOrphanJournal: 1,
+		publisher.CodeOrphanLogs: 1, publisher.CodeOrphanTargets: 2, publisher.CodePendingLeftovers: 1, publisher.CodeForeign: 4} {
+		if got := after[code] - before[code]; got != more {
+			t.Errorf("%s: %d more than before, want %d", code, got, more)
+		}
+		delete(after, code)
+	}
+	delete(after, publisher.CodeProbes)
+	if len(after) > 0 {
+		t.Errorf("and what is this: %v", after)
+	}
+	for _, f := range r.Findings {
+		if f.Code == publisher.CodeOrphanBlobs && (f.Bytes != int64(len(garbage)) || !strings.Contains(f.Next, "kitchen prune")) {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// TestCheckTellsExpiries: what has expired is a fault, what is about to a warning; the rest is looked at all the same.
+func TestCheckTellsExpiries(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		later time.Duration
+		want  []string
+	}{
+		{5 * catalogtest.Day, []string{"warning expires-soon timestamp"}},
+		{8 * catalogtest.Day, []string{"fault expired timestamp"}},
+		{25 * catalogtest.Day, []string{"fault expired timestamp", "warning expires-soon journal", "warning expires-soon snapshot"}},
+		{70 * catalogtest.Day, []string{"fault expired journal", "fault expired snapshot", "fault expired timestamp", "warning expires-soon ready-to-deploy.openstack",
+			"warning expires-soon recalled.ceph", "warning expires-soon recalled.openstack"}},
+	} {
+		w := newChecked(t)
+		w.now = w.now.Add(c.later)
+		r := w.check(t, publisher.CheckRequest{})
+		got := strings.Split(bad(r), "\n")
+		got = slices.DeleteFunc(got, func(line string) bool { return line == "warning expires-soon recalled.ceph" })
+		want := slices.DeleteFunc(slices.Clone(c.want), func(line string) bool { return line == "warning expires-soon recalled.ceph" })
+		if !slices.Equal(got, want) {
+			t.Errorf("%s later: %q, want %q", c.later, got, want)
+		}
+		if r.Checked.Reports != 2 || r.Checked.Blobs == 0 {
+			t.Errorf("%s later: %+v", c.later, r.Checked)
+		}
+	}
+}
+
+// TestCheckOfOneProduct leaves the others out, and says what it did not look at.
+func TestCheckOfOneProduct(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	c.publish(t, "ceph@1.0.0")
+	before := c.check(t, publisher.CheckRequest{})
+	c.flip(t, c.the(t, "targets/catalog/ceph/", "manifest"))
+	r := c.check(t, publisher.CheckRequest{Product: "openstack", ReadData: true})
+	if bad(r) != "" || r.Checked.Releases != 1 || r.Checked.Blobs >= before.Checked.Blobs || r.Checked.ReadBytes != r.Checked.BlobBytes+c.logBytes(t) || len(r.Unchecked) == 0 {
+		t.Errorf("%s; %+v; %v", bad(r), r.Checked, r.Unchecked)
+	}
+	if r := c.check(t, publisher.CheckRequest{Product: "ceph"}); !r.Untrusted {
+		t.Errorf("of ceph: %s", bad(r))
+	}
+}
+
+func (w *world) logBytes(t *testing.T) (n int64) {
+	t.Helper()
+	for _, key := range w.objects(t) {
+		if strings.Contains(key, "/_logs/") {
+			n += int64(len(w.object(t, key)))
+		}
+	}
+	return n
+}
+
+// TestCheckFindsStagesThatDisagree: what two roles say of one release is compared by value.
+func TestCheckFindsStagesThatDisagree(t *testing.T) {
+	t.Parallel()
+	w := catalogtest.New(t)
+	w.AddProduct("openstack")
+	w.Publish(v1, catalogtest.Content{})
+	w.Validate(v1)
+	w.Edit(manifest.RoleValidated("openstack"), func(role *trust.Targets) {
+		path := manifest.TargetPath(manifest.StageValidated, release(v1))
+		role.Targets[path] = trust.Target{Length: 3, SHA256: catalogtest.Digest([]byte("abc"))}
+		w.Put(manifest.TargetObject(path, catalogtest.Digest([]byte("abc"))), []byte("abc"))
+	})
+	w.Commit()
+	p := &publisher.Publisher{Catalog: w.Open(t.TempDir()), Store: w.Store, Now: func() time.Time { return w.Now }, Scratch: t.TempDir()}
+	r, err := p.Check(ctx, publisher.CheckRequest{})
+	check(t, err)
+	if got, want := bad(r), "fault stages-disagree "+v1; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestCheckOfAWebStore: what cannot be listed is asked for one by one, and what nobody can know then is said.
+func TestCheckOfAWebStore(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	server := httptest.NewServer(http.FileServer(http.Dir(c.dir)))
+	defer server.Close()
+	store, err := storage.Open(ctx, server.URL, storage.Options{})
+	check(t, err)
+	c.host = c.over(t, store, nil)
+	r := c.check(t, publisher.CheckRequest{ReadData: true})
+	if bad(r) != "" || !r.Sound() || r.Checked.Reports != 2 || r.Checked.Logs != 1 || r.Checked.ReadBytes == 0 {
+		t.Errorf("%s; %+v", bad(r), r.Checked)
+	}
+	for _, words := range []string{"blobs/", "reports that the journal has not seen", "names that are none of Kitchen's"} {
+		if !strings.Contains(strings.Join(r.Unchecked, "\n"), words) {
+			t.Errorf("it does not say that it did not look at %s: %q", words, r.Unchecked)
+		}
+	}
+	blob, log := c.remove(t, c.the(t, "blobs/", "")), c.cut(t, c.the(t, "reports/enovance/ci/_logs/", ""))
+	if got, want := bad(c.check(t, publisher.CheckRequest{})), "fault blob-missing "+blob+"\nfault log-altered "+log; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
