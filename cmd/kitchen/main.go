@@ -13,6 +13,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"os"
 	"runtime/debug"
 )
@@ -21,6 +23,7 @@ import (
 var version = ""
 
 func main() {
+	log.SetOutput(io.Discard) // libraries that print what Kitchen says in its own errors
 	ctx, stop := interruptible(context.Background())
 	code := newKitchen().main(ctx, os.Args[1:])
 	stop()
