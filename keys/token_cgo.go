@@ -14,7 +14,8 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// openToken loads the library that the URI names, logs in, and finds the key pair. The session lasts as long as the program.
+// openToken loads the library that the URI names, logs in, and finds the key pair. The session lasts
+// as long as the program: ending one logs the others of its token out.
 func openToken(name string, u *tokenURI, pw PasswordFunc) (crypto.PublicKey, signFunc, error) {
 	pin, err := u.pin(name, pw)
 	if err != nil {
@@ -36,9 +37,9 @@ func openToken(name string, u *tokenURI, pw PasswordFunc) (crypto.PublicKey, sig
 	pair, err := session.FindKeyPair(u.id, u.object)
 	switch {
 	case err != nil:
-		return nil, nil, errors.Join(tokenError(name, err), session.Close())
+		return nil, nil, tokenError(name, err)
 	case pair == nil:
-		return nil, nil, errors.Join(errors.New("there is no such key pair on the token"), session.Close())
+		return nil, nil, errors.New("there is no such key pair on the token")
 	}
 	return pair.Public(), func(_ context.Context, message []byte) ([]byte, error) {
 		digest := sha256.Sum256(message)
