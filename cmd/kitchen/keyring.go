@@ -107,7 +107,7 @@ type lazySigner struct {
 	public *keys.Public // known once open returned, or from the .pub beside the file
 	beside *keys.Public // what that .pub holds
 
-	once   sync.Once
+	mu     sync.Mutex // guards the rest
 	opened keys.Signer
 	err    error
 }
@@ -123,23 +123,33 @@ func (s *lazySigner) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	return s.opened.Sign(ctx, message)
 }
 
+// open opens the key if it is not open. Only a holder that gave nothing is asked again, for a watch goes on when it is back:
+// a wrong password is wrong the next time, too, and some tokens count.
 func (s *lazySigner) open() error {
-	s.once.Do(func() {
-		if s.opened, s.err = keys.Open(s.ring.k.ctx, s.path, s.ring.password); s.err != nil {
-			return
-		}
-		// Opening took 64 MiB (scrypt) that nothing needs any more; what comes next may move gigabytes.
-		debug.FreeOSMemory()
-		own := s.opened.Public()
-		if s.beside != nil && !own.Equal(s.beside) {
-			s.err = hinted{fmt.Errorf("%s and the .pub beside it are not one key pair", s.path), "`kitchen key show " + s.path + "` shows the public half of the private key"}
-			return
-		}
-		if s.beside == nil {
-			s.public = own
-		}
-	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var away *keys.Unavailable
+	if s.opened == nil && (s.err == nil || errors.As(s.err, &away)) {
+		s.err = s.load()
+	}
 	return s.err
+}
+
+func (s *lazySigner) load() error {
+	opened, err := keys.Open(s.ring.k.ctx, s.path, s.ring.password)
+	if err != nil {
+		return err
+	}
+	// Opening a file took 64 MiB (scrypt) that nothing needs any more; what comes next may move gigabytes.
+	debug.FreeOSMemory()
+	if s.beside != nil && !opened.Public().Equal(s.beside) {
+		return hinted{fmt.Errorf("%s and the .pub beside it are not one key pair", s.path), "`kitchen key show " + s.path + "` shows the public half of the private key"}
+	}
+	if s.beside == nil {
+		s.public = opened.Public()
+	}
+	s.opened = opened
+	return nil
 }
 
 // errNoPassword says how a password can be given.

@@ -122,7 +122,6 @@ func openKeys(k *kitchen, dir string) error {
 		}
 		path := strings.TrimSuffix(file, ".pem") + ".key"
 		s := &lazySigner{path: path, ring: k.keys, public: signer.Public(), opened: signer}
-		s.once.Do(func() {})
 		k.keys.signers[path] = s
 	}
 	return nil
