@@ -9,6 +9,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
@@ -58,4 +61,28 @@ func tokenError(name string, err error) error {
 		return fmt.Errorf("the token is locked after too many wrong PINs; its security officer can unlock it: %w", err)
 	}
 	return err
+}
+
+// pin gives the PIN: from the URI, its file, or pw.
+func (u *tokenURI) pin(name string, pw PasswordFunc) (string, error) {
+	switch {
+	case u.pinValue != "":
+		return u.pinValue, nil
+	case u.pinSource == "":
+		pin, err := pw(Shown(name))
+		if err != nil {
+			return "", &noPassword{name: Shown(name), err: err}
+		}
+		return string(pin), nil
+	}
+	path := strings.TrimPrefix(strings.TrimPrefix(u.pinSource, "file:"), "//")
+	if !filepath.IsAbs(path) {
+		return "", &noPassword{name: Shown(name), err: fmt.Errorf("pin-source %q is not the absolute path of a file", u.pinSource)}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", &noPassword{name: Shown(name), err: err}
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strings.TrimSuffix(line, "\r"), nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -58,7 +57,7 @@ func parseTokenURI(name string) (*tokenURI, error) {
 	case u.token == "" && u.serial == "" && u.slot == nil:
 		return nil, errors.New("it names no token: write token=LABEL, serial=… or slot-id=…")
 	case len(u.object) == 0 && len(u.id) == 0:
-		return nil, errors.New("it names no key on the token: write object=LABEL or id=%…")
+		return nil, errors.New("it names no key on the token: write object=LABEL or id=%XX")
 	case !filepath.IsAbs(u.module):
 		return nil, errors.New("it names no library: write ?module-path=/… with the absolute path of the token's PKCS #11 library")
 	case u.pinValue != "" && u.pinSource != "":
@@ -131,31 +130,4 @@ func (u *tokenURI) queryAttribute(name, value string) error {
 		return fmt.Errorf("PKCS #11 URIs have no ?%s here", name)
 	}
 	return nil
-}
-
-// pin gives the PIN: from the URI, its file, or pw.
-func (u *tokenURI) pin(name string, pw PasswordFunc) (string, error) {
-	switch {
-	case u.pinValue != "":
-		return u.pinValue, nil
-	case u.pinSource == "":
-		pin, err := pw(Shown(name))
-		if err != nil {
-			return "", &noPassword{name: Shown(name), err: err}
-		}
-		return string(pin), nil
-	}
-	path := strings.TrimPrefix(u.pinSource, "file:")
-	if strings.HasPrefix(path, "//") {
-		path = strings.TrimPrefix(path, "//")
-	}
-	if !filepath.IsAbs(path) {
-		return "", &noPassword{name: Shown(name), err: fmt.Errorf("pin-source %q is not the absolute path of a file", u.pinSource)}
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", &noPassword{name: Shown(name), err: err}
-	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	return strings.TrimSuffix(line, "\r"), nil
 }
