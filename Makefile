@@ -37,6 +37,16 @@ help: ## list what can be made
 build: ## build bin/kitchen
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kitchen ./cmd/kitchen
 
+.PHONY: build-pkcs11
+build-pkcs11: ## build bin/kitchen-pkcs11, which signs with PKCS #11 tokens too (needs a C compiler)
+	CGO_ENABLED=1 go build -trimpath -tags pkcs11key -ldflags '$(LDFLAGS)' -o bin/kitchen-pkcs11 ./cmd/kitchen
+
+.PHONY: test-pkcs11
+test-pkcs11: ## test PKCS #11 with SoftHSM (needs a C compiler; Debian: softhsm2, opensc)
+	@if command -v softhsm2-util >/dev/null && command -v pkcs11-tool >/dev/null; then :; else \
+	  echo "test-pkcs11: SoftHSM or OpenSC is missing (Debian: softhsm2, opensc): PKCS #11 WAS NOT TESTED" >&2; exit 1; fi
+	CGO_ENABLED=1 go test -tags pkcs11key -run Token -count 1 $(TESTFLAGS) ./keys
+
 .PHONY: test
 test: test-programs ## run all tests, a real S3 server and the real cosign included
 	go test -ldflags='-s -w' -timeout 30m $(TESTFLAGS) $(PACKAGES)

@@ -19,6 +19,10 @@
 // It has neither certificates nor a transparency log; who may sign what, and
 // when, is decided by those who know the registry. Bundles are at most 4 MiB.
 //
+// Open takes a key by its name: a file, or the URI of a key that stays at a key
+// service or on a PKCS #11 token (docs/KEYS.md). Which schemes there are is decided
+// here, before anything is asked or started.
+//
 // The package keeps nothing between calls and never asks for a password
 // itself: the caller passes a PasswordFunc.
 package keys

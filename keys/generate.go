@@ -1,6 +1,11 @@
 package keys
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/enovance/kitchen/internal/durable"
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 )
 
@@ -32,6 +38,15 @@ func (e *Exists) Hint() string {
 // directories are made with mode 0700. Neither file is ever seen unfinished,
 // and when one of the two is there already, or cannot be made, nothing changes.
 func Generate(prefix string, password []byte) (*Public, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate key %s: %w", prefix, err)
+	}
+	return writePair(prefix, key, password)
+}
+
+// writePair writes a key pair in cosign's format.
+func writePair(prefix string, key *ecdsa.PrivateKey, password []byte) (*Public, error) {
 	if prefix == "" || strings.HasSuffix(prefix, "/") {
 		return nil, fmt.Errorf("the key name %q has no last part: write DIR/NAME", prefix)
 	}
@@ -41,22 +56,26 @@ func Generate(prefix string, password []byte) (*Public, error) {
 			return nil, &Exists{Path: path}
 		}
 	}
-	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return password, nil })
+	pub, err := NewPublic(&key.PublicKey)
 	if err != nil {
-		return nil, fmt.Errorf("generate key %s: %w", prefix, err)
+		return nil, fmt.Errorf("key %s: %w", prefix, err)
 	}
-	pub, err := ParsePublic(pair.PublicBytes)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("generate key %s: %w", prefix, err)
+		return nil, fmt.Errorf("key %s: %w", prefix, err)
+	}
+	box, err := encrypted.Encrypt(der, password)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", prefix, err)
 	}
 	if err := durable.MkdirAll(filepath.Dir(prefix), 0o700); err != nil {
 		return nil, err
 	}
-	if err := create(private, pair.PrivateBytes, 0o600); err != nil {
+	if err := create(private, pem.EncodeToMemory(&pem.Block{Type: cosign.SigstorePrivateKeyPemType, Bytes: box}), 0o600); err != nil {
 		return nil, err
 	}
-	if err := create(public, pair.PublicBytes, 0o644); err != nil {
-		// The private key is ours and a moment old: nobody has used it.
+	if err := create(public, []byte(pub.PEM()), 0o644); err != nil {
+		// The private file is ours and a moment old: nobody has used it.
 		return nil, errors.Join(err, os.Remove(private))
 	}
 	return pub, nil

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/pem"
 	"errors"
@@ -25,31 +26,40 @@ type Signer interface {
 	Sign(ctx context.Context, message []byte) ([]byte, error)
 }
 
-// PasswordFunc gives the password of the key file at path. It is called once
-// per key file.
+// PasswordFunc gives the password of the key file at path, or the PIN of the token
+// whose URI path is. It is called once per key.
 type PasswordFunc func(path string) ([]byte, error)
 
-// WrongPassword reports that a key file did not open with the password given.
+// WrongPassword reports that a key file, or a token, did not open with the password or PIN given.
 type WrongPassword struct{ Path string }
 
 func (e *WrongPassword) Error() string {
+	if IsURI(e.Path) {
+		return fmt.Sprintf("the PIN does not open the token of key %s", e.Path)
+	}
 	return fmt.Sprintf("the password does not open the key file %s", e.Path)
 }
 
 // Hint says what to look at.
 func (e *WrongPassword) Hint() string {
+	if IsURI(e.Path) {
+		return "check its pin-source, --password-file or COSIGN_PASSWORD before the next try: tokens lock themselves after a few wrong PINs"
+	}
 	return "check COSIGN_PASSWORD or --password-file; every key file has its own password, and it cannot be recovered"
 }
 
 // CannotSign reports a private key that Kitchen does not sign with.
 type CannotSign struct {
-	Path   string // empty for a key that is not from a file
+	Path   string // file or URI; empty for a key in memory
 	Reason string
 }
 
 func (e *CannotSign) Error() string {
-	if e.Path == "" {
+	switch {
+	case e.Path == "":
 		return "cannot sign with this key: " + e.Reason
+	case IsURI(e.Path):
+		return fmt.Sprintf("cannot sign with the key %s: %s", e.Path, e.Reason)
 	}
 	return fmt.Sprintf("cannot sign with the key file %s: %s", e.Path, e.Reason)
 }
@@ -58,6 +68,9 @@ func (e *CannotSign) Error() string {
 func (e *CannotSign) Hint() string {
 	if base, ok := strings.CutSuffix(e.Path, ".pub"); ok {
 		return "name its private half, perhaps " + base + ".key"
+	}
+	if IsURI(e.Path) {
+		return "name, or make there, a key for ECDSA P-256 signatures; `kitchen key show URI` shows which key it is"
 	}
 	return "make a key that signs with: kitchen key generate NAME"
 }
@@ -117,6 +130,9 @@ func checkPrivateBlock(path string, text []byte) error {
 func signingKey(key crypto.PublicKey) (*Public, error) {
 	if _, isEd := key.(ed25519.PublicKey); isEd {
 		return nil, errors.New("ed25519 keys verify but do not sign here: stock tools disagree on their signatures (ed25519 or ed25519ph)")
+	}
+	if _, isRSA := key.(*rsa.PublicKey); isRSA {
+		return nil, errors.New("it is an RSA key, not an ECDSA P-256 key")
 	}
 	if _, isEC := key.(*ecdsa.PublicKey); !isEC {
 		return nil, fmt.Errorf("it is a %T, not an ECDSA P-256 key", key)

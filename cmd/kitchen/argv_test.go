@@ -40,7 +40,7 @@ func TestUsageErrorsNameTheNearest(t *testing.T) {
 		{"", "no command given", "kitchen help"},
 		{"redy p@1", `no command "kitchen redy"`, "kitchen ready"},
 		{"key genrate x", `no command "kitchen key genrate"`, "kitchen key generate"},
-		{"key", "kitchen key needs one of: generate, show", "kitchen key --help"},
+		{"key", "kitchen key needs one of: generate, import, show", "kitchen key --help"},
 		{"ready p@1 --ofline", "kitchen ready has no flag --ofline", "--offline"},
 		{"publish d --no-such-flag", "kitchen publish has no flag --no-such-flag", "kitchen publish --help"},
 		{"ready p@1 --key k", "kitchen ready has no flag --key", ""},

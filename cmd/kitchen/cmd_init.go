@@ -27,7 +27,7 @@ func initCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "init", Category: groupSetUp, Usage: "make a new catalog in an empty store",
 		ArgsUsage: "--catalog URL --vendor NAME --root-key FILE… --online-key FILE --registry-key FILE…",
-		Description: "Keys are files: a .key can sign now, a .pub names a holder who is not present. Enough root holders for the threshold must be present. " +
+		Description: "A .key file or a key's URI can sign now, a .pub names a holder who is not present. Enough root holders for the threshold must be present. " +
 			"The store must honour conditional writes; this is tried first.\n\n" +
 			"Where the holders are not in one place: --ceremony FILE makes no catalog, but a file that the others sign with `kitchen sign --import FILE --key K`; every key, " +
 			"the online one, too, may be a .pub then. --import FILE, once for each copy that was signed, makes the catalog when all signatures are there. docs/CEREMONY.md walks through it.\n\n" +
@@ -35,7 +35,7 @@ func initCommand(k *kitchen) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "vendor", Usage: "the vendor's `NAME` in the registry"},
 			&cli.StringFlag{Name: "vendor-name", Usage: "the vendor's `NAME` as people read it"},
-			&cli.StringSliceFlag{Name: "root-key", Usage: "`FILE` of a root holder's key (.key or .pub); repeat it for each holder"},
+			&cli.StringSliceFlag{Name: "root-key", Usage: "`FILE` (.key or .pub) or URI of a root holder's key; repeat it for each holder"},
 			&cli.IntFlag{Name: "root-threshold", Usage: "`N` root holders must sign (default 2, or 1 for a single holder)"},
 			&cli.StringSliceFlag{Name: "targets-key", Usage: "`FILE` of a key for the role targets (default: the root holders); repeatable"},
 			&cli.IntFlag{Name: "targets-threshold", Usage: "`N` targets holders must sign (default 2, or 1 for a single holder)"},
@@ -243,4 +243,4 @@ func (k *kitchen) publicKeys(files []string) ([]*keys.Public, error) {
 	return public, err
 }
 
-func isPublicFile(path string) bool { return strings.HasSuffix(path, ".pub") }
+func isPublicFile(path string) bool { return strings.HasSuffix(path, ".pub") && !keys.IsURI(path) }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"path/filepath"
+	"strings"
 
 	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/trust"
@@ -11,8 +13,8 @@ import (
 
 func keyCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "key", Category: groupSetUp, Usage: "make and show key pairs (cosign's file format)",
-		Subcommands: []*cli.Command{keyGenerateCommand(k), keyShowCommand(k)},
+		Name: "key", Category: groupSetUp, Usage: "make, import and show keys (files in cosign's format, key services, tokens)",
+		Subcommands: []*cli.Command{keyGenerateCommand(k), keyImportCommand(k), keyShowCommand(k)},
 	}
 }
 
@@ -24,6 +26,8 @@ type keyDocument struct {
 	KeyID        string `json:"keyid"`         // in TUF metadata: roles, proposals, gate pins
 	SigstoreHint string `json:"sigstore_hint"` // in bundles of reports
 	PEM          string `json:"pem"`
+
+	Use *keyUse `json:"use,omitempty"` // by key show
 }
 
 func newKeyDocument(pub *keys.Public) (*keyDocument, error) {
@@ -45,6 +49,9 @@ func (d *keyDocument) human(p *page) {
 	p.linef("sigstore hint  %s", d.SigstoreHint)
 	if d.Private == "" {
 		_, _ = p.w.Write([]byte(render.Text(d.PEM)))
+	}
+	if d.Use != nil {
+		d.Use.human(p)
 	}
 }
 
@@ -72,6 +79,10 @@ func runKeyGenerate(_ context.Context, k *kitchen, prefix string) error {
 	if err != nil {
 		return err
 	}
+	return k.showPair(prefix, pub)
+}
+
+func (k *kitchen) showPair(prefix string, pub *keys.Public) error {
 	d, err := newKeyDocument(pub)
 	if err != nil {
 		return err
@@ -80,38 +91,42 @@ func runKeyGenerate(_ context.Context, k *kitchen, prefix string) error {
 	return k.show(d)
 }
 
-func keyShowCommand(k *kitchen) *cli.Command {
+type keyImportOptions struct{ file, prefix, oldPasswordFile string }
+
+func keyImportCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "show", Usage: "show a key's public half and its ids", ArgsUsage: "FILE",
-		Description: "FILE is a .pub, or a .key, which needs its password.",
-		Flags:       []cli.Flag{passwordFlag()},
-		Action: action(k, func(c *cli.Context) (string, error) {
+		Name: "import", Usage: "make a key pair of a private key that exists", ArgsUsage: "FILE [PREFIX]",
+		Description: "FILE holds one ECDSA P-256 key in PEM: PKCS #8 (with a password or not), SEC 1 (EC PRIVATE KEY), or cosign's. Writes PREFIX.key, encrypted with a new password, and PREFIX.pub. " +
+			"Without PREFIX they are named like FILE and lie beside it. Existing files are never overwritten, and FILE stays as it is: destroy it when no other program needs it.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the new password"},
+			&cli.StringFlag{Name: "old-password-file", Usage: "`FILE` with the password that the imported key has (default: like the new one, or a prompt)"},
+		},
+		Action: action(k, func(c *cli.Context) (keyImportOptions, error) {
 			k.readKeyOptions(c)
-			return c.Args().First(), operands(c, "FILE")
-		}, runKeyShow),
+			o := keyImportOptions{file: c.Args().First(), prefix: c.Args().Get(1), oldPasswordFile: c.String("old-password-file")}
+			if o.prefix == "" {
+				o.prefix = strings.TrimSuffix(o.file, filepath.Ext(o.file))
+			}
+			return o, operands(c, "FILE", "[PREFIX]")
+		}, runKeyImport),
 	}
 }
 
-func runKeyShow(_ context.Context, k *kitchen, file string) error {
-	pub, err := k.publicHalf(file)
+func runKeyImport(_ context.Context, k *kitchen, o keyImportOptions) error {
+	if keys.IsURI(o.file) {
+		return usageHint(keys.Shown(o.file)+" is no file", "a key at a key service or on a token stays there: sign with --key URI")
+	}
+	if err := checkNewFiles(o.prefix+".key", o.prefix+".pub"); err != nil {
+		return err
+	}
+	old := k.keys.password
+	if o.oldPasswordFile != "" {
+		old = func(string) ([]byte, error) { return passwordOf(o.oldPasswordFile) }
+	}
+	pub, err := keys.Import(o.file, o.prefix, old, k.keys.newPassword)
 	if err != nil {
 		return err
 	}
-	d, err := newKeyDocument(pub)
-	if err != nil {
-		return err
-	}
-	return k.show(d)
-}
-
-// publicHalf reads a .pub, or opens the private key and takes its own public half.
-func (k *kitchen) publicHalf(file string) (*keys.Public, error) {
-	if isPublicFile(file) {
-		return keys.LoadPublic(file)
-	}
-	signer, err := keys.LoadSigner(file, k.keys.password)
-	if err != nil {
-		return nil, err
-	}
-	return signer.Public(), nil
+	return k.showPair(o.prefix, pub)
 }

@@ -161,11 +161,11 @@ type rolePlanDocument struct {
 	Change    []string        `json:"change"`
 	Roles     []roleDocument  `json:"roles"`
 	Releases  []listedRelease `json:"releases"`
-	AlsoSigns []keyUse        `json:"also_signs"` // by keys that go
+	AlsoSigns []otherKeyUse   `json:"also_signs"` // by keys that go
 	Notes     []string        `json:"notes"`
 }
 
-type keyUse struct {
+type otherKeyUse struct {
 	Key     string `json:"key"` // short id
 	Role    string `json:"role"`
 	Command string `json:"command"` // that exchanges it there
@@ -177,13 +177,13 @@ type listedRelease struct {
 }
 
 func newRolePlan(role string, plan *publisher.RolePlan) *rolePlanDocument {
-	d := &rolePlanDocument{Schema: "kitchen.role-plan/v1", Role: role, Unchanged: plan == nil, Change: []string{}, Roles: []roleDocument{}, Releases: []listedRelease{}, AlsoSigns: []keyUse{}, Notes: []string{}}
+	d := &rolePlanDocument{Schema: "kitchen.role-plan/v1", Role: role, Unchanged: plan == nil, Change: []string{}, Roles: []roleDocument{}, Releases: []listedRelease{}, AlsoSigns: []otherKeyUse{}, Notes: []string{}}
 	if plan == nil {
 		return d
 	}
 	d.Change, d.Roles, d.Notes = list(plan.Change), roleDocuments(plan.Roles), list(plan.Notes)
 	for _, use := range plan.KeyUses {
-		d.AlsoSigns = append(d.AlsoSigns, keyUse(use))
+		d.AlsoSigns = append(d.AlsoSigns, otherKeyUse(use))
 	}
 	for _, r := range plan.Releases {
 		l := listedRelease{Release: r.Release}

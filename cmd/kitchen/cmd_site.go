@@ -126,7 +126,11 @@ func (s *session) writeSiteConfig(ctx context.Context, o siteAddOptions) error {
 	c.line("")
 	c.line("[site]")
 	c.line("id  = " + tomlString(o.site.String()))
-	c.line(fmt.Sprintf("key = %s   # the private half of %s", tomlString(strings.TrimSuffix(filepath.Base(o.public), ".pub")+".key"), tomlString(o.public)))
+	if keys.IsURI(o.public) {
+		c.set("key", o.public)
+	} else {
+		c.line(fmt.Sprintf("key = %s   # the private half of %s", tomlString(strings.TrimSuffix(filepath.Base(o.public), ".pub")+".key"), tomlString(o.public)))
+	}
 	if o.kind == manifest.SiteProduction {
 		c.line("# auto = true   # `kitchen run` deploys the newest release that is ready")
 	}

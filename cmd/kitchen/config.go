@@ -16,6 +16,7 @@ import (
 	"github.com/enovance/kitchen/fetcher"
 	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/transfer"
+	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -32,7 +33,7 @@ type config struct {
 	Hooks           hooksConfig         `toml:"hooks"`
 	Run             runConfig           `toml:"run"`
 	Report          reportConfig        `toml:"report"`
-	Keys            map[string][]string `toml:"keys"` // role, or "online", → key files
+	Keys            map[string][]string `toml:"keys"` // role, or "online", → key files or URIs
 	Gate            gateConfig          `toml:"gate"`
 	Transfer        transferConfig      `toml:"transfer"`
 	Capabilities    capabilitiesConfig  `toml:"capabilities"`
@@ -321,7 +322,7 @@ func hasKeys(role string) bool {
 
 // abs makes a path of the configuration absolute; URIs stay as they are.
 func (c *config) abs(path string) string {
-	if path == "" || filepath.IsAbs(path) || strings.Contains(path, "://") {
+	if path == "" || filepath.IsAbs(path) || strings.Contains(path, "://") || keys.IsURI(path) {
 		return path
 	}
 	return filepath.Join(c.dir, path)

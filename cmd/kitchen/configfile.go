@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/enovance/kitchen/internal/durable"
+	"github.com/enovance/kitchen/keys"
 )
 
 // configFile is a kitchen.toml in the making.
@@ -37,9 +38,9 @@ func (c *configFile) list(key string, values ...string) {
 }
 
 // relative rewrites a path, relative to the working directory, as relative to
-// the file's directory. Absolute paths stay.
+// the file's directory. Absolute paths and URIs of keys stay.
 func (c *configFile) relative(path string) string {
-	if filepath.IsAbs(path) {
+	if filepath.IsAbs(path) || keys.IsURI(path) {
 		return path
 	}
 	dir, err := filepath.Abs(filepath.Dir(c.path))

@@ -40,7 +40,7 @@ var exitCodeWords = []struct {
 	{exitNo, "no: not ready, not OK, not certified"},
 	{exitNotTrusted, "not trusted: signature, digest, rollback, expiry; or a key that may not sign this"},
 	{exitLostRace, "lost to concurrent writers after several tries"},
-	{exitUnavailable, "the store is out of reach, or denies access"},
+	{exitUnavailable, "the store, or a key service, is out of reach or denies access"},
 	{exitNotInEffect, "accepted, not in effect yet: signatures or the committer are outstanding"},
 	{exitInterrupted, "interrupted"},
 }
@@ -128,9 +128,11 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		address   *storage.AddressError
 		gone      *catalog.NoCatalog
 		stored    *storage.Error
+		keyName   *keys.BadName
+		keyHolder *keys.Unavailable
 	)
 	switch {
-	case errors.As(err, &usage), errors.As(err, &address):
+	case errors.As(err, &usage), errors.As(err, &address), errors.As(err, &keyName):
 		return exitUsage, "usage"
 	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey),
 		errors.As(err, &foreign), errors.As(err, &pinned):
@@ -143,6 +145,8 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		return exitNotTrusted, "not trusted"
 	case errors.As(err, &gone):
 		return exitUnavailable, "store unreachable"
+	case errors.As(err, &keyHolder):
+		return exitUnavailable, "key unreachable"
 	case errors.As(err, &race):
 		return exitLostRace, "lost race"
 	case errors.Is(err, storage.ErrForbidden):

@@ -17,9 +17,10 @@ import (
 	"golang.org/x/term"
 )
 
-// keyring opens private keys. Each file is opened once a call; opening one
-// costs a deliberate fraction of a second, so several are opened side by side,
-// and keys from kitchen.toml only when something is signed with them.
+// keyring opens private keys. Each is opened once a call; opening a file costs
+// a deliberate fraction of a second, and a key service a round trip, so several
+// are opened side by side, and files from kitchen.toml only when something is
+// signed with them.
 type keyring struct {
 	k            *kitchen
 	passwordFile string
@@ -29,37 +30,42 @@ type keyring struct {
 	signers map[string]*lazySigner
 }
 
-// signer gives the key of a file, to be opened when it first signs.
+// signer gives a key by its name, file or URI. A file with its .pub beside it is
+// opened when it first signs; any other key at once, to know which one it is.
 func (r *keyring) signer(path string) (*lazySigner, error) {
-	if strings.Contains(path, "://") {
-		return nil, usagef("key %s: keys are files; key services are not supported", path)
+	s := r.entry(path)
+	if s.beside == nil {
+		if err := s.open(); err != nil {
+			return nil, err
+		}
 	}
+	return s, nil
+}
+
+// entry gives the one signer of a name, not opened yet.
+func (r *keyring) entry(path string) *lazySigner {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.signers[path]; s != nil {
-		return s, nil
+		return s
 	}
 	s := &lazySigner{path: path, ring: r}
 	// The .pub beside the key saves opening it only to know which key it is. It
 	// is not believed: signing fails if the opened key is another one.
-	if base, ok := strings.CutSuffix(path, ".key"); ok {
+	if base, ok := strings.CutSuffix(path, ".key"); ok && !keys.IsURI(path) {
 		if _, err := os.Stat(path); err == nil {
-			s.public, _ = keys.LoadPublic(base + ".pub")
-		}
-	}
-	if s.public == nil {
-		if err := s.open(); err != nil {
-			return nil, err
+			s.beside, _ = keys.LoadPublic(base + ".pub")
+			s.public = s.beside
 		}
 	}
 	if r.signers == nil {
 		r.signers = map[string]*lazySigner{}
 	}
 	r.signers[path] = s
-	return s, nil
+	return s
 }
 
-// lazy gives the keys of several files without opening them.
+// lazy gives several keys, opened only where signer must.
 func (r *keyring) lazy(paths []string) ([]keys.Signer, error) {
 	var signers []keys.Signer
 	for _, path := range paths {
@@ -72,37 +78,36 @@ func (r *keyring) lazy(paths []string) ([]keys.Signer, error) {
 	return signers, nil
 }
 
-// open gives the keys of several files, all opened: what the user named on the
+// open gives several keys, all opened: what the user named on the
 // command line fails at once if it cannot be used.
 func (r *keyring) open(paths []string) ([]keys.Signer, error) {
-	lazy := make([]*lazySigner, len(paths))
+	for _, path := range paths {
+		if err := keys.CheckName(path); err != nil {
+			return nil, err
+		}
+	}
+	signers := make([]keys.Signer, len(paths))
 	var group errgroup.Group
 	group.SetLimit(4)
 	for i, path := range paths {
-		s, err := r.signer(path)
-		if err != nil {
-			return nil, err
-		}
-		lazy[i] = s
+		s := r.entry(path)
+		signers[i] = s
 		group.Go(s.open)
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	signers := make([]keys.Signer, len(lazy))
-	for i, s := range lazy {
-		signers[i] = s
-	}
 	return signers, nil
 }
 
-// lazySigner is a key file that is opened, once, when it first signs.
+// lazySigner is a key that is opened once, a file with its .pub when it first signs.
 type lazySigner struct {
-	path   string
+	path   string // or URI
 	ring   *keyring
-	public *keys.Public
+	public *keys.Public // known once open returned, or from the .pub beside the file
+	beside *keys.Public // what that .pub holds
 
-	once   sync.Once
+	mu     sync.Mutex // guards the rest
 	opened keys.Signer
 	err    error
 }
@@ -118,21 +123,33 @@ func (s *lazySigner) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	return s.opened.Sign(ctx, message)
 }
 
+// open opens the key if it is not open. Only a holder that gave nothing is asked again, for a watch goes on when it is back:
+// a wrong password is wrong the next time, too, and some tokens count.
 func (s *lazySigner) open() error {
-	s.once.Do(func() {
-		if s.opened, s.err = keys.LoadSigner(s.path, s.ring.password); s.err != nil {
-			return
-		}
-		// Opening took 64 MiB (scrypt) that nothing needs any more; what comes next may move gigabytes.
-		debug.FreeOSMemory()
-		own := s.opened.Public()
-		if s.public != nil && own.PEM() != s.public.PEM() {
-			s.err = hinted{fmt.Errorf("%s and the .pub beside it are not one key pair", s.path), "`kitchen key show " + s.path + "` shows the public half of the private key"}
-			return
-		}
-		s.public = own
-	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var away *keys.Unavailable
+	if s.opened == nil && (s.err == nil || errors.As(s.err, &away)) {
+		s.err = s.load()
+	}
 	return s.err
+}
+
+func (s *lazySigner) load() error {
+	opened, err := keys.Open(s.ring.k.ctx, s.path, s.ring.password)
+	if err != nil {
+		return err
+	}
+	// Opening a file took 64 MiB (scrypt) that nothing needs any more; what comes next may move gigabytes.
+	debug.FreeOSMemory()
+	if s.beside != nil && !opened.Public().Equal(s.beside) {
+		return hinted{fmt.Errorf("%s and the .pub beside it are not one key pair", s.path), "`kitchen key show " + s.path + "` shows the public half of the private key"}
+	}
+	if s.beside == nil {
+		s.public = opened.Public()
+	}
+	s.opened = opened
+	return nil
 }
 
 // errNoPassword says how a password can be given.
@@ -149,17 +166,23 @@ func (r *keyring) password(path string) ([]byte, error) {
 
 func (r *keyring) givenPassword() (pw []byte, given bool, err error) {
 	if r.passwordFile != "" {
-		data, err := readCapped(r.passwordFile, 64<<10)
-		if err != nil {
-			return nil, true, fmt.Errorf("password file: %w", err)
-		}
-		first, _, _ := bytes.Cut(data, []byte("\n"))
-		return bytes.TrimSuffix(first, []byte("\r")), true, nil
+		pw, err := passwordOf(r.passwordFile)
+		return pw, true, err
 	}
 	if pw, ok := r.k.lookupEnv("COSIGN_PASSWORD"); ok {
 		return []byte(pw), true, nil
 	}
 	return nil, false, nil
+}
+
+// passwordOf reads the first line of a password file.
+func passwordOf(path string) ([]byte, error) {
+	data, err := readCapped(path, 64<<10)
+	if err != nil {
+		return nil, fmt.Errorf("password file: %w", err)
+	}
+	first, _, _ := bytes.Cut(data, []byte("\n"))
+	return bytes.TrimSuffix(first, []byte("\r")), nil
 }
 
 // newPassword is password for a key that is being made: a typed one is asked twice.

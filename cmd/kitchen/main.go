@@ -7,12 +7,14 @@
 //
 // Results go to stdout, exactly one document a call; progress, prompts and
 // errors go to stderr. Exit codes: 0 done or yes, 1 failed, 2 usage, 3 no,
-// 4 not trusted (a wrong key, too), 5 lost to other writers, 6 store unreachable or access denied,
+// 4 not trusted (a wrong key, too), 5 lost to other writers, 6 store or key service unreachable or access denied,
 // 8 accepted but not in effect yet, 130 interrupted.
 package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"os"
 	"runtime/debug"
 )
@@ -21,6 +23,7 @@ import (
 var version = ""
 
 func main() {
+	log.SetOutput(io.Discard) // libraries that print what Kitchen says in its own errors
 	ctx, stop := interruptible(context.Background())
 	code := newKitchen().main(ctx, os.Args[1:])
 	stop()

@@ -122,7 +122,6 @@ func openKeys(k *kitchen, dir string) error {
 		}
 		path := strings.TrimSuffix(file, ".pem") + ".key"
 		s := &lazySigner{path: path, ring: k.keys, public: signer.Public(), opened: signer}
-		s.once.Do(func() {})
 		k.keys.signers[path] = s
 	}
 	return nil
@@ -181,6 +180,7 @@ func treeDigest(dir, but string) (string, error) {
 //
 //	exits CODE COMMAND…   the command ends with exactly this exit code
 //	json PATH VALUE       the JSON on stdout has this value, as in `json runs.0.verdict PASSED`; length counts a list
+//	vault KEY…            starts a stand-in for Vault with such keys, and tells it to the commands
 //	catalog               puts a catalog with keys, one product, customers and sites into the directory
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -196,6 +196,7 @@ func TestScripts(t *testing.T) {
 			"json":    cmdJSON,
 			"catalog": cmdCatalog,
 			"image":   cmdImage,
+			"vault":   cmdVault,
 		},
 	})
 }

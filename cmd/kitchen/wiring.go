@@ -246,18 +246,18 @@ type keyOptions struct {
 
 func signingFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringSliceFlag{Name: "key", Usage: "private key `FILE` to sign with; repeat it for several"},
+		&cli.StringSliceFlag{Name: "key", Usage: "private key to sign with, `FILE` or URI; repeat it for several"},
 	}, onlineFlags()...)
 }
 
 func onlineFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "online-key", Usage: "`FILE` of the online key, which puts changes into effect at once"},
+		&cli.StringFlag{Name: "online-key", Usage: "online key, `FILE` or URI, which puts changes into effect at once"},
 	}, passwordFlag())
 }
 
 func passwordFlag() cli.Flag {
-	return &cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password of the keys"}
+	return &cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password of the keys, or the PIN of a token"}
 }
 
 func (k *kitchen) readKeyOptions(c *cli.Context) keyOptions {
@@ -276,7 +276,7 @@ func (k *kitchen) signers(o keyOptions, roles ...string) ([]keys.Signer, error) 
 			return k.keys.lazy(files)
 		}
 	}
-	return nil, usageHint("no key to sign with", fmt.Sprintf("give --key FILE, or [keys] %q = [\"FILE\"] in kitchen.toml", roles[0]))
+	return nil, usageHint("no key to sign with", fmt.Sprintf("give --key FILE-or-URI, or [keys] %q = [\"FILE-or-URI\"] in kitchen.toml", roles[0]))
 }
 
 // optionalSigners is signers for a dry run, which needs none.

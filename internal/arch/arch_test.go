@@ -56,6 +56,9 @@ var soleImporters = map[string][]string{
 	"github.com/Masterminds/semver":      {"manifest"},
 	"github.com/in-toto/":                {"manifest", "keys"},
 	"github.com/ulikunitz/xz":            {"publisher"},
+	"github.com/ThalesGroup/crypto11":    {"keys"},
+	"github.com/miekg/pkcs11":            {"keys"},
+	"github.com/youmark/pkcs8":           {"keys"},
 	"github.com/rogpeppe/go-internal":    {},
 	"github.com/klauspost/compress/zstd": {"internal/catalog", "internal/chunk", "internal/delta", "internal/transfer", "publisher", "fetcher"},
 }

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -135,9 +136,16 @@ func (r *Result) classify(ctx context.Context, s Spec, err error) {
 // own flags, and secrets that a hook has no business with: it runs what a release brings.
 var hidden = map[string]bool{
 	"KITCHEN_CONFIG": true, "KITCHEN_CATALOG": true, "KITCHEN_STATE": true, "KITCHEN_OUTPUT": true,
-	"COSIGN_PASSWORD": true, "AWS_ACCESS_KEY_ID": true, "AWS_SECRET_ACCESS_KEY": true, "AWS_SESSION_TOKEN": true,
-	"AWS_WEB_IDENTITY_TOKEN_FILE": true, "AWS_CONTAINER_AUTHORIZATION_TOKEN": true,
-	"NOTIFY_SOCKET": true, "WATCHDOG_PID": true, "WATCHDOG_USEC": true, // what a hook would tell is not kitchen's word
+	"IDENTITY_ENDPOINT": true, "IDENTITY_HEADER": true, "IMDS_ENDPOINT": true, "MSI_ENDPOINT": true, "MSI_SECRET": true, // Azure's identity of the host
+	"TRANSIT_SECRET_ENGINE_PATH": true,
+	"NOTIFY_SOCKET":              true, "WATCHDOG_PID": true, "WATCHDOG_USEC": true, // what a hook would tell is not kitchen's word
+}
+
+// hiddenPrefixes begin what the stores and key services are told: credentials, and where they are.
+var hiddenPrefixes = []string{"COSIGN_", "SIGSTORE_", "AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "GCE_METADATA_", "VAULT_", "BAO_"}
+
+func isHidden(name string) bool {
+	return hidden[name] || slices.ContainsFunc(hiddenPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // Environment is the parent's environment without what is hidden from hooks, and
@@ -151,7 +159,7 @@ func Environment(parent, own []string) []string {
 	env := make([]string, 0, len(parent)+len(own))
 	for _, kv := range parent {
 		name, _, _ := strings.Cut(kv, "=")
-		if !set[name] && !hidden[name] {
+		if !set[name] && !isHidden(name) {
 			env = append(env, kv)
 		}
 	}

@@ -144,6 +144,20 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestAHookSeesNoCredentials of stores, key services and key files, unless it is given them on purpose.
+func TestAHookSeesNoCredentials(t *testing.T) {
+	secrets := []string{"COSIGN_PASSWORD", "COSIGN_PKCS11_PIN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
+		"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH",
+		"AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_HEADER", "MSI_SECRET", "GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_AUTH_ACCESS_TOKEN", "VAULT_TOKEN", "VAULT_ADDR", "BAO_TOKEN"}
+	parent := []string{"AWSOME=1", "PATH=/bin"}
+	for _, name := range secrets {
+		parent = append(parent, name+"=secret")
+	}
+	if got, want := Environment(parent, []string{"AWS_PROFILE=hook"}), []string{"AWSOME=1", "PATH=/bin", "AWS_PROFILE=hook"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // TestAHookHoldsWhatItWasGiven: a lock of the starter's lives as long as the hook, even if the starter is killed.
 func TestAHookHoldsWhatItWasGiven(t *testing.T) {
 	held, err := os.Open(t.TempDir())
