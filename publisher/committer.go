@@ -45,6 +45,10 @@ func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if view.TargetsExpired() { // nobody reads the catalog until its holders have renewed that
+		_, err := p.Catalog.Refresh(ctx)
+		return nil, fmt.Errorf("%w; its holders sign it again: kitchen renew --key FILE", err)
+	}
 	result.Version, result.Expires = view.Timestamp().Version, view.Timestamp().Expires
 	return result, p.leftOver(ctx, view, result, tried)
 }

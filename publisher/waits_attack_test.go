@@ -181,10 +181,14 @@ func TestNothingTakesEffectOnExpiredTargets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.publish(t, v1)
-	w.force(t, "targets", func(r *trust.Targets) { r.Expires = w.now.Add(5 * catalogtest.Day) }, signers(w.root[:2]...)...)
-	w.now = w.now.Add(4 * catalogtest.Day)
+	w.force(t, "targets", func(r *trust.Targets) { r.Expires = w.now.Add(catalogtest.Day) }, signers(w.root[:2]...)...)
+	w.now = w.now.Add(catalogtest.Day / 2)
 	must(t, publisher.Pending)(w.publisher(t, nil).Recall(ctx, release(v1), "broken", signers(w.engineer)))
-	w.now = w.now.Add(2 * catalogtest.Day)
+	w.now = w.now.Add(catalogtest.Day)
+	wantError[*trust.Error](t, w.refused(t, func() error {
+		_, err := w.publisher(t, w.online).Commit(ctx)
+		return err
+	}), "targets: expired", "kitchen renew --key FILE")
 	pending, err := w.publisher(t, nil).Pending(ctx)
 	check(t, err)
 	if len(pending) != 1 || !strings.Contains(pending[0].Refused, "its holders renew that first (kitchen renew --key FILE)") {
