@@ -17,6 +17,8 @@ type DeployOptions struct {
 	Fresh bool
 	// Again runs the hook although it ran before for this release.
 	Again bool
+	// AllowDowngrade deploys a release that was published before the one that is deployed.
+	AllowDowngrade bool
 }
 
 // Deploy runs the deploy hook for one ready release. Of a release that is deployed here already no hook runs: while
@@ -39,7 +41,7 @@ func (f *Fetcher) Deploy(ctx context.Context, v *catalog.View, r manifest.Releas
 }
 
 func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) (*RunEntry, error) {
-	rec, err := t.recordFor(ctx, r, o)
+	rec, has, err := t.recordFor(ctx, r, o)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +56,10 @@ func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) 
 	if a := rec.Attempts[r.Version]; from == r.Version && a != nil {
 		from = a.From // the same release again: onto what it was applied to
 	}
-	verdict, err := t.readyFrom(ctx, r, from)
+	if o.AllowDowngrade {
+		has = ""
+	}
+	verdict, err := t.readyFrom(ctx, r, from, has)
 	if err != nil {
 		return nil, err
 	}
@@ -76,26 +81,31 @@ func (t *turn) stillReady(ctx context.Context, earlier *RunEntry) (*RunEntry, er
 	return earlier, nil
 }
 
-// recordFor is what the site knows, or what the person's --fresh makes it know.
-func (t *turn) recordFor(ctx context.Context, r manifest.Release, o DeployOptions) (*deployRecord, error) {
+// recordFor is what the site knows, or what the person's --fresh makes it know. has is the version that was deployed
+// here last, which --fresh does not make forget.
+func (t *turn) recordFor(ctx context.Context, r manifest.Release, o DeployOptions) (rec *deployRecord, has string, err error) {
 	if !o.Fresh {
-		return t.known(ctx, r)
+		if rec, err = t.known(ctx, r); err != nil {
+			return nil, "", err
+		}
+		return rec, rec.Current, nil
 	}
-	rec, err := t.dir.deploy(r.Product)
+	rec, err = t.dir.deploy(r.Product)
 	var damaged *Damaged
 	if err != nil && !errors.As(err, &damaged) {
-		return nil, err
+		return nil, "", err
 	}
 	if rec == nil {
 		rec = newDeployRecord(r.Product)
 	}
+	has = rec.Current
 	rec.Current, rec.Last = "", ""
 	for version, a := range rec.Attempts {
 		if a.Verdict == "" {
 			delete(rec.Attempts, version)
 		}
 	}
-	return rec, nil
+	return rec, has, nil
 }
 
 // mayStart holds a deployment by hand to "once": an entry says that it is done
@@ -122,8 +132,9 @@ func (t *turn) interruptedError(r manifest.Release) error {
 		Reason: "its deploy hook was started before, and how it ended is not known"}
 }
 
-// readyFrom asks the gate, with the upgrade path from what is deployed ("" = nothing).
-func (t *turn) readyFrom(ctx context.Context, r manifest.Release, from string) (*Verdict, error) {
+// readyFrom asks the gate, with the upgrade path from what is deployed ("" = nothing), and whether it is no downgrade
+// from the version that the host has ("" = not asked).
+func (t *turn) readyFrom(ctx context.Context, r manifest.Release, from, has string) (*Verdict, error) {
 	verdict, err := t.f.Ready(ctx, t.v, r, ReadyOptions{})
 	if err != nil || !verdict.Ready {
 		return verdict, err
@@ -137,7 +148,7 @@ func (t *turn) readyFrom(ctx context.Context, r manifest.Release, from string) (
 	if err != nil {
 		return nil, err
 	}
-	verdict.Unmet = append(verdict.Unmet, unmet...)
+	verdict.Unmet = append(append(verdict.Unmet, unmet...), downgradeUnmet(t.v, r, has)...)
 	verdict.Ready = len(verdict.Unmet) == 0
 	return verdict, nil
 }

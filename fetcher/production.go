@@ -90,7 +90,7 @@ func (t *turn) deployProduct(ctx context.Context, product string, o RunOptions, 
 		result.Waiting = append(result.Waiting, *stuck)
 		return nil
 	}
-	floor := t.order(product, rec.Current)
+	floor := order(t.v, product, rec.Current)
 	for i := len(offered) - 1; i >= 0 && offered[i].Seq > floor; i-- {
 		r := offered[i].Release
 		if a := rec.Attempts[r.Version]; a != nil {
@@ -129,19 +129,6 @@ func (r *RunResult) wait(release manifest.Release, reason string, person bool) {
 	r.Waiting = append(r.Waiting, Waiting{Release: release, Reason: reason, NeedsPerson: person})
 }
 
-// order is the place of a version in the order of publication; 0 for none, and for one
-// that the catalog does not hold.
-func (t *turn) order(product, version string) int64 {
-	if version == "" {
-		return 0
-	}
-	info, err := t.v.Release(manifest.Release{Product: product, Version: version})
-	if err != nil {
-		return 0
-	}
-	return info.Seq
-}
-
 // offered are the releases of a product that a run may choose from, oldest first.
 func (t *turn) offered(ctx context.Context, product string, o RunOptions) ([]catalog.ReleaseInfo, error) {
 	if o.Only != nil {
@@ -168,7 +155,7 @@ func (t *turn) stuck(rec *deployRecord, product string) *Waiting {
 
 // deployIfReady starts one deployment, or says what it waits for.
 func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deployRecord, result *RunResult) (bool, error) {
-	verdict, err := t.readyFrom(ctx, r, rec.Current)
+	verdict, err := t.readyFrom(ctx, r, rec.Current, "")
 	if err != nil {
 		return false, err
 	}
