@@ -25,7 +25,7 @@ type DeployOptions struct {
 // it is ready still, the entry has Earlier set, and else the *NotReady has.
 //
 // Errors: *NotReady; *Undetermined and *Attempted when a person has to say more;
-// *MissingHook, *WrongKind and the others of Run. Whenever the hook ran, the entry
+// *MissingHook, *StillRunning, *WrongKind and the others of Run. Whenever the hook ran, the entry
 // is returned, also along with an error.
 func (f *Fetcher) Deploy(ctx context.Context, v *catalog.View, r manifest.Release, o DeployOptions) (*RunEntry, error) {
 	t, err := f.begin(ctx, v, manifest.SiteProduction)
@@ -33,7 +33,10 @@ func (f *Fetcher) Deploy(ctx context.Context, v *catalog.View, r manifest.Releas
 		return nil, err
 	}
 	defer t.end()
-	if _, err := f.Site.hookCommand(HookDeploy); err != nil {
+	if err := f.Site.checkHooks(HookDeploy); err != nil {
+		return nil, err
+	}
+	if err := t.putAway(ctx); err != nil {
 		return nil, err
 	}
 	entry, err := t.deploy(ctx, r, o)
@@ -173,6 +176,9 @@ func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *dep
 	if err != nil {
 		return nil, err
 	}
+	if err := t.f.OpenKey(); err != nil {
+		return nil, err
+	}
 	j, err := t.newJob(ctx, HookDeploy, r)
 	if err != nil {
 		return nil, err
@@ -194,7 +200,11 @@ func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *dep
 	if err != nil {
 		return nil, err
 	}
-	return t.conclude(ctx, j, out, manifest.ReportDeployment, last)
+	entry, err := t.conclude(ctx, j, out, manifest.ReportDeployment, last)
+	if out.interrupted && err != nil {
+		err = &HalfDeployed{Release: r, Err: err}
+	}
+	return entry, err
 }
 
 // Deployed records and reports a deployment that was done by hand: result is PASSED,
@@ -209,6 +219,12 @@ func (f *Fetcher) Deployed(ctx context.Context, v *catalog.View, r manifest.Rele
 		return nil, err
 	}
 	defer t.end()
+	if err := t.noneRuns(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.OpenKey(); err != nil {
+		return nil, err
+	}
 	entry, err := t.deployed(ctx, r, result, note)
 	return entry, errors.Join(err, t.undelivered())
 }

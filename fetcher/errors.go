@@ -1,7 +1,9 @@
 package fetcher
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/enovance/kitchen/internal/storage"
@@ -199,13 +201,33 @@ func (e *WrongSiteKey) Hint() string {
 	return "check [site] key in kitchen.toml; after a key change, refresh first or ask a vendor administrator to register the new key"
 }
 
-// MissingHook says that the configuration names no command for a hook (exit 1).
-type MissingHook struct{ Name, Config string }
+// MissingHook says that the configuration names no command for a hook, or one whose program cannot be started (exit 1).
+type MissingHook struct {
+	Name, Config string
+	Program      string // "" = none is named
+	Err          error  // what is wrong with Program
+}
 
-func (e *MissingHook) Error() string { return fmt.Sprintf("no [hooks] %s in %s", e.Name, e.Config) }
+func (e *MissingHook) Error() string {
+	if e.Program == "" {
+		return fmt.Sprintf("no [hooks] %s in %s", e.Name, e.Config)
+	}
+	return fmt.Sprintf("[hooks] %s in %s names the program %q, which cannot be started: %v", e.Name, e.Config, e.Program, e.Err)
+}
 
-// Hint shows the missing lines.
+// Unwrap gives what is wrong with the program.
+func (e *MissingHook) Unwrap() error { return e.Err }
+
+// Hint shows the missing lines, or says what makes a program of the file.
 func (e *MissingHook) Hint() string {
+	switch {
+	case errors.Is(e.Err, fs.ErrPermission):
+		return fmt.Sprintf("nothing was started; if it is the right file: chmod +x %s, in the folder of kitchen.toml", e.Program)
+	case e.Program != "" && !strings.Contains(e.Program, "/"):
+		return fmt.Sprintf("nothing was started; a program that is not in PATH is named with its folder, which may be relative to kitchen.toml: ./%s", e.Program)
+	case e.Program != "":
+		return "nothing was started; a relative path is relative to the folder of kitchen.toml"
+	}
 	return fmt.Sprintf("add to it:  [hooks]  %s = [\"./%s.sh\"]", e.Name, e.Name)
 }
 
@@ -228,6 +250,70 @@ func (e *Busy) Error() string {
 
 // Hint says to wait.
 func (e *Busy) Hint() string { return "wait for it to end; the lock goes with its process" }
+
+// StillRunning says that a hook outlived the kitchen that started it, which was killed (exit 1).
+type StillRunning struct {
+	Site    manifest.SiteID
+	Release manifest.Release
+	Hook    string
+	Group   int // its process group; 0 = not known
+}
+
+func (e *StillRunning) Error() string {
+	where := "its process group is not known"
+	if e.Group != 0 {
+		where = fmt.Sprintf("process group %d", e.Group)
+	}
+	return fmt.Sprintf("the %s hook on %s still runs at %s (%s), although the kitchen that started it was killed; nothing is started beside it", e.Hook, e.Release, e.Site, where)
+}
+
+// Hint names both ways on.
+func (e *StillRunning) Hint() string {
+	if e.Group == 0 {
+		return "wait until it has ended, or end it; then run the same command again"
+	}
+	return fmt.Sprintf("wait until it has ended (pgrep -ag %[1]d shows it), or end it: kill -- -%[1]d; then run the same command again", e.Group)
+}
+
+// UnusableKey says that the site's key does not open (exit 4): nothing that has to be reported is started then.
+type UnusableKey struct {
+	Site manifest.SiteID
+	Err  error
+}
+
+func (e *UnusableKey) Error() string {
+	return fmt.Sprintf("the key of site %s cannot be used, so nothing was started: %v", e.Site, e.Err)
+}
+
+// Unwrap gives what is wrong with it.
+func (e *UnusableKey) Unwrap() error { return e.Err }
+
+// Hint is that of the cause, where it has one.
+func (e *UnusableKey) Hint() string {
+	var h interface{ Hint() string }
+	if errors.As(e.Err, &h) {
+		return h.Hint()
+	}
+	return "check [site] key in kitchen.toml, and --password-file or COSIGN_PASSWORD"
+}
+
+// HalfDeployed says that a deployment was stopped while its hook ran. It wraps what stopped it.
+type HalfDeployed struct {
+	Release manifest.Release
+	Err     error
+}
+
+func (e *HalfDeployed) Error() string {
+	return fmt.Sprintf("the deploy hook on %s was stopped half-way: %v", e.Release, e.Err)
+}
+
+// Unwrap gives what stopped it.
+func (e *HalfDeployed) Unwrap() error { return e.Err }
+
+// Hint says what a person has to find out.
+func (e *HalfDeployed) Hint() string {
+	return fmt.Sprintf("look at the host; then kitchen deploy %[1]s --again runs the hook again, or kitchen deployed %[1]s --result PASSED (or FAILED) records how it ended", e.Release)
+}
 
 // Unsent says that reports wait on disk because the store did not take them. It
 // wraps the store's error, whose exit code it has.

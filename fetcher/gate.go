@@ -34,11 +34,11 @@ type GatePin struct {
 
 // ReadyOptions narrow one question.
 type ReadyOptions struct {
-	From   string        // the version the host has; "" = not asked
+	From string // the version the host has; "" = not asked
 	// AllowDowngrade: with From, a release that was published before From is no reason for a no.
 	AllowDowngrade bool
-	MaxAge time.Duration // 0 = as configured; the stricter of both counts
-	Files  string        // a directory that must hold the release exactly; "" = none
+	MaxAge         time.Duration // 0 = as configured; the stricter of both counts
+	Files          string        // a directory that must hold the release exactly; "" = none
 }
 
 // Verdict is the gate's answer.

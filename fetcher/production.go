@@ -19,7 +19,10 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 	if !t.f.Site.Auto {
 		return t.sayManual(ctx, o, result)
 	}
-	if _, err := t.f.Site.hookCommand(HookDeploy); err != nil {
+	if err := t.f.Site.checkHooks(HookDeploy); err != nil {
+		return err
+	}
+	if err := t.putAway(ctx); err != nil {
 		return err
 	}
 	var problems error
@@ -30,7 +33,7 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 		err := t.deployProduct(ctx, product, o, result)
 		t.sayWithdrawn(product, result)
 		if err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || errors.As(err, new(*UnusableKey)) {
 				return err
 			}
 			problems = errors.Join(problems, about(product, err))

@@ -99,7 +99,7 @@ func (r *RunResult) Negative() bool {
 // site with Auto deploys the newest ready release of each product, once.
 //
 // What went well is in the result even when there is an error. Errors before anything
-// is started: ErrNoSite, *UnknownSite, *WrongSiteKey, *Busy, *MissingHook, *NotVisible
+// is started: ErrNoSite, *UnknownSite, *WrongSiteKey, *UnusableKey, *Busy, *StillRunning, *MissingHook, *NotVisible
 // (with Only). Errors of one release or product do not stop the others and come
 // joined; *Unsent says that reports wait on disk.
 func (f *Fetcher) Run(ctx context.Context, v *catalog.View, o RunOptions) (*RunResult, error) {
@@ -122,6 +122,9 @@ func (f *Fetcher) Run(ctx context.Context, v *catalog.View, o RunOptions) (*RunR
 		err = t.runTests(ctx, o, result)
 	}
 	if ctx.Err() != nil {
+		if half, ok := errors.AsType[*HalfDeployed](err); ok {
+			return result, half
+		}
 		return result, context.Cause(ctx)
 	}
 	return result, errors.Join(err, t.undelivered())

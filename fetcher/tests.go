@@ -15,7 +15,10 @@ import (
 
 // runTests is Run at a CI site: releases are taken up in order, as many at a time as there is room for.
 func (t *turn) runTests(ctx context.Context, o RunOptions, result *RunResult) error {
-	if _, err := t.f.Site.hookCommand(HookTest); err != nil {
+	if err := t.f.Site.checkHooks(HookTest); err != nil {
+		return err
+	}
+	if err := t.putAway(ctx); err != nil {
 		return err
 	}
 	list, problems := t.toTest(ctx, o)
@@ -29,6 +32,9 @@ func (t *turn) runTests(ctx context.Context, o RunOptions, result *RunResult) er
 		}
 		j, err := t.admit(ctx, info, o, &parts[i])
 		if j == nil {
+			if errors.As(err, new(*UnusableKey)) {
+				return err // and nothing runs: no release is admitted before the key is open
+			}
 			errs[i] = err
 			<-room
 			continue
@@ -106,6 +112,9 @@ func (t *turn) admit(ctx context.Context, info catalog.ReleaseInfo, o RunOptions
 	if t.dry() {
 		result.Planned = append(result.Planned, Planned{info.Release, HookTest})
 		return nil, nil
+	}
+	if err := t.f.OpenKey(); err != nil {
+		return nil, err
 	}
 	j, err := t.newJob(ctx, HookTest, info.Release)
 	if err != nil {

@@ -240,6 +240,9 @@ func (k *kitchen) serveRun(ctx context.Context, o runOptions, options fetcher.Ru
 	if err != nil {
 		return err
 	}
+	if err := f.OpenKey(); err != nil {
+		return err
+	}
 	options.OnPassed = s.onPassed(o)
 	w := &runWatch{k: k, s: s, f: f, options: options}
 	return k.serve(ctx, o.watch, w.round)
