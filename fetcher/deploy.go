@@ -44,6 +44,9 @@ func (f *Fetcher) Deploy(ctx context.Context, v *catalog.View, r manifest.Releas
 }
 
 func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) (*RunEntry, error) {
+	if err := t.follows(r); err != nil {
+		return nil, err
+	}
 	rec, has, err := t.recordFor(ctx, r, o)
 	if err != nil {
 		return nil, err
@@ -125,7 +128,11 @@ func (t *turn) mayStart(rec *deployRecord, r manifest.Release, o DeployOptions) 
 		return &RunEntry{Release: r, Type: manifest.ReportDeployment, Verdict: a.Verdict, From: a.From,
 			Started: a.Started, Finished: a.Finished, Sequence: a.Sequence, Earlier: true}, nil
 	}
-	return nil, &Attempted{Site: t.id, Release: r, Verdict: a.Verdict, When: whenWords(a.Finished)}
+	attempted := &Attempted{Site: t.id, Release: r, Verdict: a.Verdict, When: whenWords(a.Finished)}
+	if a.passed() {
+		attempted.Since = rec.Current
+	}
+	return nil, attempted
 }
 
 func whenWords(at time.Time) string { return at.UTC().Format("2006-01-02 15:04 MST") }
@@ -229,7 +236,19 @@ func (f *Fetcher) Deployed(ctx context.Context, v *catalog.View, r manifest.Rele
 	return entry, errors.Join(err, t.undelivered())
 }
 
+// follows is *NotVisible where the site's customer does not follow a product: a report on it would not count.
+func (t *turn) follows(r manifest.Release) error {
+	if t.customer.Subscribes(r.Product) {
+		return nil
+	}
+	return &NotVisible{Release: r, Reason: t.id.Customer + " does not follow " + r.Product,
+		Next: fmt.Sprintf("a vendor administrator changes what it follows: kitchen customer change %s --subscribe %s", t.id.Customer, r.Product)}
+}
+
 func (t *turn) deployed(ctx context.Context, r manifest.Release, result, note string) (*RunEntry, error) {
+	if err := t.follows(r); err != nil {
+		return nil, err
+	}
 	info, err := t.v.Release(r)
 	if err != nil {
 		return nil, err

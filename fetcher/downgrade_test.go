@@ -3,6 +3,7 @@ package fetcher
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ func TestADowngradeIsDeployedOnlyWhenSaidToBeMeant(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	goal := release(t, r3)
 	if _, err := f.deploy(t, r3, DeployOptions{}); !asksAboutDowngrade(err) {
 		t.Fatalf("along its upgrade path: %v", err)
 	}
@@ -41,6 +43,9 @@ func TestADowngradeIsDeployedOnlyWhenSaidToBeMeant(t *testing.T) {
 	verdict, err = f.Ready(context.Background(), f.view(t), release(t, r3), ReadyOptions{From: "1.1.0", AllowDowngrade: true})
 	if err != nil || !verdict.Ready {
 		t.Errorf("ready --from --allow-downgrade: %+v, %v", verdict, err)
+	}
+	if result := f.run(t, RunOptions{Only: &goal}); len(result.Runs) > 0 || !result.Waits(goal) || !strings.Contains(result.Waiting[0].Reason, "--allow-downgrade") {
+		t.Errorf("run of it: %+v", result)
 	}
 	f.assertRan(t, "1.0.0<", "1.1.0<1.0.0")
 	if e, err := f.deploy(t, r3, DeployOptions{AllowDowngrade: true}); err != nil || e.Verdict != manifest.Passed {
@@ -63,5 +68,57 @@ func TestFreshIsNoWayAroundTheQuestionOfADowngrade(t *testing.T) {
 	w.Now = w.Now.Add(time.Hour)
 	if e, err := f.deploy(t, r1, DeployOptions{Fresh: true, AllowDowngrade: true}); err != nil || e.Verdict != manifest.Passed {
 		t.Errorf("allowed: %+v, %v", e, err)
+	}
+}
+
+// The host moved on since: what is offered leads on, or takes note of what a person did.
+func TestWhatWasReplacedIsNotOfferedAsASecondAttempt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	threeReleases(w)
+	f := at(t, w, "acme/prod", deployed)
+	f.run(t, RunOptions{})
+	f.run(t, RunOptions{})
+	_, err := f.deploy(t, r1, DeployOptions{})
+	attempted, ok := errors.AsType[*Attempted](err)
+	if !ok || !strings.Contains(err.Error(), "1.1.0 replaced it since") {
+		t.Fatalf("got %v", err)
+	}
+	if hint := attempted.Hint(); strings.Contains(hint, "--again") || !strings.Contains(hint, "kitchen paths openstack --from 1.1.0") {
+		t.Errorf("hint %q", hint)
+	}
+}
+
+func TestANoOfTheUpgradePathLeadsToCommandsThatShowIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	threeReleases(w)
+	f := at(t, w, "acme/prod", deployed)
+	_, err := f.deploy(t, r2, DeployOptions{})
+	if no, ok := errors.AsType[*NotReady](err); !ok || !strings.Contains(no.Hint(), "an initial release comes first") {
+		t.Errorf("nothing is deployed: %v", err)
+	}
+	f.run(t, RunOptions{})
+	_, err = f.deploy(t, r3, DeployOptions{})
+	if no, ok := errors.AsType[*NotReady](err); !ok || !strings.Contains(no.Hint(), "kitchen ready "+r3+" --from 1.0.0") || !strings.Contains(no.Hint(), "kitchen paths openstack --from 1.0.0") {
+		t.Errorf("another version is deployed: %v", err)
+	}
+}
+
+func TestWhatTheCustomerDoesNotFollowIsNeitherDeployedNorRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.AddProduct("ceph")
+	ready(w, "ceph@1.0.0", catalogtest.Content{})
+	f := at(t, w, "acme/prod", deployed)
+	if _, err := f.deploy(t, "ceph@1.0.0", DeployOptions{}); !isA[*NotVisible](err) {
+		t.Errorf("deploy: %v", err)
+	}
+	if _, err := f.Deployed(context.Background(), f.view(t), release(t, "ceph@1.0.0"), manifest.Passed, ""); !isA[*NotVisible](err) {
+		t.Errorf("deployed: %v", err)
+	}
+	f.assertRan(t)
+	if sent := reports(t, w); len(sent) > 0 {
+		t.Errorf("sent %v", sent)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -119,7 +121,14 @@ func (e *NotReady) Hint() string {
 	if e.Earlier != nil {
 		return fmt.Sprintf("deploy a release that replaces it, or take it out of service; kitchen show %s tells more", e.Verdict.Release)
 	}
-	return fmt.Sprintf("kitchen ready %s shows each requirement", e.Verdict.Release)
+	r, asksPath := e.Verdict.Release, func(u catalog.Unmet) bool { return u.Requirement == reqPath }
+	switch from := e.Verdict.From; {
+	case from != "":
+		return fmt.Sprintf("kitchen ready %s --from %s shows each requirement, kitchen paths %s --from %s the ways on", r, from, r.Product, from)
+	case slices.ContainsFunc(e.Verdict.Unmet, asksPath):
+		return fmt.Sprintf("an initial release comes first (kitchen show %[1]s tells what it may be applied to); if something of %[2]s is deployed here already, say so: kitchen deployed %[2]s@VERSION --result PASSED", r, r.Product)
+	}
+	return fmt.Sprintf("kitchen ready %s shows each requirement", r)
 }
 
 // Undetermined says that this host cannot know by itself whether a deployment is
@@ -145,21 +154,28 @@ func (e *Undetermined) Hint() string {
 	return fmt.Sprintf("tell it what is deployed: kitchen deployed P@V --result PASSED, or that nothing is: kitchen deploy %s --fresh", e.Release)
 }
 
-// Attempted says that the deploy hook of a release ran before and did not pass, and
-// is not run again unless told so (exit 3).
+// Attempted says that the deploy hook of a release ran before and did not pass, or that other versions were deployed
+// since, and it is not run again unless told so (exit 3).
 type Attempted struct {
 	Site    manifest.SiteID
 	Release manifest.Release
 	Verdict string
 	When    string
+	Since   string // the version that is deployed now; "" unless Release passed
 }
 
 func (e *Attempted) Error() string {
+	if e.Since != "" {
+		return fmt.Sprintf("%s was deployed at %s (%s on %s), and %s replaced it since", e.Release, e.Site, e.Verdict, e.When, e.Since)
+	}
 	return fmt.Sprintf("the deployment of %s at %s ended %s on %s and is not repeated by itself", e.Release, e.Site, e.Verdict, e.When)
 }
 
-// Hint names both ways on.
+// Hint names the ways on.
 func (e *Attempted) Hint() string {
+	if e.Since != "" {
+		return fmt.Sprintf("kitchen paths %s --from %s shows the ways on; if the host was put back to %[3]s by hand: kitchen deployed %[3]s --result PASSED", e.Release.Product, e.Since, e.Release)
+	}
 	return fmt.Sprintf("kitchen deploy %[1]s --again runs the hook again; kitchen deployed %[1]s --result PASSED records that it was put right by hand", e.Release)
 }
 
@@ -324,6 +340,16 @@ type Unsent struct {
 
 func (e *Unsent) Error() string {
 	return fmt.Sprintf("%s on disk, to be sent by the next run: %v", countWords(len(e.Keys), "signed report"), e.Err)
+}
+
+// Hint is that of the store, and says that nothing is to be done once more.
+func (e *Unsent) Hint() string {
+	const safe = "the result is safe and nothing has to run again: any later `kitchen run` sends it (without --again)"
+	var h interface{ Hint() string }
+	if !errors.As(e.Err, &h) || h.Hint() == "" {
+		return safe
+	}
+	return strings.Replace(h.Hint(), "run the same command again", "`kitchen run`", 1) + "; " + safe
 }
 
 // Unwrap gives the store's error.

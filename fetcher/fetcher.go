@@ -91,7 +91,7 @@ type Site struct {
 	OpenKey func() error
 	Follow  string              // "" (validated) or FollowPublished
 	Auto    bool                // production: Run deploys by itself
-	Hooks   map[string][]string // by HookNames → command and arguments
+	Hooks   map[string][]string // HookTest, … → command and arguments
 	Dir     string              // kitchen.toml's folder, where hooks start
 	Config  string              // kitchen.toml's path, for messages; "" = Dir/kitchen.toml
 	// HookTimeout ends a setup, test or deploy hook that runs longer; 0 means no limit.

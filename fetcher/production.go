@@ -94,6 +94,9 @@ func (t *turn) deployProduct(ctx context.Context, product string, o RunOptions, 
 		return nil
 	}
 	floor := order(t.v, product, rec.Current)
+	if o.Only != nil && offered[0].Seq < floor {
+		result.wait(newest, fmt.Sprintf("it was published before %s, which is deployed here; if that is meant: kitchen deploy %s --allow-downgrade", rec.Current, newest), true)
+	}
 	for i := len(offered) - 1; i >= 0 && offered[i].Seq > floor; i-- {
 		r := offered[i].Release
 		if a := rec.Attempts[r.Version]; a != nil {
@@ -169,7 +172,7 @@ func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deplo
 	var entry *RunEntry
 	if t.dry() {
 		if _, err = t.lastKnown(ctx, r, rec, false); err == nil {
-			result.Planned = append(result.Planned, Planned{r, HookDeploy})
+			result.Planned = append(result.Planned, Planned{Release: r, Hook: HookDeploy})
 		}
 	} else {
 		entry, err = t.startDeployment(ctx, r, rec, rec.Current, false)

@@ -3,6 +3,7 @@ package fetcher
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -66,6 +67,7 @@ type Resumed struct {
 type Planned struct {
 	Release manifest.Release
 	Hook    string // HookTest or HookDeploy
+	NotRun  string // why it would not be started after all, and NOT_RUN be reported; "" = it would
 }
 
 // RunResult is what one run did, and what it waits for.
@@ -92,6 +94,11 @@ func (r *RunResult) Negative() bool {
 		}
 	}
 	return false
+}
+
+// Waits tells whether the release is one of those that are not run now.
+func (r *RunResult) Waits(release manifest.Release) bool {
+	return slices.ContainsFunc(r.Waiting, func(w Waiting) bool { return w.Release == release })
 }
 
 // Run does one round of work for a site and returns: a CI site tests, in order of

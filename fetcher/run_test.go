@@ -137,7 +137,7 @@ func TestVerdicts(t *testing.T) {
 		{name: "exit 0 with failed tests", hook: junitHook(failed), want: manifest.Failed, reason: "1 failed test", failed: 1},
 		{name: "exit 0 with unreadable results", hook: junitHook("<testsuite"), want: manifest.Errored, reason: "r.xml"},
 		{name: "exit 1 with unreadable results", hook: junitHook("<html/>") + "exit 1", want: manifest.Failed, reason: "exit code 1; test results: r.xml: not JUnit"},
-		{name: "results taken away", hook: "rmdir $KITCHEN_RESULTS", want: manifest.Errored, reason: "results"},
+		{name: "results taken away", hook: "rmdir $KITCHEN_RESULTS", want: manifest.Errored, reason: "a hook removed the folder that $KITCHEN_RESULTS names"},
 		{name: "results that are a link", hook: "ln -s /etc/passwd $KITCHEN_RESULTS/r.xml", want: manifest.Errored, reason: "r.xml is not a regular file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

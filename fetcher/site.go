@@ -264,7 +264,7 @@ func (t *turn) ownReport(ctx context.Context, r manifest.Release) (*reportRecord
 		return nil, nil
 	}
 	return &reportRecord{Manifest: latest.ManifestSHA256, Type: latest.Type, Verdict: latest.Verdict(), Sequence: latest.Sequence,
-		Report: latest.SHA256, Key: latest.Key, Finished: latest.Finished}, nil
+		Report: latest.SHA256, Key: latest.Key, Finished: latest.Finished, Lacked: lacked(&latest.Report)}, nil
 }
 
 func cannotList(err error) bool {

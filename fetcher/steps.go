@@ -25,9 +25,6 @@ const (
 	HookOnError  = "on-error"
 )
 
-// HookNames are all hooks that a site may have.
-var HookNames = []string{HookSetup, HookTest, HookDeploy, HookOnError, HookTeardown}
-
 // exitNotRun is the exit code by which a hook says that it could not try.
 const exitNotRun = 77
 

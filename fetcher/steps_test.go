@@ -45,8 +45,8 @@ func TestTheHooksAroundAHook(t *testing.T) {
 		{name: "passed", main: "exit 0", verdict: manifest.Passed, steps: "setup: test: teardown:PASSED"},
 		{name: "failed", main: "exit 3", verdict: manifest.Failed, reason: "exit code 3", steps: "setup: test: on-error:FAILED teardown:FAILED"},
 		{name: "no hardware", main: "exit 77", verdict: manifest.NotRun, reason: "exit code 77", steps: "setup: test: on-error:NOT_RUN teardown:NOT_RUN"},
-		{name: "too slow", main: "sleep 300", verdict: manifest.Errored, reason: "ran longer than 50ms", steps: "setup: test: on-error:ERROR teardown:ERROR",
-			change: func(s *Site) { s.HookTimeouts = map[string]time.Duration{HookTest: 50 * time.Millisecond} }},
+		{name: "too slow", main: "sleep 300", verdict: manifest.Errored, reason: "ran longer than 1s", steps: "setup: test: on-error:ERROR teardown:ERROR",
+			change: func(s *Site) { s.HookTimeouts = map[string]time.Duration{HookTest: time.Second} }},
 		{name: "its own limit is the longer one", main: "sleep 0.2", verdict: manifest.Passed, steps: "setup: test: teardown:PASSED",
 			change: func(s *Site) {
 				s.HookTimeout, s.HookTimeouts = time.Nanosecond, map[string]time.Duration{HookTest: time.Minute, HookSetup: time.Minute}

@@ -94,19 +94,6 @@ func TestInterruptedInTheMiddleOfADeployHook(t *testing.T) {
 	reported(4, "deployed.txt", 2)(t, s)
 }
 
-// TestAWrongPasswordIsNoticedBeforeTheHook: nothing ran that could not be reported.
-func TestAWrongPasswordIsNoticedBeforeTheHook(t *testing.T) {
-	t.Parallel()
-	s := chapter(t, "ready")
-	for _, line := range []string{"run", "deploy openstack@1.0.0", "run --watch 1h", "run --password-file nowhere", "run --watch 1h --password-file nowhere"} {
-		s.start(t, "--config ./prod.toml "+line, "COSIGN_PASSWORD=wrong").want(t, exitNotTrusted, "the key of site acme/prod cannot be used, so nothing was started")
-	}
-	if n := s.lines(t, "deployed.txt"); n != 0 {
-		t.Errorf("the hook ran %d times", n)
-	}
-	s.start(t, "--config ./prod.toml run").want(t, exitDone)
-}
-
 func mustWrite(t *testing.T, s scene, name, text string) {
 	t.Helper()
 	if err := s.write(name, text); err != nil {
