@@ -44,9 +44,6 @@ func (f *Fetcher) Deploy(ctx context.Context, v *catalog.View, r manifest.Releas
 }
 
 func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) (*RunEntry, error) {
-	if err := t.follows(r); err != nil {
-		return nil, err
-	}
 	rec, has, err := t.recordFor(ctx, r, o)
 	if err != nil {
 		return nil, err
@@ -236,18 +233,9 @@ func (f *Fetcher) Deployed(ctx context.Context, v *catalog.View, r manifest.Rele
 	return entry, errors.Join(err, t.undelivered())
 }
 
-// follows is *NotVisible where the site's customer does not follow a product: a report on it would not count.
-func (t *turn) follows(r manifest.Release) error {
-	if t.customer.Subscribes(r.Product) {
-		return nil
-	}
-	return &NotVisible{Release: r, Reason: t.id.Customer + " does not follow " + r.Product,
-		Next: fmt.Sprintf("a vendor administrator changes what it follows: kitchen customer change %s --subscribe %s", t.id.Customer, r.Product)}
-}
-
 func (t *turn) deployed(ctx context.Context, r manifest.Release, result, note string) (*RunEntry, error) {
-	if err := t.follows(r); err != nil {
-		return nil, err
+	if err := t.f.checkFollows(ctx, t.v, r); err != nil {
+		return nil, err // a report on it would not count
 	}
 	info, err := t.v.Release(r)
 	if err != nil {

@@ -111,7 +111,7 @@ func TestWhatTheCustomerDoesNotFollowIsNeitherDeployedNorRecorded(t *testing.T) 
 	w.AddProduct("ceph")
 	ready(w, "ceph@1.0.0", catalogtest.Content{})
 	f := at(t, w, "acme/prod", deployed)
-	if _, err := f.deploy(t, "ceph@1.0.0", DeployOptions{}); !isA[*NotVisible](err) {
+	if _, err := f.deploy(t, "ceph@1.0.0", DeployOptions{}); !isA[*NotReady](err) {
 		t.Errorf("deploy: %v", err)
 	}
 	if _, err := f.Deployed(context.Background(), f.view(t), release(t, "ceph@1.0.0"), manifest.Passed, ""); !isA[*NotVisible](err) {

@@ -122,9 +122,12 @@ func (e *NotReady) Hint() string {
 		return fmt.Sprintf("deploy a release that replaces it, or take it out of service; kitchen show %s tells more", e.Verdict.Release)
 	}
 	r, asksPath := e.Verdict.Release, func(u catalog.Unmet) bool { return u.Requirement == reqPath }
+	asksOrder := func(u catalog.Unmet) bool { return u.Requirement == reqOrder }
 	switch from := e.Verdict.From; {
 	case from != "":
 		return fmt.Sprintf("kitchen ready %s --from %s shows each requirement, kitchen paths %s --from %s the ways on", r, from, r.Product, from)
+	case slices.ContainsFunc(e.Verdict.Unmet, asksOrder):
+		return fmt.Sprintf("if the host was made anew, and that release is meant: kitchen deploy %s --fresh --allow-downgrade", r)
 	case slices.ContainsFunc(e.Verdict.Unmet, asksPath):
 		return fmt.Sprintf("an initial release comes first (kitchen show %[1]s tells what it may be applied to); if something of %[2]s is deployed here already, say so: kitchen deployed %[2]s@VERSION --result PASSED", r, r.Product)
 	}

@@ -59,14 +59,14 @@ type capabilitiesConfig struct {
 
 // hooksConfig holds each hook's program and arguments, and how long they may take.
 type hooksConfig struct {
-	Setup    []string       `toml:"setup"`
-	Test     []string       `toml:"test"`
-	Deploy   []string       `toml:"deploy"`
-	OnError  []string       `toml:"on-error"`
-	Teardown []string       `toml:"teardown"`
-	Timeout  age            `toml:"timeout"`  // of setup, test and deploy
-	Grace    age            `toml:"grace"`    // from SIGTERM to SIGKILL
-	Timeouts hookTimeouts   `toml:"timeouts"` // of single hooks
+	Setup    []string     `toml:"setup"`
+	Test     []string     `toml:"test"`
+	Deploy   []string     `toml:"deploy"`
+	OnError  []string     `toml:"on-error"`
+	Teardown []string     `toml:"teardown"`
+	Timeout  age          `toml:"timeout"`  // of setup, test and deploy
+	Grace    age          `toml:"grace"`    // from SIGTERM to SIGKILL
+	Timeouts hookTimeouts `toml:"timeouts"` // of single hooks
 }
 
 // hookTimeouts has a field for each hook, so that a wrong name has its line.
