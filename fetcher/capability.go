@@ -77,14 +77,19 @@ func sameArch(a, b string) bool {
 	return plain(a) == plain(b)
 }
 
-// incapable says why this site cannot test a release, "" when it can. A deployment is not held to [requires].
-func (t *turn) incapable(j *job) string {
-	if j.hook != HookTest {
-		return ""
-	}
-	unmet := t.f.Site.Capabilities.detected(j.dir).unmet(j.m.Requires)
+// lackedWords begin the reason of a NOT_RUN for what a site does not have.
+const lackedWords = "this site does not have what the release requires: "
+
+// lacks says why this site cannot test a release, "" when it can.
+func (t *turn) lacks(m *manifest.Manifest) string {
+	unmet := t.f.Site.Capabilities.detected(t.f.State).unmet(m.Requires)
 	if len(unmet) == 0 {
 		return ""
 	}
-	return "this site does not have what the release requires: " + strings.Join(unmet, "; ")
+	return lackedWords + strings.Join(unmet, "; ")
+}
+
+// lacked tells whether a report is such a NOT_RUN.
+func lacked(r *manifest.Report) bool {
+	return r.Type == manifest.ReportTest && r.Verdict() == manifest.NotRun && strings.HasPrefix(r.Reason, lackedWords)
 }

@@ -1,6 +1,7 @@
 package fetcher
 
 import (
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -58,7 +59,7 @@ func TestDetectedCapabilities(t *testing.T) {
 }
 
 // TestASiteWithoutTheHardwareReportsNotRun: it runs no hook and fetches nothing, says which requirement, and once it has
-// the hardware the release is tested when told so. Deployments are not held to what tests require.
+// the hardware the release is tested by itself. Deployments are not held to what tests require.
 func TestASiteWithoutTheHardwareReportsNotRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -68,10 +69,14 @@ func TestASiteWithoutTheHardwareReportsNotRun(t *testing.T) {
 	w.Certify(r1)
 	f := at(t, w, "acme/staging", "echo ran >> ran.txt")
 	f.Site.Capabilities = Capabilities{MemoryGiB: 8}
+	plan := f.run(t, RunOptions{DryRun: true}).Planned
 	result := f.run(t, RunOptions{})
 	const want = "this site does not have what the release requires: memory_gib: 16 needed, 8 here; labels: ipmi needed, not here"
 	if len(result.Runs) != 1 || result.Runs[0].Verdict != manifest.NotRun || result.Runs[0].Reason != want || !result.Negative() {
 		t.Fatalf("%+v", result)
+	}
+	if len(plan) != 1 || plan[0].NotRun != want {
+		t.Errorf("a dry run says %+v", plan)
 	}
 	if ran := f.line(t, "ran.txt"); len(ran) > 0 {
 		t.Errorf("the hook ran: %q", ran)
@@ -87,8 +92,10 @@ func TestASiteWithoutTheHardwareReportsNotRun(t *testing.T) {
 		t.Errorf("a chain takes it for a pass: %+v", waits)
 	}
 	f.Site.Capabilities = Capabilities{MemoryGiB: 16, Labels: []string{"ipmi"}}
-	only := release(t, r1)
-	if result := f.run(t, RunOptions{Only: &only, Again: true}); len(result.Runs) != 1 || result.Runs[0].Verdict != manifest.Passed {
+	if err := os.RemoveAll(f.siteDir(f.Site.ID).reportPath(release(t, r1))); err != nil {
+		t.Fatal(err) // its reports in the store tell as well
+	}
+	if result := f.run(t, RunOptions{}); len(result.Runs) != 1 || result.Runs[0].Sequence != 2 || result.Runs[0].Verdict != manifest.Passed {
 		t.Errorf("%+v", result)
 	}
 	if here := strings.Join(names(t, f.State), " "); !strings.Contains(here, "disk.img") {

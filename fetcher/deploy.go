@@ -17,13 +17,15 @@ type DeployOptions struct {
 	Fresh bool
 	// Again runs the hook although it ran before for this release.
 	Again bool
+	// AllowDowngrade deploys a release that was published before the one that is deployed.
+	AllowDowngrade bool
 }
 
 // Deploy runs the deploy hook for one ready release. Of a release that is deployed here already no hook runs: while
 // it is ready still, the entry has Earlier set, and else the *NotReady has.
 //
 // Errors: *NotReady; *Undetermined and *Attempted when a person has to say more;
-// *MissingHook, *WrongKind and the others of Run. Whenever the hook ran, the entry
+// *MissingHook, *StillRunning, *WrongKind and the others of Run. Whenever the hook ran, the entry
 // is returned, also along with an error.
 func (f *Fetcher) Deploy(ctx context.Context, v *catalog.View, r manifest.Release, o DeployOptions) (*RunEntry, error) {
 	t, err := f.begin(ctx, v, manifest.SiteProduction)
@@ -31,7 +33,10 @@ func (f *Fetcher) Deploy(ctx context.Context, v *catalog.View, r manifest.Releas
 		return nil, err
 	}
 	defer t.end()
-	if _, err := f.Site.hookCommand(HookDeploy); err != nil {
+	if err := f.Site.checkHooks(HookDeploy); err != nil {
+		return nil, err
+	}
+	if err := t.putAway(ctx); err != nil {
 		return nil, err
 	}
 	entry, err := t.deploy(ctx, r, o)
@@ -39,7 +44,7 @@ func (f *Fetcher) Deploy(ctx context.Context, v *catalog.View, r manifest.Releas
 }
 
 func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) (*RunEntry, error) {
-	rec, err := t.recordFor(ctx, r, o)
+	rec, has, err := t.recordFor(ctx, r, o)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +59,10 @@ func (t *turn) deploy(ctx context.Context, r manifest.Release, o DeployOptions) 
 	if a := rec.Attempts[r.Version]; from == r.Version && a != nil {
 		from = a.From // the same release again: onto what it was applied to
 	}
-	verdict, err := t.readyFrom(ctx, r, from)
+	if o.AllowDowngrade {
+		has = ""
+	}
+	verdict, err := t.readyFrom(ctx, r, from, has)
 	if err != nil {
 		return nil, err
 	}
@@ -76,26 +84,31 @@ func (t *turn) stillReady(ctx context.Context, earlier *RunEntry) (*RunEntry, er
 	return earlier, nil
 }
 
-// recordFor is what the site knows, or what the person's --fresh makes it know.
-func (t *turn) recordFor(ctx context.Context, r manifest.Release, o DeployOptions) (*deployRecord, error) {
+// recordFor is what the site knows, or what the person's --fresh makes it know. has is the version that was deployed
+// here last, which --fresh does not make forget.
+func (t *turn) recordFor(ctx context.Context, r manifest.Release, o DeployOptions) (rec *deployRecord, has string, err error) {
 	if !o.Fresh {
-		return t.known(ctx, r)
+		if rec, err = t.known(ctx, r); err != nil {
+			return nil, "", err
+		}
+		return rec, rec.Current, nil
 	}
-	rec, err := t.dir.deploy(r.Product)
+	rec, err = t.dir.deploy(r.Product)
 	var damaged *Damaged
 	if err != nil && !errors.As(err, &damaged) {
-		return nil, err
+		return nil, "", err
 	}
 	if rec == nil {
 		rec = newDeployRecord(r.Product)
 	}
+	has = rec.Current
 	rec.Current, rec.Last = "", ""
 	for version, a := range rec.Attempts {
 		if a.Verdict == "" {
 			delete(rec.Attempts, version)
 		}
 	}
-	return rec, nil
+	return rec, has, nil
 }
 
 // mayStart holds a deployment by hand to "once": an entry says that it is done
@@ -112,7 +125,11 @@ func (t *turn) mayStart(rec *deployRecord, r manifest.Release, o DeployOptions) 
 		return &RunEntry{Release: r, Type: manifest.ReportDeployment, Verdict: a.Verdict, From: a.From,
 			Started: a.Started, Finished: a.Finished, Sequence: a.Sequence, Earlier: true}, nil
 	}
-	return nil, &Attempted{Site: t.id, Release: r, Verdict: a.Verdict, When: whenWords(a.Finished)}
+	attempted := &Attempted{Site: t.id, Release: r, Verdict: a.Verdict, When: whenWords(a.Finished)}
+	if a.passed() {
+		attempted.Since = rec.Current
+	}
+	return nil, attempted
 }
 
 func whenWords(at time.Time) string { return at.UTC().Format("2006-01-02 15:04 MST") }
@@ -122,8 +139,9 @@ func (t *turn) interruptedError(r manifest.Release) error {
 		Reason: "its deploy hook was started before, and how it ended is not known"}
 }
 
-// readyFrom asks the gate, with the upgrade path from what is deployed ("" = nothing).
-func (t *turn) readyFrom(ctx context.Context, r manifest.Release, from string) (*Verdict, error) {
+// readyFrom asks the gate, with the upgrade path from what is deployed ("" = nothing), and whether it is no downgrade
+// from the version that the host has ("" = not asked).
+func (t *turn) readyFrom(ctx context.Context, r manifest.Release, from, has string) (*Verdict, error) {
 	verdict, err := t.f.Ready(ctx, t.v, r, ReadyOptions{})
 	if err != nil || !verdict.Ready {
 		return verdict, err
@@ -137,7 +155,7 @@ func (t *turn) readyFrom(ctx context.Context, r manifest.Release, from string) (
 	if err != nil {
 		return nil, err
 	}
-	verdict.Unmet = append(verdict.Unmet, unmet...)
+	verdict.Unmet = append(append(verdict.Unmet, unmet...), downgradeUnmet(t.v, r, has)...)
 	verdict.Ready = len(verdict.Unmet) == 0
 	return verdict, nil
 }
@@ -162,6 +180,9 @@ func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *dep
 	if err != nil {
 		return nil, err
 	}
+	if err := t.f.OpenKey(); err != nil {
+		return nil, err
+	}
 	j, err := t.newJob(ctx, HookDeploy, r)
 	if err != nil {
 		return nil, err
@@ -183,7 +204,11 @@ func (t *turn) startDeployment(ctx context.Context, r manifest.Release, rec *dep
 	if err != nil {
 		return nil, err
 	}
-	return t.conclude(ctx, j, out, manifest.ReportDeployment, last)
+	entry, err := t.conclude(ctx, j, out, manifest.ReportDeployment, last)
+	if out.interrupted && err != nil {
+		err = &HalfDeployed{Release: r, Err: err}
+	}
+	return entry, err
 }
 
 // Deployed records and reports a deployment that was done by hand: result is PASSED,
@@ -198,11 +223,20 @@ func (f *Fetcher) Deployed(ctx context.Context, v *catalog.View, r manifest.Rele
 		return nil, err
 	}
 	defer t.end()
+	if err := t.noneRuns(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.OpenKey(); err != nil {
+		return nil, err
+	}
 	entry, err := t.deployed(ctx, r, result, note)
 	return entry, errors.Join(err, t.undelivered())
 }
 
 func (t *turn) deployed(ctx context.Context, r manifest.Release, result, note string) (*RunEntry, error) {
+	if err := t.f.checkFollows(ctx, t.v, r); err != nil {
+		return nil, err // a report on it would not count
+	}
 	info, err := t.v.Release(r)
 	if err != nil {
 		return nil, err

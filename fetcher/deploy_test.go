@@ -368,7 +368,7 @@ func TestFreshIsForAHostThatWasMadeAnew(t *testing.T) {
 	w.Now = w.Now.Add(time.Hour)
 	f.run(t, RunOptions{})
 	w.Now = w.Now.Add(time.Hour)
-	if e, err := f.deploy(t, r1, DeployOptions{Fresh: true}); err != nil || e.From != "" || e.Sequence != 2 || e.Earlier {
+	if e, err := f.deploy(t, r1, DeployOptions{Fresh: true, AllowDowngrade: true}); err != nil || e.From != "" || e.Sequence != 2 || e.Earlier {
 		t.Errorf("got %+v, %v", e, err)
 	}
 	f.assertRan(t, "1.0.0<", "1.1.0<1.0.0", "1.0.0<")

@@ -1,9 +1,13 @@
 package fetcher
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -117,7 +121,17 @@ func (e *NotReady) Hint() string {
 	if e.Earlier != nil {
 		return fmt.Sprintf("deploy a release that replaces it, or take it out of service; kitchen show %s tells more", e.Verdict.Release)
 	}
-	return fmt.Sprintf("kitchen ready %s shows each requirement", e.Verdict.Release)
+	r, asksPath := e.Verdict.Release, func(u catalog.Unmet) bool { return u.Requirement == reqPath }
+	asksOrder := func(u catalog.Unmet) bool { return u.Requirement == reqOrder }
+	switch from := e.Verdict.From; {
+	case from != "":
+		return fmt.Sprintf("kitchen ready %s --from %s shows each requirement, kitchen paths %s --from %s the ways on", r, from, r.Product, from)
+	case slices.ContainsFunc(e.Verdict.Unmet, asksOrder):
+		return fmt.Sprintf("if the host was made anew, and that release is meant: kitchen deploy %s --fresh --allow-downgrade", r)
+	case slices.ContainsFunc(e.Verdict.Unmet, asksPath):
+		return fmt.Sprintf("an initial release comes first (kitchen show %[1]s tells what it may be applied to); if something of %[2]s is deployed here already, say so: kitchen deployed %[2]s@VERSION --result PASSED", r, r.Product)
+	}
+	return fmt.Sprintf("kitchen ready %s shows each requirement", r)
 }
 
 // Undetermined says that this host cannot know by itself whether a deployment is
@@ -143,21 +157,28 @@ func (e *Undetermined) Hint() string {
 	return fmt.Sprintf("tell it what is deployed: kitchen deployed P@V --result PASSED, or that nothing is: kitchen deploy %s --fresh", e.Release)
 }
 
-// Attempted says that the deploy hook of a release ran before and did not pass, and
-// is not run again unless told so (exit 3).
+// Attempted says that the deploy hook of a release ran before and did not pass, or that other versions were deployed
+// since, and it is not run again unless told so (exit 3).
 type Attempted struct {
 	Site    manifest.SiteID
 	Release manifest.Release
 	Verdict string
 	When    string
+	Since   string // the version that is deployed now; "" unless Release passed
 }
 
 func (e *Attempted) Error() string {
+	if e.Since != "" {
+		return fmt.Sprintf("%s was deployed at %s (%s on %s), and %s replaced it since", e.Release, e.Site, e.Verdict, e.When, e.Since)
+	}
 	return fmt.Sprintf("the deployment of %s at %s ended %s on %s and is not repeated by itself", e.Release, e.Site, e.Verdict, e.When)
 }
 
-// Hint names both ways on.
+// Hint names the ways on.
 func (e *Attempted) Hint() string {
+	if e.Since != "" {
+		return fmt.Sprintf("kitchen paths %s --from %s shows the ways on; if the host was put back to %[3]s by hand: kitchen deployed %[3]s --result PASSED", e.Release.Product, e.Since, e.Release)
+	}
 	return fmt.Sprintf("kitchen deploy %[1]s --again runs the hook again; kitchen deployed %[1]s --result PASSED records that it was put right by hand", e.Release)
 }
 
@@ -199,13 +220,33 @@ func (e *WrongSiteKey) Hint() string {
 	return "check [site] key in kitchen.toml; after a key change, refresh first or ask a vendor administrator to register the new key"
 }
 
-// MissingHook says that the configuration names no command for a hook (exit 1).
-type MissingHook struct{ Name, Config string }
+// MissingHook says that the configuration names no command for a hook, or one whose program cannot be started (exit 1).
+type MissingHook struct {
+	Name, Config string
+	Program      string // "" = none is named
+	Err          error  // what is wrong with Program
+}
 
-func (e *MissingHook) Error() string { return fmt.Sprintf("no [hooks] %s in %s", e.Name, e.Config) }
+func (e *MissingHook) Error() string {
+	if e.Program == "" {
+		return fmt.Sprintf("no [hooks] %s in %s", e.Name, e.Config)
+	}
+	return fmt.Sprintf("[hooks] %s in %s names the program %q, which cannot be started: %v", e.Name, e.Config, e.Program, e.Err)
+}
 
-// Hint shows the missing lines.
+// Unwrap gives what is wrong with the program.
+func (e *MissingHook) Unwrap() error { return e.Err }
+
+// Hint shows the missing lines, or says what makes a program of the file.
 func (e *MissingHook) Hint() string {
+	switch {
+	case errors.Is(e.Err, fs.ErrPermission):
+		return fmt.Sprintf("nothing was started; if it is the right file: chmod +x %s, in the folder of kitchen.toml", e.Program)
+	case e.Program != "" && !strings.Contains(e.Program, "/"):
+		return fmt.Sprintf("nothing was started; a program that is not in PATH is named with its folder, which may be relative to kitchen.toml: ./%s", e.Program)
+	case e.Program != "":
+		return "nothing was started; a relative path is relative to the folder of kitchen.toml"
+	}
 	return fmt.Sprintf("add to it:  [hooks]  %s = [\"./%s.sh\"]", e.Name, e.Name)
 }
 
@@ -229,6 +270,70 @@ func (e *Busy) Error() string {
 // Hint says to wait.
 func (e *Busy) Hint() string { return "wait for it to end; the lock goes with its process" }
 
+// StillRunning says that a hook outlived the kitchen that started it, which was killed (exit 1).
+type StillRunning struct {
+	Site    manifest.SiteID
+	Release manifest.Release
+	Hook    string
+	Group   int // its process group; 0 = not known
+}
+
+func (e *StillRunning) Error() string {
+	where := "its process group is not known"
+	if e.Group != 0 {
+		where = fmt.Sprintf("process group %d", e.Group)
+	}
+	return fmt.Sprintf("the %s hook on %s still runs at %s (%s), although the kitchen that started it was killed; nothing is started beside it", e.Hook, e.Release, e.Site, where)
+}
+
+// Hint names both ways on.
+func (e *StillRunning) Hint() string {
+	if e.Group == 0 {
+		return "wait until it has ended, or end it; then run the same command again"
+	}
+	return fmt.Sprintf("wait until it has ended (pgrep -ag %[1]d shows it), or end it: kill -- -%[1]d; then run the same command again", e.Group)
+}
+
+// UnusableKey says that the site's key does not open (exit 4): nothing that has to be reported is started then.
+type UnusableKey struct {
+	Site manifest.SiteID
+	Err  error
+}
+
+func (e *UnusableKey) Error() string {
+	return fmt.Sprintf("the key of site %s cannot be used, so nothing was started: %v", e.Site, e.Err)
+}
+
+// Unwrap gives what is wrong with it.
+func (e *UnusableKey) Unwrap() error { return e.Err }
+
+// Hint is that of the cause, where it has one.
+func (e *UnusableKey) Hint() string {
+	var h interface{ Hint() string }
+	if errors.As(e.Err, &h) {
+		return h.Hint()
+	}
+	return "check [site] key in kitchen.toml, and --password-file or COSIGN_PASSWORD"
+}
+
+// HalfDeployed says that a deployment was stopped while its hook ran. It wraps what stopped it.
+type HalfDeployed struct {
+	Release manifest.Release
+	Err     error
+}
+
+func (e *HalfDeployed) Error() string {
+	return fmt.Sprintf("the deploy hook on %s was stopped half-way: %v", e.Release, e.Err)
+}
+
+// Unwrap gives what stopped it.
+func (e *HalfDeployed) Unwrap() error { return e.Err }
+
+// Hint says what a person has to find out.
+func (e *HalfDeployed) Hint() string {
+	return fmt.Sprintf("look at the host; then kitchen deploy %[1]s --again runs the hook again, or kitchen deployed %[1]s --result PASSED (or FAILED) records how it ended", e.Release)
+}
+
 // Unsent says that reports wait on disk because the store did not take them. It
 // wraps the store's error, whose exit code it has.
 type Unsent struct {
@@ -238,6 +343,16 @@ type Unsent struct {
 
 func (e *Unsent) Error() string {
 	return fmt.Sprintf("%s on disk, to be sent by the next run: %v", countWords(len(e.Keys), "signed report"), e.Err)
+}
+
+// Hint is that of the store, and says that nothing is to be done once more.
+func (e *Unsent) Hint() string {
+	const safe = "the result is safe and nothing has to run again: any later `kitchen run` sends it (without --again)"
+	var h interface{ Hint() string }
+	if !errors.As(e.Err, &h) || h.Hint() == "" {
+		return safe
+	}
+	return strings.Replace(h.Hint(), "run the same command again", "`kitchen run`", 1) + "; " + safe
 }
 
 // Unwrap gives the store's error.

@@ -86,12 +86,14 @@ type Fetcher struct {
 // Site is the identity and configuration of a CI or production platform.
 type Site struct {
 	ID     manifest.SiteID
-	Signer keys.Signer         // signs its reports
-	Follow string              // "" (validated) or FollowPublished
-	Auto   bool                // production: Run deploys by itself
-	Hooks  map[string][]string // by HookNames → command and arguments
-	Dir    string              // kitchen.toml's folder, where hooks start
-	Config string              // kitchen.toml's path, for messages; "" = Dir/kitchen.toml
+	Signer keys.Signer // signs its reports
+	// OpenKey opens the key of Signer, as often as it is asked; nil where it is open.
+	OpenKey func() error
+	Follow  string              // "" (validated) or FollowPublished
+	Auto    bool                // production: Run deploys by itself
+	Hooks   map[string][]string // HookTest, … → command and arguments
+	Dir     string              // kitchen.toml's folder, where hooks start
+	Config  string              // kitchen.toml's path, for messages; "" = Dir/kitchen.toml
 	// HookTimeout ends a setup, test or deploy hook that runs longer; 0 means no limit.
 	// on-error and teardown have five minutes. HookTimeouts are limits of single hooks.
 	HookTimeout  time.Duration
@@ -107,6 +109,17 @@ func (s *Site) config() string {
 		return s.Config
 	}
 	return filepath.Join(s.Dir, "kitchen.toml")
+}
+
+// OpenKey makes sure that the site can sign, before it does what it has to report: *UnusableKey.
+func (f *Fetcher) OpenKey() error {
+	if f.Site == nil || f.Site.OpenKey == nil {
+		return nil
+	}
+	if err := f.Site.OpenKey(); err != nil {
+		return &UnusableKey{Site: f.Site.ID, Err: err}
+	}
+	return nil
 }
 
 // follows says whether releases are visible to f before they are validated.

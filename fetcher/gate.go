@@ -33,9 +33,11 @@ type GatePin struct {
 
 // ReadyOptions narrow one question.
 type ReadyOptions struct {
-	From   string        // the version the host has; "" = not asked
-	MaxAge time.Duration // 0 = as configured; the stricter of both counts
-	Files  string        // a directory that must hold the release exactly; "" = none
+	From string // the version the host has; "" = not asked
+	// AllowDowngrade: with From, a release that was published before From is no reason for a no.
+	AllowDowngrade bool
+	MaxAge         time.Duration // 0 = as configured; the stricter of both counts
+	Files          string        // a directory that must hold the release exactly; "" = none
 	// Evidence has the evidence of every required certificate checked again, from the reports themselves.
 	Evidence bool
 }
@@ -77,6 +79,7 @@ const (
 	reqAge     = "knowledge not older than allowed"
 	reqPath    = "upgrade path"
 	reqWaiver  = "waivers that still hold"
+	reqOrder   = "no downgrade"
 )
 
 // defaultRequire is what an empty Gate.Require stands for.
@@ -380,7 +383,32 @@ func (g *gate) manifest(ctx context.Context, o ReadyOptions) error {
 	}
 	unmet, err := pathUnmet(m, o.From)
 	g.verdict.Unmet = append(g.verdict.Unmet, unmet...)
+	if !o.AllowDowngrade {
+		g.verdict.Unmet = append(g.verdict.Unmet, downgradeUnmet(g.v, g.r, o.From)...)
+	}
 	return err
+}
+
+// downgradeUnmet tells that a release was published before the version that a host has ("" = none).
+func downgradeUnmet(v *catalog.View, r manifest.Release, has string) []catalog.Unmet {
+	if order(v, r.Product, r.Version) >= order(v, r.Product, has) {
+		return nil
+	}
+	return []catalog.Unmet{{Requirement: reqOrder, Detail: fmt.Sprintf(
+		"%s was published before %s, which is deployed here; --allow-downgrade says that this is meant", r, has)}}
+}
+
+// order is the place of a version in the order of publication; 0 for none, and for one
+// that the catalog does not hold.
+func order(v *catalog.View, product, version string) int64 {
+	if version == "" {
+		return 0
+	}
+	info, err := v.Release(manifest.Release{Product: product, Version: version})
+	if err != nil {
+		return 0
+	}
+	return info.Seq
 }
 
 // pathUnmet tells whether a release may be applied to a host that has version from of

@@ -50,8 +50,10 @@ func (t *turn) prepare(ctx context.Context, j *job) error {
 	if err := os.WriteFile(filepath.Join(j.dir, "manifest.toml"), j.raw, 0o644); err != nil {
 		return err
 	}
-	if j.unfit = t.incapable(j); j.unfit != "" {
-		return nil
+	if j.hook == HookTest { // a deployment is not held to [requires]
+		if j.unfit = t.lacks(j.m); j.unfit != "" {
+			return nil
+		}
 	}
 	if t.f.Store == nil {
 		return ErrOffline

@@ -102,8 +102,11 @@ func (t *tests) remark(reason string) string {
 // collectResults reads a job's results.
 func (t *tests) collectResults(ctx context.Context, jobDir string) error {
 	root, err := openResults(jobDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("test results: a hook removed the folder that $KITCHEN_RESULTS names")
+	}
 	if err != nil {
-		return fmt.Errorf("test results: %w", err)
+		return fmt.Errorf("test results: the folder that $KITCHEN_RESULTS names: %w", err)
 	}
 	defer root.Close()
 	return t.collectJUnit(ctx, root)

@@ -91,9 +91,9 @@ func TestADryRunChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	threeReleases(w)
 	for _, c := range []struct{ site, want string }{
-		{"acme/staging", "[{openstack@1.0.0 test} {openstack@1.1.0 test} {openstack@1.2.0 test}]"},
+		{"acme/staging", "[{openstack@1.0.0 test } {openstack@1.1.0 test } {openstack@1.2.0 test }]"},
 		{"acme/staging-2", "[]"}, // waits for acme/staging
-		{"acme/prod", "[{openstack@1.0.0 deploy}]"},
+		{"acme/prod", "[{openstack@1.0.0 deploy }]"},
 	} {
 		f := at(t, w, c.site, say)
 		result, err := f.Run(t.Context(), f.view(t), RunOptions{DryRun: true})
@@ -109,7 +109,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 	}
 	f := at(t, w, "acme/prod", say)
 	f.run(t, RunOptions{})
-	if result := f.run(t, RunOptions{DryRun: true}); fmt.Sprint(result.Planned) != "[{openstack@1.1.0 deploy}]" {
+	if result := f.run(t, RunOptions{DryRun: true}); fmt.Sprint(result.Planned) != "[{openstack@1.1.0 deploy }]" {
 		t.Errorf("after a run: %+v", result)
 	}
 }

@@ -19,7 +19,10 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 	if !t.f.Site.Auto {
 		return t.sayManual(ctx, o, result)
 	}
-	if _, err := t.f.Site.hookCommand(HookDeploy); err != nil {
+	if err := t.f.Site.checkHooks(HookDeploy); err != nil {
+		return err
+	}
+	if err := t.putAway(ctx); err != nil {
 		return err
 	}
 	var problems error
@@ -30,7 +33,7 @@ func (t *turn) runDeployments(ctx context.Context, o RunOptions, result *RunResu
 		err := t.deployProduct(ctx, product, o, result)
 		t.sayWithdrawn(product, result)
 		if err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || errors.As(err, new(*UnusableKey)) {
 				return err
 			}
 			problems = errors.Join(problems, about(product, err))
@@ -90,7 +93,10 @@ func (t *turn) deployProduct(ctx context.Context, product string, o RunOptions, 
 		result.Waiting = append(result.Waiting, *stuck)
 		return nil
 	}
-	floor := t.order(product, rec.Current)
+	floor := order(t.v, product, rec.Current)
+	if o.Only != nil && offered[0].Seq < floor {
+		result.wait(newest, fmt.Sprintf("it was published before %s, which is deployed here; if that is meant: kitchen deploy %s --allow-downgrade", rec.Current, newest), true)
+	}
 	for i := len(offered) - 1; i >= 0 && offered[i].Seq > floor; i-- {
 		r := offered[i].Release
 		if a := rec.Attempts[r.Version]; a != nil {
@@ -129,19 +135,6 @@ func (r *RunResult) wait(release manifest.Release, reason string, person bool) {
 	r.Waiting = append(r.Waiting, Waiting{Release: release, Reason: reason, NeedsPerson: person})
 }
 
-// order is the place of a version in the order of publication; 0 for none, and for one
-// that the catalog does not hold.
-func (t *turn) order(product, version string) int64 {
-	if version == "" {
-		return 0
-	}
-	info, err := t.v.Release(manifest.Release{Product: product, Version: version})
-	if err != nil {
-		return 0
-	}
-	return info.Seq
-}
-
 // offered are the releases of a product that a run may choose from, oldest first.
 func (t *turn) offered(ctx context.Context, product string, o RunOptions) ([]catalog.ReleaseInfo, error) {
 	if o.Only != nil {
@@ -168,7 +161,7 @@ func (t *turn) stuck(rec *deployRecord, product string) *Waiting {
 
 // deployIfReady starts one deployment, or says what it waits for.
 func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deployRecord, result *RunResult) (bool, error) {
-	verdict, err := t.readyFrom(ctx, r, rec.Current)
+	verdict, err := t.readyFrom(ctx, r, rec.Current, "")
 	if err != nil {
 		return false, err
 	}
@@ -179,7 +172,7 @@ func (t *turn) deployIfReady(ctx context.Context, r manifest.Release, rec *deplo
 	var entry *RunEntry
 	if t.dry() {
 		if _, err = t.lastKnown(ctx, r, rec, false); err == nil {
-			result.Planned = append(result.Planned, Planned{r, HookDeploy})
+			result.Planned = append(result.Planned, Planned{Release: r, Hook: HookDeploy})
 		}
 	} else {
 		entry, err = t.startDeployment(ctx, r, rec, rec.Current, false)

@@ -234,7 +234,8 @@ func TestAHookThatCannotStartIsAnAttempt(t *testing.T) {
 	w := newWorld(t)
 	ready(w, r1, catalogtest.Content{})
 	f := at(t, w, "acme/prod", deployed)
-	f.Site.Hooks[HookDeploy] = []string{"./no-such-hook"}
+	f.Site.Hooks[HookDeploy] = []string{"./no-interpreter"}
+	f.noInterpreter(t)
 	if result := f.run(t, RunOptions{}); len(result.Runs) != 1 || result.Runs[0].Verdict != manifest.Errored {
 		t.Fatalf("got %+v", result)
 	}

@@ -93,6 +93,7 @@ type reportRecord struct {
 	Report   string    `json:"report"` // sha256 of the signed bundle
 	Key      string    `json:"key"`
 	Finished time.Time `json:"finished"`
+	Lacked   bool      `json:"lacked,omitempty"` // NOT_RUN for what the site did not have then
 }
 
 // attempt is one start of the deploy hook, or a deployment done by hand.

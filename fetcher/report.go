@@ -34,6 +34,9 @@ func (f *Fetcher) Report(ctx context.Context, v *catalog.View, r manifest.Releas
 		return nil, err
 	}
 	defer t.end()
+	if err := f.OpenKey(); err != nil {
+		return nil, err
+	}
 	entry, err := t.reportTest(ctx, r, q, results)
 	return entry, errors.Join(err, t.undelivered())
 }

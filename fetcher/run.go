@@ -3,6 +3,7 @@ package fetcher
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -66,6 +67,7 @@ type Resumed struct {
 type Planned struct {
 	Release manifest.Release
 	Hook    string // HookTest or HookDeploy
+	NotRun  string // why it would not be started after all, and NOT_RUN be reported; "" = it would
 }
 
 // RunResult is what one run did, and what it waits for.
@@ -94,12 +96,17 @@ func (r *RunResult) Negative() bool {
 	return false
 }
 
+// Waits tells whether the release is one of those that are not run now.
+func (r *RunResult) Waits(release manifest.Release) bool {
+	return slices.ContainsFunc(r.Waiting, func(w Waiting) bool { return w.Release == release })
+}
+
 // Run does one round of work for a site and returns: a CI site tests, in order of
 // publication, every release that it follows and has not reported on; a production
 // site with Auto deploys the newest ready release of each product, once.
 //
 // What went well is in the result even when there is an error. Errors before anything
-// is started: ErrNoSite, *UnknownSite, *WrongSiteKey, *Busy, *MissingHook, *NotVisible
+// is started: ErrNoSite, *UnknownSite, *WrongSiteKey, *UnusableKey, *Busy, *StillRunning, *MissingHook, *NotVisible
 // (with Only). Errors of one release or product do not stop the others and come
 // joined; *Unsent says that reports wait on disk.
 func (f *Fetcher) Run(ctx context.Context, v *catalog.View, o RunOptions) (*RunResult, error) {
@@ -122,6 +129,9 @@ func (f *Fetcher) Run(ctx context.Context, v *catalog.View, o RunOptions) (*RunR
 		err = t.runTests(ctx, o, result)
 	}
 	if ctx.Err() != nil {
+		if half, ok := errors.AsType[*HalfDeployed](err); ok {
+			return result, half
+		}
 		return result, context.Cause(ctx)
 	}
 	return result, errors.Join(err, t.undelivered())

@@ -133,11 +133,11 @@ func TestVerdicts(t *testing.T) {
 		{name: "exit 77 with failed tests", hook: junitHook(failed) + "exit 77", want: manifest.NotRun, reason: "exit code 77", failed: 1},
 		{name: "killed by a signal", hook: "kill -KILL $$", want: manifest.Errored, reason: "killed"},
 		{name: "time-out", hook: "sleep 300", timeout: 50 * time.Millisecond, want: manifest.Errored, reason: "ran longer than 50ms"},
-		{name: "cannot start", argv: []string{"./no-such-hook"}, want: manifest.Errored, reason: "cannot start"},
+		{name: "cannot start", argv: []string{"./no-interpreter"}, want: manifest.Errored, reason: "cannot start"},
 		{name: "exit 0 with failed tests", hook: junitHook(failed), want: manifest.Failed, reason: "1 failed test", failed: 1},
 		{name: "exit 0 with unreadable results", hook: junitHook("<testsuite"), want: manifest.Errored, reason: "r.xml"},
 		{name: "exit 1 with unreadable results", hook: junitHook("<html/>") + "exit 1", want: manifest.Failed, reason: "exit code 1; test results: r.xml: not JUnit"},
-		{name: "results taken away", hook: "rmdir $KITCHEN_RESULTS", want: manifest.Errored, reason: "results"},
+		{name: "results taken away", hook: "rmdir $KITCHEN_RESULTS", want: manifest.Errored, reason: "a hook removed the folder that $KITCHEN_RESULTS names"},
 		{name: "results that are a link", hook: "ln -s /etc/passwd $KITCHEN_RESULTS/r.xml", want: manifest.Errored, reason: "r.xml is not a regular file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -147,6 +147,7 @@ func TestVerdicts(t *testing.T) {
 			f := at(t, w, "acme/staging", c.hook)
 			if c.argv != nil {
 				f.Site.Hooks[HookTest] = c.argv
+				f.noInterpreter(t)
 			}
 			f.Site.HookTimeout = c.timeout
 			result := f.run(t, RunOptions{})

@@ -81,12 +81,18 @@ func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*tur
 	return t, nil
 }
 
-// end gives the lock back and removes private folders that nobody uses any more.
+// end gives the lock back and removes private folders that nobody uses any more, and that wait for no teardown.
 func (t *turn) end() {
 	if t.dry() {
 		return
 	}
-	sweepStaging(t.dir.work(), workPrefix, nil)
+	sweepStaging(t.dir.work(), workPrefix, func(dir string, lock *flock.Flock) bool {
+		kept := begun(dir)
+		if kept {
+			lock.Close()
+		}
+		return kept
+	})
 	t.lock.Close()
 }
 
@@ -150,8 +156,12 @@ func (t *turn) flush(ctx context.Context) error {
 		if err := t.settle(e, false); err != nil {
 			return err
 		}
-		if _, err := t.deliver(ctx, e); err != nil {
+		waits, err := t.deliver(ctx, e)
+		if err != nil {
 			return err
+		}
+		if waits == "" {
+			t.f.sink().Note(fmt.Sprintf("sent the report on %s that waited on disk (%s of %s)", e.report.Release, e.report.Verdict(), whenWords(e.report.Finished)))
 		}
 	}
 	return nil
@@ -186,6 +196,11 @@ func (t *turn) settle(e *spooled, byHand bool) error {
 // deliver signs an entry, remembers it, and sends it. The text says why it still
 // waits, "" when the store has it; errors are those of this host.
 func (t *turn) deliver(ctx context.Context, e *spooled) (string, error) {
+	if e.bundle == nil {
+		if err := t.f.OpenKey(); err != nil {
+			return "", err
+		}
+	}
 	if err := e.sign(ctx, t.f.Site.Signer); err != nil {
 		return "", err
 	}
@@ -249,7 +264,7 @@ func (t *turn) ownReport(ctx context.Context, r manifest.Release) (*reportRecord
 		return nil, nil
 	}
 	return &reportRecord{Manifest: latest.ManifestSHA256, Type: latest.Type, Verdict: latest.Verdict(), Sequence: latest.Sequence,
-		Report: latest.SHA256, Key: latest.Key, Finished: latest.Finished}, nil
+		Report: latest.SHA256, Key: latest.Key, Finished: latest.Finished, Lacked: lacked(&latest.Report)}, nil
 }
 
 func cannotList(err error) bool {

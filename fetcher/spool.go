@@ -163,7 +163,7 @@ func (s *spooled) sign(ctx context.Context, signer keys.Signer) error {
 func (s *spooled) record() reportRecord {
 	r := s.report
 	return reportRecord{Manifest: r.ManifestSHA256, Type: r.Type, Verdict: r.Verdict(), Sequence: r.Sequence,
-		Report: s.sha, Key: s.key, Finished: r.Finished}
+		Report: s.sha, Key: s.key, Finished: r.Finished, Lacked: lacked(r)}
 }
 
 // send puts the log, the attachments and then the report into the store, and takes the entry out of

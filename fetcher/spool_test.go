@@ -75,6 +75,9 @@ func TestNothingLostNothingTwice(t *testing.T) {
 			if !errors.As(err, &unsent) || !errors.Is(err, storagetest.ErrInjected) || len(unsent.Keys) != 1 {
 				t.Fatalf("got %v", err)
 			}
+			if hint := unsent.Hint(); !strings.Contains(hint, "nothing has to run again") || strings.Contains(hint, "same command") {
+				t.Errorf("hint %q", hint)
+			}
 			e := result.Runs[0]
 			if e.Verdict != manifest.Passed || e.Unsent == "" || e.Report != unsent.Keys[0] {
 				t.Errorf("entry %+v", e)

@@ -25,9 +25,6 @@ const (
 	HookOnError  = "on-error"
 )
 
-// HookNames are all hooks that a site may have.
-var HookNames = []string{HookSetup, HookTest, HookDeploy, HookOnError, HookTeardown}
-
 // exitNotRun is the exit code by which a hook says that it could not try.
 const exitNotRun = 77
 
@@ -42,6 +39,24 @@ func (s *Site) hookCommand(name string) ([]string, error) {
 		return nil, &MissingHook{Name: name, Config: s.config()}
 	}
 	return argv, nil
+}
+
+// checkHooks finds the programs of a hook and of those around it before anything starts: *MissingHook when there is
+// none, or it is no program.
+func (s *Site) checkHooks(main string) error {
+	if _, err := s.hookCommand(main); err != nil {
+		return err
+	}
+	for _, name := range []string{HookSetup, main, HookOnError, HookTeardown} {
+		argv, err := s.hookCommand(name)
+		if err != nil {
+			continue // a site need not have it
+		}
+		if err := hook.Find(argv[0], s.Dir); err != nil {
+			return &MissingHook{Name: name, Config: s.config(), Program: argv[0], Err: err}
+		}
+	}
+	return nil
 }
 
 // limit is a hook's time limit; 0 means none.
@@ -86,6 +101,7 @@ func (t *turn) steps(ctx context.Context, j *job, o *outcome) {
 			o.reason = joinReasons(o.reason, name+" hook: "+r.Detail)
 		}
 	}
+	os.Remove(filepath.Join(j.dir, begunFile)) // else teardown runs once more
 }
 
 // noRoom tells why results may not be whole: the disk that they are on took no more.
@@ -116,9 +132,11 @@ func (t *turn) step(ctx context.Context, j *job, o *outcome, name string) (hook.
 	}
 	o.log.Printf("%s hook on %s at %s", name, j.m.Release(), t.id)
 	t.f.sink().Note(fmt.Sprintf("running the %s hook on %s", name, j.m.Release()))
+	t.note(j, name, 0)
 	r := hook.Run(ctx, hook.Spec{
 		Argv: argv, Dir: t.f.Site.Dir, Env: t.environment(j, name, o.verdict), Output: &teeOutput{o.log, j.watch},
 		Holds: j.held, Timeout: t.f.Site.limit(name), Grace: t.f.Site.HookGrace, Now: t.clock,
+		Begun: func(group int) { t.note(j, name, group) },
 	})
 	if w, ok := j.watch.(*labelled); ok {
 		w.finish()

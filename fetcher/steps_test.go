@@ -3,6 +3,8 @@ package fetcher
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +25,14 @@ func withSteps(f *follower, main string) *follower {
 	return f
 }
 
+// noInterpreter makes a program that looks as if it could be started.
+func (f *follower) noInterpreter(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(f.Site.Dir, "no-interpreter"), []byte("#!/nowhere/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTheHooksAroundAHook(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -35,8 +45,8 @@ func TestTheHooksAroundAHook(t *testing.T) {
 		{name: "passed", main: "exit 0", verdict: manifest.Passed, steps: "setup: test: teardown:PASSED"},
 		{name: "failed", main: "exit 3", verdict: manifest.Failed, reason: "exit code 3", steps: "setup: test: on-error:FAILED teardown:FAILED"},
 		{name: "no hardware", main: "exit 77", verdict: manifest.NotRun, reason: "exit code 77", steps: "setup: test: on-error:NOT_RUN teardown:NOT_RUN"},
-		{name: "too slow", main: "sleep 300", verdict: manifest.Errored, reason: "ran longer than 50ms", steps: "setup: test: on-error:ERROR teardown:ERROR",
-			change: func(s *Site) { s.HookTimeouts = map[string]time.Duration{HookTest: 50 * time.Millisecond} }},
+		{name: "too slow", main: "sleep 300", verdict: manifest.Errored, reason: "ran longer than 1s", steps: "setup: test: on-error:ERROR teardown:ERROR",
+			change: func(s *Site) { s.HookTimeouts = map[string]time.Duration{HookTest: time.Second} }},
 		{name: "its own limit is the longer one", main: "sleep 0.2", verdict: manifest.Passed, steps: "setup: test: teardown:PASSED",
 			change: func(s *Site) {
 				s.HookTimeout, s.HookTimeouts = time.Nanosecond, map[string]time.Duration{HookTest: time.Minute, HookSetup: time.Minute}
@@ -46,13 +56,13 @@ func TestTheHooksAroundAHook(t *testing.T) {
 		{name: "setup finds no hardware", verdict: manifest.NotRun, reason: "setup hook", steps: "setup: on-error:NOT_RUN teardown:NOT_RUN",
 			change: func(s *Site) { s.Hooks[HookSetup] = noted("exit 77") }},
 		{name: "setup cannot start", verdict: manifest.Errored, reason: "setup hook: cannot start", steps: "on-error:ERROR teardown:ERROR",
-			change: func(s *Site) { s.Hooks[HookSetup] = []string{"./nowhere"} }},
+			change: func(s *Site) { s.Hooks[HookSetup] = []string{"./no-interpreter"} }},
 		{name: "teardown fails", verdict: manifest.Passed, reason: "teardown hook: exit code 5", steps: "setup: test: teardown:PASSED",
 			change: func(s *Site) { s.Hooks[HookTeardown] = noted("exit 5") }},
-		{name: "teardown hangs", main: "exit 3", verdict: manifest.Failed, reason: "exit code 3; teardown hook: ran longer than 50ms", steps: "setup: test: on-error:FAILED teardown:FAILED",
+		{name: "teardown hangs", main: "exit 3", verdict: manifest.Failed, reason: "exit code 3; teardown hook: ran longer than 1s", steps: "setup: test: on-error:FAILED teardown:FAILED",
 			change: func(s *Site) {
 				s.Hooks[HookTeardown] = noted("sleep 300")
-				s.HookTimeouts = map[string]time.Duration{HookTeardown: 50 * time.Millisecond}
+				s.HookTimeouts = map[string]time.Duration{HookTeardown: time.Second}
 			}},
 		{name: "only a teardown", verdict: manifest.Passed, steps: "test: teardown:PASSED",
 			change: func(s *Site) { delete(s.Hooks, HookSetup); delete(s.Hooks, HookOnError) }},
@@ -65,6 +75,7 @@ func TestTheHooksAroundAHook(t *testing.T) {
 			if c.change != nil {
 				c.change(f.Site)
 			}
+			f.noInterpreter(t)
 			e := f.run(t, RunOptions{}).Runs[0]
 			if e.Verdict != c.verdict || !strings.Contains(e.Reason, c.reason) || (c.reason == "") != (e.Reason == "") {
 				t.Errorf("%s: %s", e.Verdict, e.Reason)

@@ -15,7 +15,10 @@ import (
 
 // runTests is Run at a CI site: releases are taken up in order, as many at a time as there is room for.
 func (t *turn) runTests(ctx context.Context, o RunOptions, result *RunResult) error {
-	if _, err := t.f.Site.hookCommand(HookTest); err != nil {
+	if err := t.f.Site.checkHooks(HookTest); err != nil {
+		return err
+	}
+	if err := t.putAway(ctx); err != nil {
 		return err
 	}
 	list, problems := t.toTest(ctx, o)
@@ -29,6 +32,9 @@ func (t *turn) runTests(ctx context.Context, o RunOptions, result *RunResult) er
 		}
 		j, err := t.admit(ctx, info, o, &parts[i])
 		if j == nil {
+			if errors.As(err, new(*UnusableKey)) {
+				return err // and nothing runs: no release is admitted before the key is open
+			}
 			errs[i] = err
 			<-room
 			continue
@@ -90,6 +96,9 @@ func (t *turn) admit(ctx context.Context, info catalog.ReleaseInfo, o RunOptions
 	if err != nil {
 		return nil, err
 	}
+	if again, last, err = t.mended(ctx, info.Release, again, last); err != nil {
+		return nil, err
+	}
 	if last != nil && !again {
 		if o.Only != nil && last.Verdict != manifest.Passed {
 			result.wait(info.Release, fmt.Sprintf("it was tested here before (%s on %s): kitchen run %s --again tests it again",
@@ -104,8 +113,10 @@ func (t *turn) admit(ctx context.Context, info catalog.ReleaseInfo, o RunOptions
 		return nil, err
 	}
 	if t.dry() {
-		result.Planned = append(result.Planned, Planned{info.Release, HookTest})
-		return nil, nil
+		return nil, t.plan(ctx, info.Release, result)
+	}
+	if err := t.f.OpenKey(); err != nil {
+		return nil, err
 	}
 	j, err := t.newJob(ctx, HookTest, info.Release)
 	if err != nil {
@@ -122,6 +133,28 @@ func (t *turn) admit(ctx context.Context, info catalog.ReleaseInfo, o RunOptions
 		j.watch = &labelled{to: t.f.stderr(), one: &t.output, label: info.Release.String() + "| "}
 	}
 	return j, nil
+}
+
+// mended tells whether a release is tested again because the site has by now what it lacked for it before.
+func (t *turn) mended(ctx context.Context, r manifest.Release, again bool, last *reportRecord) (bool, *reportRecord, error) {
+	if again || last == nil || !last.Lacked {
+		return again, last, nil
+	}
+	m, _, err := t.v.Manifest(ctx, r)
+	if err != nil || t.lacks(m) != "" {
+		return false, last, err
+	}
+	last, err = t.last(ctx, r, true)
+	return true, last, err
+}
+
+// plan says what a run would do with a release that is to be tested.
+func (t *turn) plan(ctx context.Context, r manifest.Release, result *RunResult) error {
+	m, _, err := t.v.Manifest(ctx, r)
+	if err == nil {
+		result.Planned = append(result.Planned, Planned{Release: r, Hook: HookTest, NotRun: t.lacks(m)})
+	}
+	return err
 }
 
 // test runs the test hook on a release that was fetched, and reports.

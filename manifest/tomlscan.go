@@ -45,18 +45,19 @@ func scanTOML(data []byte, record func(path string, line int)) (line int, reason
 func lineOf(data []byte, path string) int {
 	lines := map[string]int{}
 	scanTOML(data, func(p string, line int) {
-		if _, seen := lines[p]; !seen {
+		for ; p != "" && lines[p] == 0; p = parentKey(p) { // [a.b] is where a is met first
 			lines[p] = line
 		}
 	})
-	for path != "" {
+	for ; path != ""; path = parentKey(path) {
 		if line := lines[path]; line > 0 {
 			return line
 		}
-		path = path[:max(0, strings.LastIndexAny(path, ".["))]
 	}
 	return 0
 }
+
+func parentKey(path string) string { return path[:max(0, strings.LastIndexAny(path, ".["))] }
 
 func (s *tomlScanner) stop(reason string) {
 	if s.reason == "" {

@@ -52,8 +52,11 @@ func (d *commitDocument) human(p *page) {
 	if len(d.Committed) == 0 {
 		p.linef("nothing to put into effect")
 	}
-	if d.Journaled > 0 {
-		p.linef("recorded in the journal: %d report(s)", d.Journaled)
+	switch {
+	case d.Journaled == 1:
+		p.linef("recorded in the journal: 1 report")
+	case d.Journaled > 1:
+		p.linef("recorded in the journal: %d reports", d.Journaled)
 	}
 	for _, c := range d.Committed {
 		p.verdict(toneOf(publisher.Committed), "in effect: "+c.ID)

@@ -24,11 +24,12 @@ func deployCommand(k *kitchen) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "fresh", Usage: "nothing of this product is deployed here, whatever records and reports say"},
 			&cli.BoolFlag{Name: "again", Usage: "run the hook although it ran before for this release"},
+			&cli.BoolFlag{Name: "allow-downgrade", Usage: "deploy it although it was published before what is deployed here"},
 			passwordFlag(),
 		},
 		Action: action(k, func(c *cli.Context) (o deployOptions, err error) {
 			k.readKeyOptions(c)
-			o.options = fetcher.DeployOptions{Fresh: c.Bool("fresh"), Again: c.Bool("again")}
+			o.options = fetcher.DeployOptions{Fresh: c.Bool("fresh"), Again: c.Bool("again"), AllowDowngrade: c.Bool("allow-downgrade")}
 			o.release, err = releaseOperand(c)
 			return o, err
 		}, runDeploy),

@@ -9,7 +9,6 @@ import (
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/storage"
-	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/urfave/cli/v2"
 )
@@ -35,11 +34,10 @@ func fetchCommand(k *kitchen) *cli.Command {
 		},
 		Action: action(k, func(c *cli.Context) (o fetchOptions, err error) {
 			o.into, o.seeds, o.parallel = c.String("into"), c.StringSlice("seed"), c.Int("parallel")
-			if c.IsSet("parallel") && o.parallel < 1 {
-				return o, usagef("--parallel is between 1 and %d, not %d", transfer.MaxParallel, o.parallel)
-			}
-			if err := checkParallel("--parallel", o.parallel); err != nil {
-				return o, err
+			if c.IsSet("parallel") {
+				if err := checkParallel("--parallel", o.parallel); err != nil {
+					return o, err
+				}
 			}
 			if o.rate, err = parseRate(c.String("limit-rate")); err != nil {
 				return o, usagef("--limit-rate: %v", err)

@@ -19,6 +19,7 @@ import (
 type readyOptions struct {
 	release    manifest.Release
 	from       string
+	downgrade  bool
 	offline    bool
 	maxAge     time.Duration
 	allowStale time.Duration
@@ -31,11 +32,12 @@ func readyCommand(k *kitchen) *cli.Command {
 		Name: "ready", Category: groupProduction, Usage: "may this release be deployed here?", ArgsUsage: "PRODUCT@VERSION",
 		Description: "Yes (exit 0) only when every required role lists the release with the same digest, it is not recalled, and nothing has expired. " +
 			"No is exit 3 and says what is missing; what cannot be trusted is exit 4. A yanked release is ready only on a host that fetched or deployed it. " +
-			"The upgrade path is a question only with --from.\n\n" +
+			"The upgrade path, and whether it would be a downgrade, are questions only with --from.\n\n" +
 			"[gate] in kitchen.toml makes it stricter: require (the roles), pins (whose signatures; by others it is exit 4), max_age, deny.\n\n" +
 			"--evidence checks again what the certificates rest on, where the reports are at hand: the evidence's digest, every report's digest, signature and verdict, and the certification policy with its waivers. What cannot be checked is a no; what was altered is exit 4.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`VERSION` that the host has: the upgrade path must allow it"},
+			&cli.BoolFlag{Name: "allow-downgrade", Usage: "with --from: it may have been published before that version"},
 			&cli.BoolFlag{Name: "offline", Usage: "answer from the state directory alone"},
 			&cli.StringFlag{Name: "max-age", Usage: "`DURATION` (24h, 7d): knowledge that is older is not enough"},
 			&cli.StringFlag{Name: "allow-stale", Usage: "`DURATION`: accept an expired timestamp and snapshot that are at most this old. Recalls made since then are not seen"},
@@ -47,7 +49,7 @@ func readyCommand(k *kitchen) *cli.Command {
 }
 
 func readReadyOptions(c *cli.Context) (o readyOptions, err error) {
-	o = readyOptions{from: c.String("from"), offline: c.Bool("offline"), files: c.String("files"), evidence: c.Bool("evidence")}
+	o = readyOptions{from: c.String("from"), downgrade: c.Bool("allow-downgrade"), offline: c.Bool("offline"), files: c.String("files"), evidence: c.Bool("evidence")}
 	if o.release, err = releaseOperand(c); err != nil {
 		return o, err
 	}
@@ -55,6 +57,9 @@ func readReadyOptions(c *cli.Context) (o readyOptions, err error) {
 		if err := manifest.CheckVersion(o.from); err != nil {
 			return o, usagef("--from: %v", err)
 		}
+	}
+	if o.downgrade && o.from == "" {
+		return o, usagef("--allow-downgrade needs --from")
 	}
 	if o.maxAge, err = parseAge(c.String("max-age")); err != nil {
 		return o, usagef("--max-age: %v", err)
@@ -157,7 +162,7 @@ func runReady(ctx context.Context, k *kitchen, o readyOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	verdict, err := f.Ready(ctx, view, o.release, fetcher.ReadyOptions{From: o.from, MaxAge: o.maxAge, Files: o.files, Evidence: o.evidence})
+	verdict, err := f.Ready(ctx, view, o.release, fetcher.ReadyOptions{From: o.from, AllowDowngrade: o.downgrade, MaxAge: o.maxAge, Files: o.files, Evidence: o.evidence})
 	if err != nil {
 		return err
 	}

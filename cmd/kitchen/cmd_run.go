@@ -31,6 +31,7 @@ func runCommand(k *kitchen) *cli.Command {
 			"Where [keys] names the key of validated.<product>, a pass is signed into validated.\n\n" +
 			"A production site with auto = true deploys the newest release that is ready and whose upgrade path allows it, once, with the hook deploy. " +
 			"What waits, and for what, is said.\n\n" +
+			"Exit 0: what there was to do passed. 3: something did not, or PRODUCT@VERSION was named and waits. docs/AGENT.md has all exit codes.\n\n" +
 			"With --watch it is a service: it looks at once and then about every DURATION, tells each event on one line, goes on after errors of single releases and of the store, and ends with SIGTERM. docs/AGENT.md has a unit for systemd.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "latest", Usage: "only the newest release of each product"},
@@ -126,6 +127,7 @@ type resumedDocument struct {
 type plannedDocument struct {
 	Release string `json:"release"`
 	Hook    string `json:"hook"`
+	NotRun  string `json:"not_run,omitempty"` // why NOT_RUN would be reported, and no hook started
 }
 
 func newRunEntry(e fetcher.RunEntry) runEntry {
@@ -149,7 +151,7 @@ func newRunDocument(r *fetcher.RunResult) *runDocument {
 		d.Resumed = append(d.Resumed, resumedDocument{r.Release.String(), r.Outcome})
 	}
 	for _, planned := range r.Planned {
-		d.Planned = append(d.Planned, plannedDocument{planned.Release.String(), planned.Hook})
+		d.Planned = append(d.Planned, plannedDocument{planned.Release.String(), planned.Hook, planned.NotRun})
 	}
 	return d
 }
@@ -165,6 +167,10 @@ func (d *runDocument) human(p *page) {
 		p.para(2, r.Release+": ", r.Outcome)
 	}
 	for _, planned := range d.Planned {
+		if planned.NotRun != "" {
+			p.para(2, planned.Release+": ", "NOT_RUN would be reported, no hook started: "+planned.NotRun)
+			continue
+		}
 		p.linef("%s: the %s hook would be started", planned.Release, planned.Hook)
 	}
 	for _, w := range d.Waiting {
@@ -225,7 +231,7 @@ func runRun(ctx context.Context, k *kitchen, o runOptions) error {
 		if options.Only != nil {
 			err = notForThisSite(result, err)
 		}
-		return k.showRun(result, err)
+		return k.showRun(result, err, options.Only)
 	})
 }
 
@@ -240,6 +246,9 @@ func (k *kitchen) serveRun(ctx context.Context, o runOptions, options fetcher.Ru
 	if err != nil {
 		return err
 	}
+	if err := f.OpenKey(); err != nil {
+		return err
+	}
 	options.OnPassed = s.onPassed(o)
 	w := &runWatch{voice: voice{k: k}, s: s, f: f, options: options}
 	return k.serve(ctx, o.watch, 0, w.round)
@@ -251,8 +260,8 @@ func (s *session) onPassed(o runOptions) func(context.Context, manifest.Release)
 	}
 }
 
-// showRun prints what one run did, and gives its exit code.
-func (k *kitchen) showRun(result *fetcher.RunResult, err error) error {
+// showRun prints what one run did, and gives its exit code. Of a release that was named, "not yet" is a no.
+func (k *kitchen) showRun(result *fetcher.RunResult, err error, named *manifest.Release) error {
 	if result == nil || err != nil && len(result.Runs)+len(result.Resumed) == 0 {
 		return err
 	}
@@ -263,7 +272,7 @@ func (k *kitchen) showRun(result *fetcher.RunResult, err error) error {
 		return err
 	}
 	d := newRunDocument(result)
-	if result.Negative() {
+	if result.Negative() || named != nil && result.Waits(*named) {
 		return k.no(d)
 	}
 	if err := k.show(d); err != nil {

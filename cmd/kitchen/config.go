@@ -60,14 +60,35 @@ type capabilitiesConfig struct {
 
 // hooksConfig holds each hook's program and arguments, and how long they may take.
 type hooksConfig struct {
-	Setup    []string       `toml:"setup"`
-	Test     []string       `toml:"test"`
-	Deploy   []string       `toml:"deploy"`
-	OnError  []string       `toml:"on-error"`
-	Teardown []string       `toml:"teardown"`
-	Timeout  age            `toml:"timeout"`  // of setup, test and deploy
-	Grace    age            `toml:"grace"`    // from SIGTERM to SIGKILL
-	Timeouts map[string]age `toml:"timeouts"` // of single hooks, by name
+	Setup    []string     `toml:"setup"`
+	Test     []string     `toml:"test"`
+	Deploy   []string     `toml:"deploy"`
+	OnError  []string     `toml:"on-error"`
+	Teardown []string     `toml:"teardown"`
+	Timeout  age          `toml:"timeout"`  // of setup, test and deploy
+	Grace    age          `toml:"grace"`    // from SIGTERM to SIGKILL
+	Timeouts hookTimeouts `toml:"timeouts"` // of single hooks
+}
+
+// hookTimeouts has a field for each hook, so that a wrong name has its line.
+type hookTimeouts struct {
+	Setup    hookTimeout `toml:"setup"`
+	Test     hookTimeout `toml:"test"`
+	Deploy   hookTimeout `toml:"deploy"`
+	OnError  hookTimeout `toml:"on-error"`
+	Teardown hookTimeout `toml:"teardown"`
+}
+
+// hookTimeout is a limit that may be given as none: "".
+type hookTimeout struct {
+	given bool
+	limit age
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (t *hookTimeout) UnmarshalText(text []byte) error {
+	t.given = true
+	return t.limit.UnmarshalText(text)
 }
 
 // runConfig says how a CI's run works.
@@ -103,10 +124,10 @@ type redacted struct{ *regexp.Regexp }
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (r *redacted) UnmarshalText(text []byte) (err error) {
 	if r.Regexp, err = regexp.Compile(string(text)); err != nil {
-		return err
+		return hinted{err, `patterns are regular expressions (RE2): a sign like ( [ . * that stands for itself has a backslash before it, as in '\('`}
 	}
 	if r.MatchString("") {
-		return fmt.Errorf("the pattern %q matches where there is nothing", text)
+		return hinted{fmt.Errorf("the pattern %q matches where there is nothing", text), "everything would be taken out; name at least one sign that has to be there"}
 	}
 	return nil
 }
@@ -195,7 +216,7 @@ func (c *config) transfer() (fetcher.Transfer, error) {
 }
 
 func checkParallel(what string, n int) error {
-	if n < 0 || n > transfer.MaxParallel {
+	if n < 1 || n > transfer.MaxParallel {
 		return usagef("%s is between 1 and %d, not %d", what, transfer.MaxParallel, n)
 	}
 	return nil
@@ -287,7 +308,7 @@ func loadConfig(path string) (*config, error) {
 
 // newConfig has what a kitchen.toml means that says nothing.
 func newConfig(path string) *config {
-	return &config{path: path, Transfer: transferConfig{Keep: true}}
+	return &config{path: path, Run: runConfig{Parallel: 1}, Transfer: transferConfig{Keep: true, Parallel: transfer.DefaultParallel}}
 }
 
 func parseConfig(path string, data []byte) (*config, error) {
@@ -347,9 +368,12 @@ func (c *config) hooks() map[string][]string {
 
 // timeouts gives the limits of single hooks by name.
 func (c *config) timeouts() map[string]time.Duration {
-	limits := make(map[string]time.Duration, len(c.Hooks.Timeouts))
-	for name, limit := range c.Hooks.Timeouts {
-		limits[name] = time.Duration(limit)
+	limits, t := map[string]time.Duration{}, c.Hooks.Timeouts
+	for name, timeout := range map[string]hookTimeout{fetcher.HookSetup: t.Setup, fetcher.HookTest: t.Test, fetcher.HookDeploy: t.Deploy,
+		fetcher.HookOnError: t.OnError, fetcher.HookTeardown: t.Teardown} {
+		if timeout.given {
+			limits[name] = time.Duration(timeout.limit)
+		}
 	}
 	return limits
 }
@@ -361,12 +385,7 @@ func (c *config) checkHooks() error {
 			return fmt.Errorf("hooks.%s names no program", name)
 		}
 	}
-	for name := range c.Hooks.Timeouts {
-		if !slices.Contains(fetcher.HookNames, name) {
-			return fmt.Errorf("hooks.timeouts: no hook is called %q", name)
-		}
-	}
-	if c.Run.Parallel < 0 || c.Run.Parallel > maxParallelRuns {
+	if c.Run.Parallel < 1 || c.Run.Parallel > maxParallelRuns {
 		return fmt.Errorf("run.parallel is between 1 and %d, not %d", maxParallelRuns, c.Run.Parallel)
 	}
 	return nil

@@ -62,13 +62,25 @@ threshold = 1
 	}
 }
 
+func TestAPatternThatIsNoExpressionSaysHowToWriteIt(t *testing.T) {
+	for _, pattern := range []string{"(unclosed", "a*"} {
+		_, err := parseConfig("k.toml", []byte("[report]\nredact = ['"+pattern+"']\n"))
+		if f := explain(t.Context(), err); f.Hint == "" {
+			t.Errorf("%s: %+v", pattern, f)
+		}
+	}
+}
+
 func TestBadConfig(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", "catalog = \"x\"\nstat = \"y\"\n", "k.toml:2: "},
 		{"unknown key in a table", "[site]\nid = \"a/b\"\n\nfolow = \"published\"\n", "k.toml:4: "},
 		{"unknown table", "\n[sites]\nid = \"a/b\"\n", "k.toml:"},
 		{"unknown hook", "[hooks]\nbefore = [\"x\"]\n", "k.toml:2: "},
-		{"limit of an unknown hook", "[hooks.timeouts]\nbefore = \"1h\"\n", "no hook is called \"before\""},
+		{"limit of an unknown hook", "[hooks.timeouts]\nbefore = \"1h\"\n", "k.toml:2: hooks.timeouts.before: unknown key"},
+		{"limits of a table misspelt", "[hook.timeouts]\ntest = \"1h\"\n", "k.toml:1: hook: unknown key"},
+		{"none at a time", "[run]\nparallel = 0\n", "run.parallel is between 1 and 64, not 0"},
+		{"pattern that is no expression", "[report]\nredact = [\n\"ok\", '(unclosed']\n", "k.toml:3: "},
 		{"no limit", "[hooks]\ntimeout = \"long\"\n", "k.toml:2: "},
 		{"too many at a time", "[run]\nparallel = 1000\n", "run.parallel is between 1 and 64"},
 		{"hook that is a string", "[hooks]\ntest = \"make test\"\n", "k.toml:2: "},

@@ -97,6 +97,10 @@ func explain(ctx context.Context, err error) failure {
 		if kept, ok := errors.AsType[*fetcher.Interrupted](err); ok {
 			f.Message += "; " + kept.Words()
 		}
+		if half, ok := errors.AsType[*fetcher.HalfDeployed](err); ok {
+			f.Message += " while the deploy hook ran on " + half.Release.String()
+			f.Hint = half.Hint()
+		}
 	}
 	return f
 }
@@ -125,6 +129,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		bytes     *fetcher.Mismatch
 		siteKey   *fetcher.WrongSiteKey
 		pinned    *fetcher.PinnedKeys
+		locked    *fetcher.UnusableKey
 		address   *storage.AddressError
 		gone      *catalog.NoCatalog
 		stored    *storage.Error
@@ -141,6 +146,8 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		return exitNotTrusted, "not authorized"
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted, "interrupted"
+	case errors.As(err, &locked):
+		return exitNotTrusted, "not trusted"
 	case errors.Is(err, storage.ErrTooLarge) && errors.As(err, &stored) && stored.Op == "read":
 		return exitNotTrusted, "not trusted"
 	case errors.As(err, &gone):

@@ -124,6 +124,9 @@ func (v *voice) complain(f failure, away bool) {
 	if away {
 		text += "; trying again, less and less often"
 	}
+	if f.Code == exitInterrupted {
+		text += "; " + f.Hint
+	}
 	fmt.Fprintln(v.k.stderr, render.Line(text))
 }
 

@@ -36,6 +36,9 @@ func (w *runWatch) round(ctx context.Context) (well bool, err error) {
 	}
 	w.k.showWarnings()
 	w.k.warnings = nil
+	if errors.As(err, new(*fetcher.HalfDeployed)) && ctx.Err() != nil {
+		w.complain(explain(ctx, err), false) // SIGTERM is no error of a service, what it left is
+	}
 	if ctx.Err() != nil || lasting(err) {
 		return false, err
 	}
@@ -52,11 +55,12 @@ func lasting(err error) bool {
 		pin     *catalog.PinMismatch
 		unknown *fetcher.UnknownSite
 		key     *fetcher.WrongSiteKey
+		locked  *fetcher.UnusableKey
 		hook    *fetcher.MissingHook
 		gate    *fetcher.GateError
 	)
 	return errors.As(err, &usage) || errors.As(err, &noPin) || errors.As(err, &pin) || errors.As(err, &unknown) ||
-		errors.As(err, &key) || errors.As(err, &hook) || errors.As(err, &gate) || errors.Is(err, fetcher.ErrNoSite)
+		errors.As(err, &key) || errors.As(err, &locked) || errors.As(err, &hook) || errors.As(err, &gate) || errors.Is(err, fetcher.ErrNoSite)
 }
 
 // tell prints what a run did and what is new among what it waits for. Of a run that was cut short by an error, what

@@ -255,7 +255,7 @@ func TestAReportThatTheStoreDidNotTakeIsSentByALaterRound(t *testing.T) {
 		t.Fatal(err)
 	}
 	said, _ = w.again()
-	says(t, said, "well again", "openstack@1.0.0: signed into validated.openstack")
+	says(t, said, "well again", "openstack@1.0.0: signed into validated.openstack", "sent the report on openstack@1.0.0 that waited on disk (PASSED of ")
 	for range 2 {
 		if said, _ := w.again(); said != "" {
 			t.Errorf("later it says %q", said)

@@ -234,7 +234,7 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Site.Signer, f.Site.Capabilities = signer, fetcher.Capabilities(c.Capabilities)
+	f.Site.Signer, f.Site.OpenKey, f.Site.Capabilities = signer, signer.open, fetcher.Capabilities(c.Capabilities)
 	return f, nil
 }
 

@@ -22,6 +22,12 @@ func terminateGroup(leader int) error {
 	return nil
 }
 
+// GroupLives tells whether a process group has members.
+func GroupLives(leader int) bool {
+	err := syscall.Kill(-leader, 0)
+	return err == nil || err == syscall.EPERM
+}
+
 // endGroup ends what is left of a group whose leader was waited for, and says
 // whether there was anything. A group's number is not given to another while a
 // member lives, and signalling stops at the first answer that none does.

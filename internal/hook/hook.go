@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +34,19 @@ type Spec struct {
 	Timeout time.Duration // 0 = no limit
 	Grace   time.Duration // 0 = DefaultGrace
 	Now     func() time.Time
+	Begun   func(group int) // told the process group once the command runs; may be nil
+}
+
+// Find tells why a program cannot be started in a folder, as far as its name and rights show; nil when it can.
+func Find(program, dir string) error {
+	if strings.Contains(program, "/") && !filepath.IsAbs(program) {
+		program = filepath.Join(dir, program)
+	}
+	_, err := exec.LookPath(program)
+	if cause, ok := errors.AsType[*exec.Error](err); ok {
+		return cause.Err
+	}
+	return err
 }
 
 // Ending says how a hook came to its end.
@@ -99,6 +113,9 @@ func start(ctx context.Context, s Spec, r *Result) error {
 	cmd.Cancel = func() error { return terminateGroup(cmd.Process.Pid) }
 	if err := cmd.Start(); err != nil {
 		return &notStarted{err}
+	}
+	if s.Begun != nil {
+		s.Begun(cmd.Process.Pid)
 	}
 	err := cmd.Wait()
 	r.Leftovers = endGroup(cmd.Process.Pid, s.Grace)
