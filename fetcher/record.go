@@ -204,10 +204,10 @@ func (d siteDir) report(r manifest.Release) (*reportRecord, error) {
 	return &rec, nil
 }
 
-// keepReport remembers a signed report unless a later one is known.
+// keepReport remembers a signed report unless a later one is known. One that was signed again replaces the first.
 func (d siteDir) keepReport(r manifest.Release, rec reportRecord) error {
 	old, err := d.report(r)
-	if err != nil || old != nil && old.Sequence >= rec.Sequence {
+	if err != nil || old != nil && (old.Sequence > rec.Sequence || old.Report == rec.Report) {
 		return err
 	}
 	return writeRecord(d.reportPath(r), rec)

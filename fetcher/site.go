@@ -36,6 +36,7 @@ type turn struct {
 	output   sync.Mutex   // held while a line of one of several hooks is shown
 	waiting  []string     // object names of the reports that wait on disk, whatever the reason
 	unsent   *Unsent      // those of them that the store did not take
+	damaged  error        // joined: results on disk that cannot be sent
 }
 
 // look checks who the site is before anything else happens. It is a turn without effects.
@@ -142,13 +143,20 @@ func keyValid(k manifest.SiteKey, now time.Time) bool {
 // flush signs and sends what waits in the spool. A store that does not take a report
 // is no reason to stop: the report goes on waiting, and the end of the run says so.
 func (t *turn) flush(ctx context.Context) error {
-	entries, err := t.dir.spoolEntries()
+	entries, damaged, err := t.dir.spoolEntries(t.keys())
 	if err != nil {
-		t.f.sink().Note(err.Error())
+		return err
+	}
+	for _, d := range damaged {
+		t.damaged = errors.Join(t.damaged, d)
 	}
 	for _, e := range entries {
 		if err := t.settle(e, false); err != nil {
 			return err
+		}
+		if wanted, err := t.signAgain(ctx, e); !wanted {
+			t.damaged = errors.Join(t.damaged, err)
+			continue
 		}
 		if _, err := t.deliver(ctx, e); err != nil {
 			return err
@@ -209,12 +217,12 @@ func (t *turn) deliver(ctx context.Context, e *spooled) (string, error) {
 	return err.Error(), nil
 }
 
-// undelivered is the error of a run whose reports wait, nil when none does.
+// undelivered is the error of a run whose reports wait, or cannot be sent; nil when there is none.
 func (t *turn) undelivered() error {
 	if t.unsent == nil {
-		return nil
+		return t.damaged
 	}
-	return t.unsent
+	return errors.Join(t.unsent, t.damaged)
 }
 
 // last is the newest report of this site on a release, from its own records and, when
