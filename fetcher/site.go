@@ -200,7 +200,7 @@ func (t *turn) deliver(ctx context.Context, e *spooled) (string, error) {
 	if err := t.dir.keepReport(e.report.Release, e.record()); err != nil {
 		return "", err
 	}
-	err := e.send(ctx, t.f.Store)
+	err := e.send(ctx, t.f.Store, t.f.sink().Note)
 	if err == nil {
 		return "", nil
 	}

@@ -192,18 +192,18 @@ func (s *spooled) record() reportRecord {
 
 // send puts the log, the attachments and then the report into the store, and takes the entry out of
 // the spool. All are created under names that follow from their bytes, so that
-// sending twice is sending once.
-func (s *spooled) send(ctx context.Context, store storage.Store) error {
+// sending twice is sending once. A log or an attachment that is lost is noted, and the report goes without it.
+func (s *spooled) send(ctx context.Context, store storage.Store, note func(string)) error {
 	if store == nil {
 		return ErrOffline
 	}
 	if s.report.Log != nil {
-		if err := s.sendFile(ctx, store, spoolLog, *s.report.Log); err != nil {
+		if err := s.sendFile(ctx, store, "its log", spoolLog, *s.report.Log, note); err != nil {
 			return err
 		}
 	}
 	for _, a := range s.report.Attachments {
-		if err := s.sendFile(ctx, store, attachmentFile(a.SHA256), a.LogRef); err != nil {
+		if err := s.sendFile(ctx, store, a.Name, attachmentFile(a.SHA256), a.LogRef, note); err != nil {
 			return err
 		}
 	}
@@ -213,13 +213,38 @@ func (s *spooled) send(ctx context.Context, store storage.Store) error {
 	return s.remove()
 }
 
-func (s *spooled) sendFile(ctx context.Context, store storage.Store, name string, ref manifest.LogRef) error {
-	file, err := os.Open(filepath.Join(s.dir, name))
+func (s *spooled) sendFile(ctx context.Context, store storage.Store, what, name string, ref manifest.LogRef, note func(string)) error {
+	file, err := openSigned(filepath.Join(s.dir, name), ref)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrNotRegular) || errors.Is(err, errOtherBytes) {
+		note(fmt.Sprintf("the report on %s goes without %s, which is lost: %v", s.report.Release, what, err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	return create(ctx, store, manifest.LogObject(s.report.Site, ref.SHA256), file, ref.Size)
+}
+
+// errOtherBytes says that a file is not the one that a statement names.
+var errOtherBytes = errors.New("its bytes are not those that the result names")
+
+// openSigned opens a file of an entry, if it is what the statement says.
+func openSigned(path string, ref manifest.LogRef) (*os.File, error) {
+	file, err := durable.OpenOwn(path)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.New()
+	size, err := io.Copy(sum, io.LimitReader(file, ref.Size+1))
+	if err == nil && (size != ref.Size || hex.EncodeToString(sum.Sum(nil)) != ref.SHA256) {
+		err = &fs.PathError{Op: "read", Path: path, Err: errOtherBytes}
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // remove takes an entry away by one rename first, so that no half entry is ever read.

@@ -1,6 +1,7 @@
 package fetcher
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -61,8 +62,7 @@ func replace(path string, put func(path string) error) error {
 	return errors.Join(os.RemoveAll(path), put(path))
 }
 
-func pipe(path string) error  { return syscall.Mkfifo(path, 0o600) }
-func empty(path string) error { return os.WriteFile(path, nil, 0o600) }
+func pipe(path string) error { return syscall.Mkfifo(path, 0o600) }
 
 // TestADamagedReportInTheSpoolIsNotSent: the disk, or a hook, changes what waits to be sent. What either file of an entry
 // still tells arrives, under one name, and the chain goes on.
@@ -196,3 +196,69 @@ func TestADamagedReportThatALaterOneNamesIsSaid(t *testing.T) {
 		t.Errorf("the chain: %+v", all)
 	}
 }
+
+// TestASpooledFileThatIsNotItsOwnStaysHere: what a hook, or a disk, puts in the place of a log or an attachment does not
+// leave the host, and does not keep the report from leaving it.
+func TestASpooledFileThatIsNotItsOwnStaysHere(t *testing.T) {
+	t.Parallel()
+	for name, put := range map[string]func(path string, size int64) error{
+		"gone":        func(string, int64) error { return nil },
+		"other bytes": func(p string, size int64) error { return os.WriteFile(p, secret(size), 0o600) },
+		"more bytes":  func(p string, size int64) error { return os.WriteFile(p, secret(size+1), 0o600) },
+		"a link": func(p string, size int64) error {
+			to := filepath.Join(filepath.Dir(p), "elsewhere")
+			return errors.Join(os.WriteFile(to, secret(size), 0o600), os.Symlink(to, p))
+		},
+		"a pipe":      func(p string, _ int64) error { return pipe(p) },
+		"a directory": func(p string, _ int64) error { return os.Mkdir(p, 0o700) },
+	} {
+		for _, which := range []string{"log", "attachment"} {
+			t.Run(which+" "+name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				ready(w, r1, catalogtest.Content{})
+				f, said := at(t, w, "acme/staging", say+"; echo useful >$KITCHEN_RESULTS/notes.txt"), &notes{}
+				f.faulty(t, storagetest.ErrInjected, "create")
+				result, err := f.Run(context.Background(), f.view(t), RunOptions{})
+				if !isA[*Unsent](err) || len(result.Runs[0].Attachments) != 1 {
+					t.Fatalf("got %+v, %v", result, err)
+				}
+				f.Store, f.Progress = w.Store, said
+				path := filepath.Join(f.siteDir(f.Site.ID).spool(), f.entries(t)[0], spoolLog)
+				if which == "attachment" {
+					path = filepath.Join(filepath.Dir(path), attachmentFile(result.Runs[0].Attachments[0].SHA256))
+				}
+				info, err := os.Stat(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := replace(path, func(p string) error { return put(p, info.Size()) }); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.inTime(t, RunOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				report := onlyReport(t, w, "acme/staging", r1)
+				var files []string
+				for info, err := range w.Store.List(context.Background(), "reports/acme/staging/_logs/", "") {
+					if err != nil {
+						t.Fatal(err)
+					}
+					files = append(files, info.Key)
+				}
+				whole := report.Log.SHA256
+				if which == "log" {
+					whole = report.Attachments[0].SHA256
+				}
+				if want := manifest.LogObject(report.Site, whole); !slices.Equal(files, []string{want}) {
+					t.Errorf("the store has %v, want %s alone", files, want)
+				}
+				if !slices.ContainsFunc(said.lines, func(s string) bool { return strings.Contains(s, "the report on "+r1+" goes without") }) {
+					t.Errorf("nobody was told: %q", said.lines)
+				}
+			})
+		}
+	}
+}
+
+func secret(size int64) []byte { return bytes.Repeat([]byte("s"), int(size)) }

@@ -291,29 +291,6 @@ func TestADamagedSpoolEntryIsSaidAndDoesNotStopOthers(t *testing.T) {
 	}
 }
 
-func TestALostLogKeepsItsReportFromNobodyElse(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	for _, r := range []string{r1, r2} {
-		ready(w, r, catalogtest.Content{})
-	}
-	f := at(t, w, "acme/staging", say)
-	f.faulty(t, storagetest.ErrInjected, "create")
-	f.Run(context.Background(), f.view(t), RunOptions{})
-	if err := os.Remove(filepath.Join(f.siteDir(f.Site.ID).spool(), f.entries(t)[0], spoolLog)); err != nil {
-		t.Fatal(err)
-	}
-	f.Store = w.Store
-	_, err := f.Run(context.Background(), f.view(t), RunOptions{})
-	var unsent *Unsent
-	if !errors.As(err, &unsent) || len(unsent.Keys) != 1 || !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v", err)
-	}
-	if sent := reports(t, w); len(sent) != 1 || sent[0] == unsent.Keys[0] {
-		t.Errorf("sent %v", sent)
-	}
-}
-
 func TestThreeReportsAreOneChain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
