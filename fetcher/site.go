@@ -296,6 +296,19 @@ func (t *turn) newWorkspace() (*workspace, error) {
 	return w, nil
 }
 
+// intact tells whether the folder is the one that was made: a hook may remove what it runs in, and put a pipe or a link to
+// another folder in its place.
+func (w *workspace) intact() error {
+	made, err := w.held.Stat()
+	if err != nil {
+		return err
+	}
+	if here, err := os.Lstat(w.dir); err != nil || !os.SameFile(made, here) {
+		return errors.New("the hook removed or replaced the folder of its run")
+	}
+	return nil
+}
+
 // remove takes the folder away, the hook having ended.
 func (w *workspace) remove() {
 	os.RemoveAll(w.dir)
