@@ -79,7 +79,7 @@ func (t *turn) signAgain(ctx context.Context, e *spooled) (wanted bool, err erro
 		return true, nil
 	}
 	r, sequence := e.report.Release, e.report.Sequence
-	damaged := &DamagedResult{Dir: e.dir, Release: r, Err: fmt.Errorf("%s: %w", spoolReport, e.broken)}
+	damaged := &DamagedResult{Dir: e.dir, Release: r, Err: fmt.Errorf("%s: %v", spoolReport, e.broken)} // %v: nobody else's signature is in doubt
 	reports, err := t.v.Reports(ctx, catalog.ReportFilter{Release: &r, Site: &t.id})
 	if err != nil && (!cannotList(err) || errors.Is(err, catalog.ErrOffline)) {
 		damaged.Err = errors.Join(damaged.Err, fmt.Errorf("whether the store has it is not known: %w", err))

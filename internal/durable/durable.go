@@ -53,13 +53,16 @@ func CreateExclusive(path string, data []byte, perm os.FileMode) error {
 // link where none is followed.
 var ErrNotRegular = errors.New("not a regular file")
 
+// ErrTooLarge says that a file has more bytes than it may have.
+var ErrTooLarge = errors.New("it is larger")
+
 // Open opens a regular file for reading; anything else is ErrNotRegular. It never waits for the other end of a pipe.
 func Open(path string) (*os.File, error) { return open(path, 0) }
 
 // OpenOwn is Open for a file that only this program has to do with: a symbolic link in its place is not followed.
 func OpenOwn(path string) (*os.File, error) { return open(path, syscall.O_NOFOLLOW) }
 
-// ReadOwn reads such a file. One of more than max bytes is an error.
+// ReadOwn reads such a file. One of more than max bytes is ErrTooLarge.
 func ReadOwn(path string, max int64) ([]byte, error) {
 	file, err := OpenOwn(path)
 	if err != nil {
@@ -68,7 +71,7 @@ func ReadOwn(path string, max int64) ([]byte, error) {
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, max+1))
 	if err == nil && int64(len(data)) > max {
-		err = fmt.Errorf("%s is larger than %d bytes", path, max)
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w than %d bytes", ErrTooLarge, max)}
 	}
 	if err != nil {
 		return nil, err
@@ -95,6 +98,9 @@ func open(path string, flags int) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// OpenRoot is os.OpenRoot, but for a pipe in the directory's place, on which that would wait.
+func OpenRoot(dir string) (*os.Root, error) { return os.OpenRoot(filepath.Clean(dir) + "/.") }
 
 // SyncDir makes the names in a directory durable: what was created, renamed or removed in it stays so.
 func SyncDir(dir string) error {
