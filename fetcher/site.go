@@ -151,12 +151,12 @@ func (t *turn) flush(ctx context.Context) error {
 		t.damaged = errors.Join(t.damaged, d)
 	}
 	for _, e := range entries {
+		if wanted, err := t.signAgain(ctx, e); !wanted {
+			t.damaged = errors.Join(t.damaged, err, t.settle(e, false))
+			continue
+		}
 		if err := t.settle(e, false); err != nil {
 			return err
-		}
-		if wanted, err := t.signAgain(ctx, e); !wanted {
-			t.damaged = errors.Join(t.damaged, err)
-			continue
 		}
 		if _, err := t.deliver(ctx, e); err != nil {
 			return err
