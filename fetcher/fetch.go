@@ -210,11 +210,14 @@ func (e *NoSpace) Unwrap() error { return e.Err }
 func (e *NoSpace) Hint() string { return "free space on that disk, or fetch into another one" }
 
 func noSpace(m *manifest.Manifest, target string, err error) error {
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+	if !isFull(err) {
 		return err
 	}
 	return &NoSpace{Release: m.Release(), Dir: filepath.Dir(target), Need: releaseSize(m), Err: err}
 }
+
+// isFull tells whether an error is that of a disk, or a share of it, that takes no more.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // releaseSize is how many bytes the artifacts of a release have.
 func releaseSize(m *manifest.Manifest) int64 {

@@ -189,15 +189,17 @@ func (t *turn) conclude(ctx context.Context, j *job, o *outcome, kind string, la
 // enclose puts the log and what the hooks left into a draft. Where a full disk leaves no room for both, the log goes
 // along; what the hooks filled it with is taken away first.
 func (t *turn) enclose(draft string, j *job, o *outcome, r *manifest.Report) (err error) {
-	os.RemoveAll(filepath.Join(j.dir, "scratch"))
 	found := &attachments{content: t.f.Content, draft: draft}
-	if root, err := openResults(j.dir); err == nil {
-		if err := found.collect(root); err != nil {
-			found.drop(err)
+	if j.intact() == nil {
+		os.RemoveAll(filepath.Join(j.dir, "scratch"))
+		if root, err := openResults(j.dir); err == nil {
+			if err := found.collect(root); err != nil {
+				found.drop(err)
+			}
+			root.Close()
 		}
-		root.Close()
+		os.RemoveAll(filepath.Join(j.dir, "results"))
 	}
-	os.RemoveAll(filepath.Join(j.dir, "results"))
 	for _, line := range found.left {
 		o.log.Printf("not attached: %s", line)
 	}

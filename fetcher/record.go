@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -59,14 +58,10 @@ func writeRecord(path string, body any) error {
 // readRecord fills body; fs.ErrNotExist when there is no record, *Damaged when there
 // is one that cannot be believed.
 func readRecord(path string, body any) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
+	data, err := durable.ReadOwn(path, maxRecord)
+	if errors.Is(err, durable.ErrNotRegular) || errors.Is(err, durable.ErrTooLarge) {
+		return &Damaged{path, err}
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxRecord {
-		return &Damaged{path, errors.New("not a file of that kind")}
-	}
-	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
@@ -205,10 +200,10 @@ func (d siteDir) report(r manifest.Release) (*reportRecord, error) {
 	return &rec, nil
 }
 
-// keepReport remembers a signed report unless a later one is known.
+// keepReport remembers a signed report unless a later one is known. One that was signed again replaces the first.
 func (d siteDir) keepReport(r manifest.Release, rec reportRecord) error {
 	old, err := d.report(r)
-	if err != nil || old != nil && old.Sequence >= rec.Sequence {
+	if err != nil || old != nil && (old.Sequence > rec.Sequence || old.Report == rec.Report) {
 		return err
 	}
 	return writeRecord(d.reportPath(r), rec)
@@ -261,7 +256,16 @@ func (f *Fetcher) hold(r manifest.Release, sha, dir string) error {
 }
 
 func (f *Fetcher) holds(r manifest.Release, sha string) bool {
-	data, err := os.ReadFile(f.heldPath(r))
-	have, _, _ := strings.Cut(string(data), "\n")
+	have, _, err := f.held(r)
 	return err == nil && strings.TrimSpace(have) == sha
+}
+
+// maxHeld is more than two lines of a file about what was fetched have, in bytes.
+const maxHeld = 64 << 10
+
+// held gives the digest of a release that was fetched here, and where to, "" where that is not told.
+func (f *Fetcher) held(r manifest.Release) (sha, dir string, err error) {
+	data, err := durable.ReadOwn(f.heldPath(r), maxHeld)
+	sha, dir, _ = strings.Cut(strings.TrimSuffix(string(data), "\n"), "\n")
+	return sha, dir, err
 }

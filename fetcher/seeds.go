@@ -10,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -87,9 +86,8 @@ func (f *Fetcher) heldDirs(product string) []heldDir {
 			continue
 		}
 		info, statErr := e.Info()
-		data, readErr := os.ReadFile(f.heldPath(release))
-		_, dir, found := strings.Cut(strings.TrimSuffix(string(data), "\n"), "\n")
-		if errors.Join(statErr, readErr) != nil || !found {
+		_, dir, readErr := f.held(release)
+		if errors.Join(statErr, readErr) != nil || dir == "" {
 			continue
 		}
 		if there, err := os.Stat(dir); err == nil && there.IsDir() {
@@ -181,7 +179,8 @@ func (a *assembly) treeSeed(place seedDir, artifact, before *manifest.Artifact) 
 	if before == nil || !before.IsTree() {
 		before = artifact
 	}
-	root, err := os.OpenRoot(filepath.Join(place.dir, filepath.FromSlash(artifact.Path)))
+	name := filepath.Join(place.dir, filepath.FromSlash(artifact.Path))
+	root, err := durable.OpenRoot(name)
 	if err != nil {
 		return openSeed{}, false
 	}
@@ -199,7 +198,7 @@ func (a *assembly) treeSeed(place seedDir, artifact, before *manifest.Artifact) 
 		return openSeed{}, false
 	}
 	open := func() (transfer.SeedReader, error) { return unclosed{spool}, nil }
-	return openSeed{transfer.Seed{Name: root.Name(), Size: size, Open: open}, spool}, true
+	return openSeed{transfer.Seed{Name: name, Size: size, Open: open}, spool}, true
 }
 
 // maxChanged is how many changed files of a tree are passed over, when it is a seed, before the rest is left out.

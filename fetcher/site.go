@@ -36,6 +36,7 @@ type turn struct {
 	output   sync.Mutex   // held while a line of one of several hooks is shown
 	waiting  []string     // object names of the reports that wait on disk, whatever the reason
 	unsent   *Unsent      // those of them that the store did not take
+	damaged  error        // joined: results on disk that cannot be sent
 }
 
 // look checks who the site is before anything else happens. It is a turn without effects.
@@ -65,7 +66,7 @@ func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*tur
 	if err := durable.MkdirAll(string(t.dir), 0o700); err != nil {
 		return nil, err
 	}
-	t.lock = flock.New(t.dir.lock())
+	t.lock = flock.New(t.dir.lock(), flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NONBLOCK)) // a pipe locks as well
 	got, err := t.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock of site %s: %w", t.id, err)
@@ -148,11 +149,18 @@ func keyValid(k manifest.SiteKey, now time.Time) bool {
 // flush signs and sends what waits in the spool. A store that does not take a report
 // is no reason to stop: the report goes on waiting, and the end of the run says so.
 func (t *turn) flush(ctx context.Context) error {
-	entries, err := t.dir.spoolEntries()
+	entries, damaged, err := t.dir.spoolEntries(t.keys())
 	if err != nil {
-		t.f.sink().Note(err.Error())
+		return err
+	}
+	for _, d := range damaged {
+		t.damaged = errors.Join(t.damaged, d)
 	}
 	for _, e := range entries {
+		if wanted, err := t.signAgain(ctx, e); !wanted {
+			t.damaged = errors.Join(t.damaged, err, t.settle(e, false))
+			continue
+		}
 		if err := t.settle(e, false); err != nil {
 			return err
 		}
@@ -207,7 +215,7 @@ func (t *turn) deliver(ctx context.Context, e *spooled) (string, error) {
 	if err := t.dir.keepReport(e.report.Release, e.record()); err != nil {
 		return "", err
 	}
-	err := e.send(ctx, t.f.Store)
+	err := e.send(ctx, t.f.Store, t.f.sink().Note)
 	if err == nil {
 		return "", nil
 	}
@@ -224,12 +232,12 @@ func (t *turn) deliver(ctx context.Context, e *spooled) (string, error) {
 	return err.Error(), nil
 }
 
-// undelivered is the error of a run whose reports wait, nil when none does.
+// undelivered is the error of a run whose reports wait, or cannot be sent; nil when there is none.
 func (t *turn) undelivered() error {
 	if t.unsent == nil {
-		return nil
+		return t.damaged
 	}
-	return t.unsent
+	return errors.Join(t.damaged, t.unsent)
 }
 
 // last is the newest report of this site on a release, from its own records and, when
@@ -301,6 +309,19 @@ func (t *turn) newWorkspace() (*workspace, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// intact tells whether the folder is the one that was made: a hook may remove what it runs in, and put a pipe or a link to
+// another folder in its place.
+func (w *workspace) intact() error {
+	made, err := w.held.Stat()
+	if err != nil {
+		return err
+	}
+	if here, err := os.Lstat(w.dir); err != nil || !os.SameFile(made, here) {
+		return errors.New("the hook removed or replaced the folder of its run")
+	}
+	return nil
 }
 
 // remove takes the folder away, the hook having ended.

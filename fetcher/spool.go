@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -25,9 +26,12 @@ import (
 //	statement.json  what is to be signed: the result itself
 //	log.zst         the log, when there is one
 //	<sha256>.zst    attachments
-//	report.json     the signed bundle; once here it is what will be sent, and nothing else
+//	report.json     the signed bundle; once here and whole it is what will be sent, and nothing else
 //
-// Names of entries begin with the time of the run, so that they are sent in order.
+// Whoever runs hooks lets them write here, and a disk may lose bytes: what is read is held to the site's keys and to
+// the digests that the statement names.
+//
+// Names of entries begin with the time of the run, so that they are sent in order, and name the release.
 const (
 	spoolStatement = "statement.json"
 	spoolLog       = "log.zst"
@@ -44,6 +48,7 @@ type spooled struct {
 	bundle []byte // nil until signed
 	sha    string // of bundle
 	key    string // object name of the report
+	broken error  // why its report.json is not the signed statement; nil where it is, or there is none yet
 }
 
 // spoolDraft makes an unfinished entry; its log may be put into it before finish.
@@ -64,73 +69,92 @@ func (d siteDir) spoolFinish(draft string, r *manifest.Report) (*spooled, error)
 		return nil, err
 	}
 	random := strings.TrimPrefix(filepath.Base(draft), durable.TempPrefix)
-	dir := filepath.Join(d.spool(), r.Finished.UTC().Format(spoolTime)+"-"+random)
+	dir := filepath.Join(d.spool(), r.Finished.UTC().Format(spoolTime)+"-"+r.Release.String()+"-"+random)
 	if err := os.Rename(draft, dir); err != nil {
 		return nil, err
 	}
 	return &spooled{dir: dir, report: r}, durable.SyncDir(d.spool())
 }
 
-// spoolEntries lists what waits, oldest first, and removes drafts that crashed. It
-// is called under the site's lock. Entries that cannot be read are in the error.
-func (d siteDir) spoolEntries() ([]*spooled, error) {
+// spoolEntries lists what waits, oldest first, and removes drafts that crashed. It is called under the site's lock.
+// Those that nothing can be made of are in damaged.
+func (d siteDir) spoolEntries(own []*keys.Public) (list []*spooled, damaged []*DamagedResult, err error) {
 	names, err := os.ReadDir(d.spool())
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return nil, err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
 	}
-	var list []*spooled
-	var problems error
 	for _, e := range names {
 		dir := filepath.Join(d.spool(), e.Name())
 		if strings.HasPrefix(e.Name(), durable.TempPrefix) {
 			os.RemoveAll(dir)
 			continue
 		}
-		entry, err := readSpooled(dir)
+		entry, err := readSpooled(dir, own)
 		if err != nil {
-			problems = errors.Join(problems, &Damaged{dir, err})
+			damaged = append(damaged, d.damagedResult(dir, err))
 			continue
 		}
 		list = append(list, entry)
 	}
-	return list, problems
+	return list, damaged, nil
 }
 
-func readSpooled(dir string) (*spooled, error) {
-	statement, err := readCapped(filepath.Join(dir, spoolStatement), manifest.MaxStatementSize)
-	if err != nil {
-		return nil, err
+// readSpooled reads an entry. The statement and the signed report each tell what the other says: one of them that was
+// damaged is made again from the other.
+func readSpooled(dir string, own []*keys.Public) (*spooled, error) {
+	statement, err := durable.ReadOwn(filepath.Join(dir, spoolStatement), manifest.MaxStatementSize)
+	var report *manifest.Report
+	if err == nil {
+		report, err = manifest.ParseStatement(statement)
 	}
-	report, err := manifest.ParseStatement(statement)
+	bundle, unread := durable.ReadOwn(filepath.Join(dir, spoolReport), keys.MaxBundle)
+	if errors.Is(unread, fs.ErrNotExist) && err == nil {
+		return &spooled{dir: dir, report: report}, nil
+	}
+	signed, broken := openBundle(bundle, own)
+	broken = cmp.Or(unread, broken)
+	if err != nil && broken == nil {
+		again, unusable := manifest.ParseStatement(signed)
+		if unusable == nil && namedFor(dir, again) {
+			statement, report, err = signed, again, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	s := &spooled{dir: dir, report: report}
-	bundle, err := readCapped(filepath.Join(dir, spoolReport), 2*manifest.MaxStatementSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
+	if broken == nil && !bytes.Equal(signed, statement) {
+		broken = errors.New("it is signed for another result")
 	}
-	if err != nil {
-		return nil, err
+	if s.broken = broken; broken == nil {
+		s.signed(bundle)
 	}
-	s.signed(bundle)
 	return s, nil
 }
 
-func readCapped(path string, max int64) ([]byte, error) {
-	file, err := durable.Open(path)
-	if err != nil {
-		return nil, err
+// namedFor tells whether an entry has its name from that report.
+func namedFor(dir string, r *manifest.Report) bool {
+	name := filepath.Base(dir)
+	release, known := releaseOf(name)
+	return strings.HasPrefix(name, r.Finished.UTC().Format(spoolTime)+"-") && (!known || release == r.Release)
+}
+
+// releaseOf reads the release in the name of an entry. Those of earlier versions of this program have none.
+func releaseOf(name string) (manifest.Release, bool) {
+	_, rest, _ := strings.Cut(name, "-")
+	release, err := manifest.ParseRelease(rest[:max(0, strings.LastIndexByte(rest, '-'))])
+	return release, err == nil
+}
+
+// openBundle gives the statement that one of the site's keys signed.
+func openBundle(bundle []byte, own []*keys.Public) (statement []byte, err error) {
+	err = errors.New("the site has no key")
+	for _, public := range own {
+		if statement, err = keys.VerifyStatement(bundle, public); err == nil {
+			return statement, nil
+		}
 	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, max+1))
-	if err == nil && int64(len(data)) > max {
-		err = fmt.Errorf("%s is larger than %d bytes", path, max)
-	}
-	return data, err
+	return nil, err
 }
 
 func (s *spooled) signed(bundle []byte) {
@@ -144,7 +168,7 @@ func (s *spooled) sign(ctx context.Context, signer keys.Signer) error {
 	if s.bundle != nil {
 		return nil
 	}
-	statement, err := readCapped(filepath.Join(s.dir, spoolStatement), manifest.MaxStatementSize)
+	statement, err := durable.ReadOwn(filepath.Join(s.dir, spoolStatement), manifest.MaxStatementSize)
 	if err != nil {
 		return err
 	}
@@ -168,18 +192,18 @@ func (s *spooled) record() reportRecord {
 
 // send puts the log, the attachments and then the report into the store, and takes the entry out of
 // the spool. All are created under names that follow from their bytes, so that
-// sending twice is sending once.
-func (s *spooled) send(ctx context.Context, store storage.Store) error {
+// sending twice is sending once. A log or an attachment that is lost is noted, and the report goes without it.
+func (s *spooled) send(ctx context.Context, store storage.Store, note func(string)) error {
 	if store == nil {
 		return ErrOffline
 	}
 	if s.report.Log != nil {
-		if err := s.sendFile(ctx, store, spoolLog, *s.report.Log); err != nil {
+		if err := s.sendFile(ctx, store, "its log", spoolLog, *s.report.Log, note); err != nil {
 			return err
 		}
 	}
 	for _, a := range s.report.Attachments {
-		if err := s.sendFile(ctx, store, attachmentFile(a.SHA256), a.LogRef); err != nil {
+		if err := s.sendFile(ctx, store, a.Name, attachmentFile(a.SHA256), a.LogRef, note); err != nil {
 			return err
 		}
 	}
@@ -189,13 +213,38 @@ func (s *spooled) send(ctx context.Context, store storage.Store) error {
 	return s.remove()
 }
 
-func (s *spooled) sendFile(ctx context.Context, store storage.Store, name string, ref manifest.LogRef) error {
-	file, err := os.Open(filepath.Join(s.dir, name))
+func (s *spooled) sendFile(ctx context.Context, store storage.Store, what, name string, ref manifest.LogRef, note func(string)) error {
+	file, err := openSigned(filepath.Join(s.dir, name), ref)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrNotRegular) || errors.Is(err, errOtherBytes) {
+		note(fmt.Sprintf("the report on %s goes without %s, which is lost: %v", s.report.Release, what, err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	return create(ctx, store, manifest.LogObject(s.report.Site, ref.SHA256), file, ref.Size)
+}
+
+// errOtherBytes says that a file is not the one that a statement names.
+var errOtherBytes = errors.New("its bytes are not those that the result names")
+
+// openSigned opens a file of an entry, if it is what the statement says.
+func openSigned(path string, ref manifest.LogRef) (*os.File, error) {
+	file, err := durable.OpenOwn(path)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.New()
+	size, err := io.Copy(sum, io.LimitReader(file, ref.Size+1))
+	if err == nil && (size != ref.Size || hex.EncodeToString(sum.Sum(nil)) != ref.SHA256) {
+		err = &fs.PathError{Op: "read", Path: path, Err: errOtherBytes}
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // remove takes an entry away by one rename first, so that no half entry is ever read.

@@ -263,55 +263,34 @@ func TestADamagedSpoolEntryIsSaidAndDoesNotStopOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			for _, r := range []string{r1, r2} {
-				ready(w, r, catalogtest.Content{})
-			}
-			f, said := at(t, w, "acme/staging", say), &notes{}
-			f.faulty(t, storagetest.ErrInjected, "create")
-			f.Run(context.Background(), f.view(t), RunOptions{})
-			waiting := f.entries(t)
-			if len(waiting) != 2 {
-				t.Fatalf("the spool holds %v", waiting)
-			}
-			damaged := filepath.Join(f.siteDir(f.Site.ID).spool(), waiting[0])
-			if err := damage(damaged); err != nil {
+			f, entries := unsent(t, w, r1, r2)
+			damaged := entries[0]
+			if err := errors.Join(os.RemoveAll(filepath.Join(damaged, spoolReport)), damage(damaged)); err != nil {
 				t.Fatal(err)
 			}
-			f.Store, f.Progress = w.Store, said
-			f.run(t, RunOptions{})
-			if !slices.ContainsFunc(said.lines, func(s string) bool { return strings.Contains(s, damaged) && strings.Contains(s, "damaged") }) {
-				t.Errorf("nobody was told: %q", said.lines)
+			for range 2 {
+				_, err := f.Run(context.Background(), f.view(t), RunOptions{})
+				var lost *DamagedResult
+				if !errors.As(err, &lost) || lost.Dir != damaged || lost.Release.String() != r1 {
+					t.Fatalf("got %v", err)
+				}
+				if hint := lost.Hint(); !strings.Contains(hint, "rm -r "+damaged+" "+f.siteDir(f.Site.ID).reportPath(lost.Release)) || !strings.Contains(hint, "kitchen run "+r1+" --again") {
+					t.Errorf("hint %q", hint)
+				}
+				if sent := reports(t, w); len(sent) != 1 {
+					t.Errorf("sent %v", sent)
+				}
 			}
-			if left := f.entries(t); !slices.Equal(left, waiting[:1]) {
-				t.Errorf("the spool holds %v, the damaged one is %s", left, waiting[0])
+			// As the hint says:
+			only := release(t, r1)
+			if err := errors.Join(os.RemoveAll(damaged), os.Remove(f.siteDir(f.Site.ID).reportPath(only))); err != nil {
+				t.Fatal(err)
 			}
-			if sent := reports(t, w); len(sent) != 1 {
-				t.Errorf("sent %v", sent)
-			}
+			w.Now = w.Now.Add(time.Minute)
+			f.run(t, RunOptions{Only: &only, Again: true})
+			f.assertRan(t, r1, r2, r1)
+			onlyReport(t, w, "acme/staging", r1)
 		})
-	}
-}
-
-func TestALostLogKeepsItsReportFromNobodyElse(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	for _, r := range []string{r1, r2} {
-		ready(w, r, catalogtest.Content{})
-	}
-	f := at(t, w, "acme/staging", say)
-	f.faulty(t, storagetest.ErrInjected, "create")
-	f.Run(context.Background(), f.view(t), RunOptions{})
-	if err := os.Remove(filepath.Join(f.siteDir(f.Site.ID).spool(), f.entries(t)[0], spoolLog)); err != nil {
-		t.Fatal(err)
-	}
-	f.Store = w.Store
-	_, err := f.Run(context.Background(), f.view(t), RunOptions{})
-	var unsent *Unsent
-	if !errors.As(err, &unsent) || len(unsent.Keys) != 1 || !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v", err)
-	}
-	if sent := reports(t, w); len(sent) != 1 || sent[0] == unsent.Keys[0] {
-		t.Errorf("sent %v", sent)
 	}
 }
 

@@ -212,11 +212,7 @@ func resumable(dir, sha string) bool {
 	if err != nil || !info.IsDir() {
 		return false
 	}
-	info, err = os.Lstat(filepath.Join(dir, stagedManifest))
-	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(sha)) {
-		return false
-	}
-	data, err := os.ReadFile(filepath.Join(dir, stagedManifest))
+	data, err := durable.ReadOwn(filepath.Join(dir, stagedManifest), int64(len(sha)))
 	return err == nil && string(data) == sha
 }
 

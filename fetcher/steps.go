@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/hook"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -83,12 +84,15 @@ func (t *turn) steps(ctx context.Context, j *job, o *outcome) {
 		if j.hook == HookDeploy {
 			reading = context.WithoutCancel(ctx) // it happened, and is told
 		}
-		unread := o.tests.collectResults(reading, j.dir)
+		unread := j.intact()
+		if unread == nil {
+			unread = o.tests.collectResults(reading, j.dir)
+		}
 		o.interrupted = main.Ending == hook.Interrupted || unread != nil && reading.Err() != nil
 		o.judge(main, unread)
 	}
-	if full := noRoom(j, o.log); full != nil && o.verdict != manifest.NotRun {
-		o.verdict, o.reason = manifest.Errored, joinReasons("this host's disk is full: "+full.Error(), o.reason)
+	if lacking := noRoom(j, o.log); lacking != "" && o.verdict != manifest.NotRun {
+		o.verdict, o.reason = manifest.Errored, joinReasons(lacking, o.reason)
 	}
 	o.finished = t.clock()
 	ctx = context.WithoutCancel(ctx) // what was begun is put away, whoever wants to stop
@@ -104,14 +108,29 @@ func (t *turn) steps(ctx context.Context, j *job, o *outcome) {
 	os.Remove(filepath.Join(j.dir, begunFile)) // else teardown runs once more
 }
 
-// noRoom tells why results may not be whole: the disk that they are on took no more.
-func noRoom(j *job, log *hookLog) error {
-	if err := log.failure(); err != nil {
+// noRoom tells why results may not be whole: the disk that they are on took no more. "" when it does.
+func noRoom(j *job, log *hookLog) string {
+	err := log.failure()
+	if err == nil && j.intact() == nil { // else that is the reason already
+		err = probe(j.dir)
+	}
+	switch {
+	case err == nil:
+		return ""
+	case isFull(err):
+		return "this host's disk is full: " + err.Error()
+	}
+	return "this host could not write: " + err.Error()
+}
+
+// probe writes a little into a folder in which hooks did as they liked: under a name that nobody had before.
+func probe(dir string) error {
+	file, err := durable.CreateTemp(dir)
+	if err != nil {
 		return err
 	}
-	probe := filepath.Join(j.dir, "probe")
-	err := os.WriteFile(probe, make([]byte, 64<<10), 0o600)
-	return errors.Join(err, os.RemoveAll(probe))
+	_, err = file.Write(make([]byte, 64<<10))
+	return errors.Join(err, file.Close(), os.Remove(file.Name()))
 }
 
 // judgeSetup is the verdict where setup did not succeed and the hook itself was not started.

@@ -49,15 +49,48 @@ func CreateExclusive(path string, data []byte, perm os.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// Open opens a regular file for reading; anything else is an error. It never waits for the other end of a pipe.
-func Open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+// ErrNotRegular says that a name stands for something else than a regular file: a pipe, a device, a directory, or a
+// link where none is followed.
+var ErrNotRegular = errors.New("not a regular file")
+
+// ErrTooLarge says that a file has more bytes than it may have.
+var ErrTooLarge = errors.New("it is larger")
+
+// Open opens a regular file for reading; anything else is ErrNotRegular. It never waits for the other end of a pipe.
+func Open(path string) (*os.File, error) { return open(path, 0) }
+
+// OpenOwn is Open for a file that only this program has to do with: a symbolic link in its place is not followed.
+func OpenOwn(path string) (*os.File, error) { return open(path, syscall.O_NOFOLLOW) }
+
+// ReadOwn reads such a file. One of more than max bytes is ErrTooLarge.
+func ReadOwn(path string, max int64) ([]byte, error) {
+	file, err := OpenOwn(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, max+1))
+	if err == nil && int64(len(data)) > max {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w than %d bytes", ErrTooLarge, max)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+func open(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
+	link := flags&syscall.O_NOFOLLOW != 0 && errors.Is(err, syscall.ELOOP)
+	if link || errors.Is(err, syscall.ENXIO) { // a link; a socket
+		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+	}
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
 	}
 	if err != nil {
 		f.Close()
@@ -65,6 +98,9 @@ func Open(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// OpenRoot is os.OpenRoot, but for a pipe in the directory's place, on which that would wait.
+func OpenRoot(dir string) (*os.Root, error) { return os.OpenRoot(filepath.Clean(dir) + "/.") }
 
 // SyncDir makes the names in a directory durable: what was created, renamed or removed in it stays so.
 func SyncDir(dir string) error {

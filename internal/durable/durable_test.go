@@ -245,6 +245,26 @@ func TestOpenTakesRegularFilesOnly(t *testing.T) {
 			f.Close()
 			t.Errorf("%s was opened", path)
 		}
+		if _, err := ReadOwn(path, 1); !errors.Is(err, ErrNotRegular) && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s was read: %v", path, err)
+		}
+	}
+	if root, err := OpenRoot(pipe); err == nil {
+		root.Close()
+		t.Error("a pipe was opened as a directory")
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadOwn(link, 1); !errors.Is(err, ErrNotRegular) {
+		t.Errorf("a link was followed: %v", err)
+	}
+	if _, err := ReadOwn(file, 0); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a file that is too large: %v", err)
+	}
+	if data, err := ReadOwn(file, 1); err != nil || string(data) != "x" {
+		t.Errorf("read %q, %v", data, err)
 	}
 	f, err := Open(file)
 	if err != nil {
