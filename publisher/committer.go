@@ -45,7 +45,7 @@ func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	if view.TargetsExpired() { // nobody reads the catalog until its holders have renewed that
+	if view.Lapsed() != "" { // nobody reads the catalog until its holders have renewed that
 		_, err := p.Catalog.Refresh(ctx)
 		return nil, fmt.Errorf("%w; its holders sign it again: kitchen renew --key FILE", err)
 	}
@@ -175,7 +175,7 @@ func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *Commi
 }
 
 // refresh brings the view up to date. With Stolen it ends an outage that an earlier run left. Only for whoever renews does
-// an expired targets role serve, and then an expired timestamp, too: the committer cannot sign that again before.
+// an expired root or targets role serve, and then an expired timestamp, too: the committer cannot sign that again before.
 func (p *Publisher) refresh(ctx context.Context) (*catalog.View, error) {
 	view, err := p.Catalog.Refresh(ctx)
 	if p.Stolen && p.Online != nil && isOutage(err) {
@@ -188,17 +188,26 @@ func (p *Publisher) refresh(ctx context.Context) (*catalog.View, error) {
 		return view, err
 	}
 	switch expiredRole(err) {
-	case trust.RoleTargets:
-		return p.Catalog.RefreshToRenew(ctx, nil)
+	case trust.RoleRoot, trust.RoleTargets:
+		return p.refreshLapsed(ctx)
 	case trust.RoleTimestamp, trust.RoleSnapshot:
-		if revived, e := p.Catalog.RefreshToRenew(ctx, &revival); e == nil && revived.TargetsExpired() {
+		if revived, e := p.Catalog.RefreshToRenew(ctx, &revival); e == nil && revived.Lapsed() != "" {
 			return revived, nil
 		}
 	}
 	return view, err
 }
 
-// renewing is the publisher for what brings a catalog back whose targets role has expired: its holders sign it again,
+// refreshLapsed is refresh where root or targets has expired, and then perhaps the timestamp, too.
+func (p *Publisher) refreshLapsed(ctx context.Context) (*catalog.View, error) {
+	view, err := p.Catalog.RefreshToRenew(ctx, nil)
+	if role := expiredRole(err); role == trust.RoleTimestamp || role == trust.RoleSnapshot {
+		return p.Catalog.RefreshToRenew(ctx, &revival)
+	}
+	return view, err
+}
+
+// renewing is the publisher for what brings a catalog back whose root or targets role has expired: its holders sign it again,
 // and the committer commits that. vet refuses everything else on such a view.
 func (p *Publisher) renewing() *Publisher {
 	q := *p
@@ -215,7 +224,7 @@ func expiredRole(err error) string {
 }
 
 // refreshToCommit is refresh for the holder of the online key, whom an expired snapshot or timestamp does not stop:
-// signing them again is the committer's work. Nor does an expired targets role: its holders' renewal has to be committed.
+// signing them again is the committer's work. Nor does an expired root or targets role: its holders' renewal has to be committed.
 // All else is held to its expiry.
 func (p *Publisher) refreshToCommit(ctx context.Context) (*catalog.View, error) {
 	view, err := p.refresh(ctx)
@@ -226,8 +235,8 @@ func (p *Publisher) refreshToCommit(ctx context.Context) (*catalog.View, error) 
 			return p.Catalog.RefreshToRenew(ctx, &revival)
 		}
 	}
-	if expiredRole(err) == trust.RoleTargets {
-		return p.Catalog.RefreshToRenew(ctx, nil)
+	if role := expiredRole(err); role == trust.RoleRoot || role == trust.RoleTargets {
+		return p.refreshLapsed(ctx)
 	}
 	return view, err
 }

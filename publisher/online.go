@@ -247,6 +247,9 @@ func (c *candidate) following(n int64) int64 {
 // session is one of a reader who has the root in effect, and the next one if there is one.
 func (c *candidate) session() (*trust.Session, error) {
 	s, err := trust.Start(c.view.RawRoot(), c.view.Now())
+	if err == nil && c.view.Lapsed() == trust.RoleRoot {
+		s.ServeExpired() // who has that root alone takes nothing anyhow, and targets, if it has expired, is next
+	}
 	if err != nil || c.root == nil {
 		return s, err
 	}

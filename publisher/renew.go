@@ -43,7 +43,7 @@ type RenewRequest struct {
 // proposal of its own, so that no role waits for the signatures of another. It also tells of all other roles when they
 // expire; without signers, and with DryRun, it does no more than that. The first to expire come first. A change of the
 // role that waits is renewal enough, unless the role has no longer to live than a proposal. A renewal that waits already
-// is joined. It works in a catalog whose targets role has expired: then that comes first, and the others have to wait.
+// is joined. It works in a catalog whose root or targets role has expired: then that comes first, and the others have to wait.
 // Errors: *NotAuthorized for a key that may sign none of the roles.
 func (p *Publisher) Renew(ctx context.Context, req RenewRequest, signers []keys.Signer) ([]RoleExpiry, error) {
 	p = p.renewing()
@@ -62,7 +62,7 @@ func (p *Publisher) Renew(ctx context.Context, req RenewRequest, signers []keys.
 		e := &list[i]
 		mine := holders(view, e.Role, signers)
 		e.Yours = len(mine) > 0
-		first := !view.TargetsExpired() || e.Role == trust.RoleTargets
+		first := view.Lapsed() == "" || e.Role == view.Lapsed()
 		other := e.Waiting != "" && !waits[e.Role].isRenewal(view) && e.Left > lifeProposal
 		if !e.Due || !e.Yours || e.By != RenewedByHolders || req.DryRun || !first || other {
 			continue

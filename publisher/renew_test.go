@@ -147,3 +147,39 @@ func TestExpiredRolesComeBack(t *testing.T) {
 		})
 	}
 }
+
+// TestAnExpiredRootComesBack: a catalog of which everybody but the committer forgot the roles, by the signatures of their holders,
+// root first.
+func TestAnExpiredRootComesBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	w.pass(t, 360)
+	w.now = w.now.Add(10 * catalogtest.Day)
+	if _, err := w.catalog(t, w.store).Refresh(ctx); err == nil || !strings.Contains(err.Error(), "root") {
+		t.Fatalf("a reader takes an expired root: %v", err)
+	}
+	_, err := w.publisher(t, w.online).Commit(ctx)
+	wantError[*trust.Error](t, err, "expired", "kitchen renew")
+	_, err = w.publisher(t, nil).Publish(ctx, source(t, v2, nil), signers(w.engineer))
+	wantError[*trust.Error](t, err, "expired")
+	for _, role := range []string{"root", "targets"} {
+		for name, e := range w.renew(t, w.publisher(t, nil), 0, w.root[0]) {
+			if (e.Outcome != nil) != (name == role) {
+				t.Errorf("%s is next, and %s: %+v", role, name, e.Outcome)
+			}
+		}
+		must(t, publisher.Pending)(w.publisher(t, nil).Sign(ctx, role, nil, signers(w.root[1])))
+		_, err := w.publisher(t, w.online).Commit(ctx)
+		if (err != nil) != (role == "root") { // targets has expired still
+			t.Fatalf("%s: %v", role, err)
+		}
+	}
+	for _, by := range []key{w.admin, w.engineer, w.cephEngineer, w.validator, w.certA, w.certB} {
+		w.renew(t, w.publisher(t, w.online), 0, by)
+	}
+	w.wantStage(t, v1, manifest.StageReady)
+	if n := w.view(t).Root().Version; n != 2 {
+		t.Errorf("root %d", n)
+	}
+}

@@ -27,24 +27,13 @@ func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waitin
 		}
 		now := diffTargets(base, current)
 		for path, change := range diffTargets(base, r.next) {
-			if handed, ok := strings.CutPrefix(path, handOut); ok && now[path] != change {
-				_, known := base.Delegation(handed)
-				shown.Again = append(shown.Again, commandForKeys(handed, known))
-			} else if now[path] != change {
+			if now[path] != change {
 				shown.Again = append(shown.Again, w.commandAgain(r.name, path, base.Targets[path], r.next.Targets[path]))
 			}
 		}
 	}
 	slices.Sort(shown.Again)
 	shown.Again = slices.Compact(shown.Again)
-}
-
-// commandForKeys is the command that gives a role the keys that it was to have; known tells that it had some.
-func commandForKeys(role string, known bool) string {
-	if !known {
-		return "kitchen product add"
-	}
-	return "kitchen role rotate " + role
 }
 
 // commandAgain is the command that proposes one change of a stale proposal again: a certificate needs its evidence anew,

@@ -21,7 +21,7 @@ const clockSlack = 2 * day
 // vet holds a set of role changes to the rules that no number of signatures lifts. Signers ask it before they
 // sign and committers before they commit. The error is *Refused, *usedUp, or the store's.
 //
-//   - Once targets has expired, nothing takes effect but what renews it.
+//   - Once root has expired, or targets, nothing takes effect but what renews it.
 //   - A version number follows on the current one, but for numbers that are used up; that of root always does.
 //   - A root hands out its four roles, and what is in effect of targets is signed as it says. Snapshot and timestamp
 //     are held to it when it is written.
@@ -40,8 +40,8 @@ const clockSlack = 2 * day
 //     a key that has ended do not come back.
 func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft) error {
 	after := &candidate{view: v, roles: roles}
-	if v.TargetsExpired() && !after.changes(trust.RoleTargets) {
-		return &Refused{Role: roles[0].name, Reason: "targets, which says who signs it, has expired: its holders renew that first (kitchen renew --key FILE)"}
+	if lapsed := v.Lapsed(); lapsed != "" && !after.changes(lapsed) {
+		return &Refused{Role: roles[0].name, Reason: lapsed + ", on which it rests, has expired: its holders renew that first (kitchen renew --key FILE)"}
 	}
 	for _, r := range roles {
 		current, err := currentRole(v, r.name)

@@ -30,9 +30,9 @@ func (c *Catalog) RefreshStale(ctx context.Context, allow trust.AllowStale) (*Vi
 	return c.refresh(ctx, &allow, false)
 }
 
-// RefreshToRenew is Refresh with a dangerous choice, see trust.Session.ServeExpiredTargets: an expired targets role
-// serves, and so, as RefreshStale says, do an expired timestamp and snapshot where allow is given. It is for those who
-// sign targets again, and for the committer: nobody may decide anything else on a view whose TargetsExpired.
+// RefreshToRenew is Refresh with a dangerous choice, see trust.Session.ServeExpired: an expired root and targets role
+// serve, and so, as RefreshStale says, do an expired timestamp and snapshot where allow is given. It is for those who
+// sign these again, and for the committer: nobody may decide anything else on a view of which something has Lapsed.
 func (c *Catalog) RefreshToRenew(ctx context.Context, allow *trust.AllowStale) (*View, error) {
 	return c.refresh(ctx, allow, true)
 }
@@ -121,7 +121,7 @@ type walk struct {
 	writes bool              // persist what was verified
 	stale  *trust.AllowStale // nil is strict
 	until  int64             // the last root to walk to, 0 = the newest
-	renews bool              // an expired targets role serves
+	renews bool              // an expired root or targets role serves
 	copies []*memory         // the intact copies of the memory, whoever's they are
 	memory *memory           // this catalog's, from the end of the root chain on; replaced by a changed copy at the end
 	lost   bool              // the memory is made anew: what this host knew before is gone
@@ -239,7 +239,7 @@ func (w *walk) restart(now time.Time) (err error) {
 		w.session, err = trust.Start(w.chain[0], now)
 	}
 	if err == nil && w.renews {
-		w.session.ServeExpiredTargets()
+		w.session.ServeExpired()
 	}
 	for _, root := range w.chain[1:] {
 		if err == nil {

@@ -90,10 +90,16 @@ func (v *View) ExpiredRole(name string) (*trust.Targets, []byte, bool) {
 	return v.session.ExpiredRole(name)
 }
 
-// TargetsExpired tells that the view rests on a targets role that has expired: see RefreshToRenew.
-func (v *View) TargetsExpired() bool {
-	t, _ := v.session.Role(trust.RoleTargets)
-	return t != nil && !v.Now().Before(t.Expires)
+// Lapsed is what its holders have to sign again before anything else can take effect: root, or else targets, where it has
+// expired; "" for neither. See RefreshToRenew.
+func (v *View) Lapsed() string {
+	if !v.Now().Before(v.Root().Expires) {
+		return trust.RoleRoot
+	}
+	if t, _ := v.session.Role(trust.RoleTargets); t != nil && !v.Now().Before(t.Expires) {
+		return trust.RoleTargets
+	}
+	return ""
 }
 
 // Roles are the names of all delegated roles that were signed at least once, sorted; some may be broken.

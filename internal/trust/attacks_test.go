@@ -277,7 +277,7 @@ func TestExpiredTargetsServeNobodyElse(t *testing.T) {
 	renewing := func() *trust.Session {
 		s, err := trust.Start(w.rootFile, now)
 		check(t, err)
-		s.ServeExpiredTargets()
+		s.ServeExpired()
 		return s
 	}
 	wantKind(t, w.fresh(), trust.Expired)

@@ -40,7 +40,7 @@ type Seen struct {
 type Session struct {
 	now     time.Time
 	stale   *AllowStale
-	renews  bool // see ServeExpiredTargets
+	renews  bool // see ServeExpired
 	general bool
 
 	root      *Root
@@ -148,14 +148,18 @@ func (s *Session) UpdateRoot(b []byte) error {
 	return nil
 }
 
-// ServeExpiredTargets is a dangerous choice, made by name: a targets role that is right in all but its expiry serves to
-// tell who signs what. It is for those who sign targets again and for who commits that; nobody may decide anything else
-// on such a session, and a candidate that still has the expired role fails like any. Call it before UpdateRole.
-func (s *Session) ServeExpiredTargets() { s.renews = true }
+// ServeExpired is a dangerous choice, made by name: a root, and a targets role, that are right in all but their expiry serve to
+// tell who signs what. It is for those who sign these again and for who commits that; nobody may decide anything else
+// on such a session. Call it before FinishRoots.
+func (s *Session) ServeExpired() { s.renews = true }
 
-// FinishRoots ends the root chain: the last root must not have expired (5.3.10). After it comes the timestamp.
+// FinishRoots ends the root chain: the last root must not have expired (5.3.10), but for ServeExpired. After it comes the
+// timestamp.
 func (s *Session) FinishRoots() error {
 	s.rootsDone = true
+	if s.renews {
+		return nil
+	}
 	return s.checkExpiry(RoleRoot, s.root.Expires)
 }
 

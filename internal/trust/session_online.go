@@ -164,7 +164,7 @@ func (s *Session) checkTimestamp() error {
 	if s.timestamp == nil {
 		return &Error{Kind: Order, Role: RoleSnapshot, Want: "the timestamp"}
 	}
-	if err := s.checkExpiry(RoleRoot, s.root.Expires); err != nil {
+	if err := s.checkExpiry(RoleRoot, s.root.Expires); err != nil && !s.renews {
 		return err
 	}
 	return s.checkOnlineExpiry(RoleTimestamp, s.timestamp.Expires)
