@@ -43,7 +43,7 @@ var unneeded = []string{"manufacturer", "model", "library-manufacturer", "librar
 func parseTokenURI(name string) (*tokenURI, error) {
 	rest, ok := strings.CutPrefix(name, "pkcs11:")
 	if !ok {
-		return nil, errors.New("a PKCS #11 URI begins with pkcs11:")
+		return nil, errors.New("a PKCS #11 URI begins with \"pkcs11:\"")
 	}
 	path, query, _ := strings.Cut(rest, "?")
 	u := &tokenURI{}
