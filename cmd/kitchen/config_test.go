@@ -149,10 +149,10 @@ func TestTransferConfig(t *testing.T) {
 	if err != nil || !slices.Equal(got.Seeds, want) || got.Parallel != 7 || !got.NoSeeds {
 		t.Errorf("read as %+v, %v", got, err)
 	}
-	if got, err := parse(""); err != nil || got.NoSeeds || got.Parallel != 0 || len(got.Seeds) > 0 {
+	if got, err := parse(""); err != nil || got.NoSeeds || got.Parallel != 4 || len(got.Seeds) > 0 {
 		t.Errorf("nothing said: %+v, %v", got, err)
 	}
-	for text, want := range map[string]string{"parallel = 33": "transfer.parallel is between 1 and 32, not 33", "parallel = -1": "between 1 and 32", "seeds = [\"[\"]": "is no pattern"} {
+	for text, want := range map[string]string{"parallel = 33": "transfer.parallel is between 1 and 32, not 33", "parallel = -1": "between 1 and 32", "parallel = 0": "between 1 and 32", "seeds = [\"[\"]": "is no pattern"} {
 		if _, err := parse("[transfer]\n" + text + "\n"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "kitchen.toml") {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}

@@ -40,10 +40,10 @@ func grant(t *testing.T, server *storagetest.S3, bucket string) {
 	for _, p := range parties {
 		server.User(t, p.user)
 		a := access(t, p.persona, p.site)
-		for _, prefix := range a.Reads {
+		for _, prefix := range widest(a.Reads) {
 			list = append(list, storagetest.Allow{User: p.user, Actions: []string{"s3:GetObject"}, Prefix: "cat/" + prefix})
 		}
-		for _, prefix := range slices.Concat(a.Creates, a.Swaps) {
+		for _, prefix := range widest(slices.Concat(a.Creates, a.Swaps)) {
 			list = append(list, storagetest.Allow{User: p.user, Actions: []string{"s3:PutObject"}, Prefix: "cat/" + prefix})
 		}
 		if len(a.Lists) > 0 {
@@ -51,6 +51,13 @@ func grant(t *testing.T, server *storagetest.S3, bucket string) {
 		}
 	}
 	server.SetPolicy(t, bucket, list...)
+}
+
+// widest leaves out the prefixes that others of them hold: the server's 4 KiB are short.
+func widest(prefixes []string) []string {
+	return slices.DeleteFunc(slices.Clone(prefixes), func(p string) bool {
+		return slices.ContainsFunc(prefixes, func(other string) bool { return other != p && strings.HasPrefix(p, other) })
+	})
 }
 
 // TestEveryPartyManagesWithItsRights plays the whole story with the rights of docs/ACCESS.md, each party with its row

@@ -309,7 +309,7 @@ func TestABackDatedReport(t *testing.T) {
 	w.Registry["enovance"].Sites[0].Keys[0].CompromisedSince = w.Now.Add(-time.Minute) // long after it says it was made
 	w.Register()
 	_, r = reportsOn(t, w)
-	wantRejected(t, r, key, "was not valid on")
+	wantRejected(t, r, key, "counts as compromised since")
 }
 
 // forbidding is a store that hides some objects by saying that they may not be read.

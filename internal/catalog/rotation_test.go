@@ -247,7 +247,7 @@ func TestCopyWithoutOneRoot(t *testing.T) {
 		_, err = c.Refresh(ctx)
 		wantKind(t, err, trust.BadSignature)
 		var hint interface{ Hint() string }
-		if !asHint(err, &hint) || !containsAll(hint.Hint(), "changed keys", "original catalog") {
+		if !asHint(err, &hint) || !containsAll(hint.Hint(), "the online key is being replaced", "a mirror that lags") {
 			t.Errorf("hint: %v", hint)
 		}
 	}
