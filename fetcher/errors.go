@@ -365,3 +365,19 @@ func about(name string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
+
+// UsedUp says that a site's report on a release has the last number that there is, so that no other can follow it (exit 1).
+type UsedUp struct {
+	Site    manifest.SiteID
+	Release manifest.Release
+	Key     string // of that report
+}
+
+func (e *UsedUp) Error() string {
+	return fmt.Sprintf("%s, a report of %s on %s, has the last number that a report can have: none can follow it", e.Key, e.Site, e.Release)
+}
+
+// Hint names who must have made it, and the way out.
+func (e *UsedUp) Hint() string {
+	return "no kitchen counts so far: somebody else signed with the site's key. A vendor administrator gives it another one: kitchen site rotate-key " + e.Site.String() + " --pub FILE --compromised-since TIME; then that report counts no more"
+}

@@ -241,8 +241,16 @@ func (t *turn) undelivered() error {
 }
 
 // last is the newest report of this site on a release, from its own records and, when
-// asked, from the store. nil when there is none.
+// asked, from the store. nil when there is none; *UsedUp when none can follow it.
 func (t *turn) last(ctx context.Context, r manifest.Release, ask bool) (*reportRecord, error) {
+	rec, err := t.newest(ctx, r, ask)
+	if err == nil && ask && rec != nil && rec.Sequence >= trust.MaxInteger {
+		return nil, &UsedUp{Site: t.id, Release: r, Key: rec.Key}
+	}
+	return rec, err
+}
+
+func (t *turn) newest(ctx context.Context, r manifest.Release, ask bool) (*reportRecord, error) {
 	rec, err := t.dir.report(r)
 	if err != nil || rec != nil && !ask {
 		return rec, err

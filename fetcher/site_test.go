@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/storage/storagetest"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -261,3 +263,23 @@ func TestTheLockGoesWithTheRun(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
+
+// TestAThiefUsesUpTheNumbersOfReports: with the last number there is, no report can follow; that is said before a hook
+// starts, not after.
+func TestAThiefUsesUpTheNumbersOfReports(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ready(w, r1, catalogtest.Content{})
+	f := at(t, w, "acme/staging", "touch started")
+	w.Report("acme/staging", r1, manifest.Passed, func(r *manifest.Report) {
+		r.Sequence, r.Previous = trust.MaxInteger, strings.Repeat("a", 64)
+	})
+	only := release(t, r1)
+	_, err := f.Run(context.Background(), f.view(t), RunOptions{Only: &only, Again: true})
+	if !isA[*UsedUp](err) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(f.Site.Dir, "started")); err == nil {
+		t.Error("the hook was started")
+	}
+}

@@ -3,11 +3,13 @@ package catalog
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -23,9 +25,13 @@ type NoLog struct {
 	Site       manifest.SiteID
 	Release    manifest.Release
 	Attachment string
+	Gone       string // the object that the report names and the store does not hold; "" = it names none
 }
 
 func (e *NoLog) Error() string {
+	if e.Gone != "" {
+		return fmt.Sprintf("what the report of %s on %s names is not in the store: %s was never sent, or was removed", e.Site, e.Release, e.Gone)
+	}
 	if e.Attachment != "" {
 		return fmt.Sprintf("the report of %s on %s has no attachment %s", e.Site, e.Release, e.Attachment)
 	}
@@ -39,25 +45,28 @@ func (v *View) ReadLog(ctx context.Context, r VerifiedReport) (*Log, error) {
 	if r.Log == nil {
 		return nil, &NoLog{Site: r.Site, Release: r.Release}
 	}
-	return v.readLog(ctx, r.Site, *r.Log)
+	return v.readLog(ctx, r, *r.Log)
 }
 
 // ReadAttachment is ReadLog for an attachment, by its name; *NoLog when the report has none of that name.
 func (v *View) ReadAttachment(ctx context.Context, r VerifiedReport, name string) (*Log, error) {
 	for _, a := range r.Attachments {
 		if a.Name == name {
-			return v.readLog(ctx, r.Site, a.LogRef)
+			return v.readLog(ctx, r, a.LogRef)
 		}
 	}
 	return nil, &NoLog{Site: r.Site, Release: r.Release, Attachment: name}
 }
 
-func (v *View) readLog(ctx context.Context, site manifest.SiteID, ref manifest.LogRef) (*Log, error) {
+func (v *View) readLog(ctx context.Context, r VerifiedReport, ref manifest.LogRef) (*Log, error) {
 	if v.offline {
 		return nil, &NotCached{What: "the log"}
 	}
-	key := manifest.LogObject(site, ref.SHA256)
+	key := manifest.LogObject(r.Site, ref.SHA256)
 	stored, err := readObject(ctx, v.catalog.store, key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, &NoLog{Site: r.Site, Release: r.Release, Gone: key}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"runtime"
 	"strings"
@@ -184,6 +185,22 @@ func TestALogOtherThanItsReportSays(t *testing.T) {
 	latest.Log.RawSize = catalog.MaxLog + 1
 	overwrite(t, w, key, stored)
 	if _, err = v.ReadLog(ctx, latest); err == nil || !strings.Contains(err.Error(), "at most 1073741824 are shown") {
+		t.Error(err)
+	}
+}
+
+// TestALogThatNeverArrived is said as such, and blames nobody's address.
+func TestALogThatNeverArrived(t *testing.T) {
+	w := certifiable(t)
+	w.Report(staging.String(), on.String(), manifest.Passed, func(r *manifest.Report) {
+		r.Log = &manifest.LogRef{SHA256: catalogtest.Digest([]byte("x")), Size: 1, RawSize: 1}
+	})
+	v := w.View()
+	r, err := v.Reports(ctx, catalog.ReportFilter{Release: &on, Site: &staging})
+	check(t, err)
+	_, err = v.ReadLog(ctx, *r.Latest(staging, on))
+	var none *catalog.NoLog
+	if !errors.As(err, &none) || !strings.Contains(err.Error(), "was never sent, or was removed") {
 		t.Error(err)
 	}
 }
