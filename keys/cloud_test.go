@@ -62,7 +62,7 @@ func TestAWSSigns(t *testing.T) {
 }
 
 // TestGoogleCloudWithoutCredentials: the URI leads to the library, which wants credentials. That Google Cloud's service
-// signs is NOT covered: the library takes no endpoint of ours.
+// signs is NOT covered: nothing stands in for it here.
 func TestGoogleCloudWithoutCredentials(t *testing.T) {
 	gone := filepath.Join(t.TempDir(), "gone.json")
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", gone)
