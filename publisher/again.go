@@ -41,6 +41,13 @@ func (p *Publisher) Again(ctx context.Context, id string, signers []keys.Signer)
 		if err != nil {
 			return nil, err
 		}
+		reason, err := verdict(p.vet(ctx, d.view, w.roles))
+		if err != nil {
+			return nil, err
+		}
+		if w.stale == "" && reason != "" {
+			return nil, &NotAgain{ID: id, Reason: "it is refused as it is: " + reason, Command: "kitchen pending drop " + id + " says how to be rid of it"}
+		}
 		if w.stale == "" {
 			return nil, &NotAgain{ID: id, Reason: "it can still take effect", Command: "kitchen sign " + w.roles[0].name + " --key FILE"}
 		}

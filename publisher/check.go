@@ -160,6 +160,9 @@ type checker struct {
 }
 
 func (c *checker) run(ctx context.Context) error {
+	if c.req.Product != "" && !slices.Contains(c.view.Products(), c.req.Product) {
+		return &catalog.UnknownProduct{Product: c.req.Product}
+	}
 	steps := []func(context.Context) error{c.roots, c.expiries, c.history, c.targets, c.stages, c.evidence, c.blobs, c.reports, c.logObjects}
 	if c.req.Product == "" {
 		steps = append(steps, c.pending, c.strays)
@@ -195,8 +198,23 @@ func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, erro
 		case from != c.Catalog:
 			return view, nil
 		}
+		if err := c.newestRoot(ctx, view.Root().Version); err != nil {
+			return nil, err
+		}
 	}
 	return nil, nil
+}
+
+// newestRoot: the store has the newest root that this host saw. To a host that is new, one that is gone was never there: it
+// stays on the root before, and on the keys that were replaced since.
+func (c *checker) newestRoot(ctx context.Context, n int64) error {
+	there, err := c.exists(ctx, manifest.RootObject(n))
+	if err != nil || there {
+		return err
+	}
+	c.find(Finding{Severity: Fault, Code: CodeMetadataMissing, Object: manifest.RootObject(n), Why: fmt.Sprintf("this host has seen root %d, and the store does not hold it: new hosts trust the keys of the root before", n),
+		Next: fmt.Sprintf("put it back from a mirror, or from the state directory of a host that saw it (root/%d.root.json): it is the same everywhere", n)})
+	return nil
 }
 
 // refused is the finding for metadata that is not taken.

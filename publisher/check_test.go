@@ -141,6 +141,15 @@ func TestCheckFindsEachDamage(t *testing.T) {
 	}{
 		"the first root is gone":    {func(t *testing.T, c *checked) string { return c.remove(t, "metadata/1.root.json") }, "fault metadata-missing", lost, false},
 		"the first root is another": {func(t *testing.T, c *checked) string { return c.flip(t, "metadata/1.root.json") }, "fault metadata-refused", untrusted, false},
+		"the newest root is gone, and its keys are those of the one before": {func(t *testing.T, c *checked) string {
+			out, err := c.publisher(t, c.online).ChangeRole(ctx, publisher.RoleRequest{Role: trust.RoleRoot, Threshold: 3}, nil, signers(c.root...))
+			check(t, err)
+			if out.Status != publisher.Committed {
+				t.Fatalf("%+v", out)
+			}
+			c.view(t) // this host sees it
+			return c.remove(t, "metadata/2.root.json")
+		}, "fault metadata-missing", lost, false},
 		"a role in effect is gone": {func(t *testing.T, c *checked) string {
 			c.remove(t, c.current(t, "product.openstack"))
 			return "product.openstack"

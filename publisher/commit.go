@@ -126,7 +126,7 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	if dr == nil {
-		return w.nothingToDo(ctx, d)
+		return w.nothingToDo(ctx, d, live)
 	}
 	dr.include(d.base)
 	if err := w.commitRelated(ctx, view, live, dr); err != nil {
@@ -155,7 +155,7 @@ func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting) (li
 }
 
 // nothingToDo tells "so already" from "waits already".
-func (w *writer) nothingToDo(ctx context.Context, d *desk) (*Outcome, error) {
+func (w *writer) nothingToDo(ctx context.Context, d *desk, live []*waiting) (*Outcome, error) {
 	if d.base == nil {
 		return &Outcome{Status: Unchanged}, nil
 	}
@@ -164,13 +164,14 @@ func (w *writer) nothingToDo(ctx context.Context, d *desk) (*Outcome, error) {
 		return &Outcome{Status: Unchanged}, nil
 	}
 	summary := w.words(ctx, d.view, d.base)
-	if d.base.stale == "" && w.ready(d.view, d.base.roles) {
+	by := heldBy(d.view, live, d.base.roles)
+	if d.base.stale == "" && w.ready(d.view, d.base.roles) && by == nil {
 		if err := w.installProposal(ctx, d.view, d.base); err != nil {
 			return nil, err
 		}
 		return outcome(Committed, d.base.id, summary, d.base.roles), nil
 	}
-	return outcome(Pending, d.base.id, summary, d.base.roles), nil
+	return w.waits(d.view, d.base.id, summary, d.base.roles, by), nil
 }
 
 // commitRelated puts complete proposals into effect that this draft would make stale, and ends the attempt then.
@@ -180,7 +181,7 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 	}
 	for _, proposal := range latestFirst(live) {
 		related := slices.ContainsFunc(proposal.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil })
-		if !related || !w.ready(v, proposal.roles) {
+		if !related || !w.ready(v, proposal.roles) || heldBy(v, live, proposal.roles) != nil {
 			continue
 		}
 		err := w.installProposal(ctx, v, proposal)
@@ -220,7 +221,8 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 			return nil, err
 		}
 	}
-	if w.ready(d.view, roles) {
+	by := heldBy(d.view, live, roles)
+	if w.ready(d.view, roles) && by == nil {
 		err := w.vetAndInstall(ctx, d.view, roles)
 		if errors.Is(err, errAgain) { // the first part of it
 			w.also = summary
@@ -236,13 +238,13 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 				return nil, err
 			}
 		}
-		return w.waits(d.view, id, summary, roles), nil
+		return w.waits(d.view, id, summary, roles, by), nil
 	}
 	id, err := w.putProposal(ctx, dr)
 	if err != nil {
 		return nil, err
 	}
-	return w.waits(d.view, id, summary, roles), nil
+	return w.waits(d.view, id, summary, roles, by), nil
 }
 
 // installProposal puts a complete proposal into effect after vetting it.

@@ -108,9 +108,12 @@ func (p *Publisher) ready(v *catalog.View, roles []*roleDraft) bool {
 	return p.onlineLacks(p.candidate(v, roles)) == nil || p.authorizeOnline(v) != nil
 }
 
-// waits is the outcome of what waits on.
-func (p *Publisher) waits(v *catalog.View, id string, summary []string, roles []*roleDraft) *Outcome {
+// waits is the outcome of what waits on, perhaps for another proposal by which it is held.
+func (p *Publisher) waits(v *catalog.View, id string, summary []string, roles []*roleDraft, by *waiting) *Outcome {
 	out := outcome(Pending, id, summary, roles)
+	if by != nil {
+		out.WaitsFor = heldWords(by)
+	}
 	if complete(roles) && p.candidate(v, roles).changesOnline() {
 		out.WaitsFor = "the committer, with the old and the new online key (kitchen commit); with the old one stolen or lost: kitchen commit --stolen"
 	}

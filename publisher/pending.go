@@ -137,11 +137,25 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if err != nil {
 			return nil, err
 		}
-		p.explainStale(ctx, v, w, past, shown)
+		if p.explainStale(ctx, v, w, past, shown) {
+			continue
+		}
 		list = append(list, *shown)
 	}
 	slices.SortStableFunc(list, func(a, b PendingProposal) int { return a.Created.Compare(b.Created) })
 	return list, nil
+}
+
+// KnowsRole is an *UnknownRole where the catalog has none of that name.
+func (p *Publisher) KnowsRole(ctx context.Context, role string) error {
+	v, err := p.renewing().refresh(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := v.Authority(role); !ok {
+		return unknownRole(v, role)
+	}
+	return nil
 }
 
 // Sign adds the signers' signatures to the live proposals that change a role. confirm sees each change, worked out
@@ -229,6 +243,10 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 			continue // its container is offered
 		}
 		s.seen[w.id] = true
+		if !w.concerns(s.signers) { // it takes the role from them
+			s.refusal = authorize(s.role, w.role(s.role).signers(), s.signers)
+			continue
+		}
 		if shown[i].Refused != "" {
 			s.refusal = &Refused{Role: s.role, Reason: shown[i].Refused}
 			continue
@@ -246,6 +264,13 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 	return false, nil
 }
 
+// concerns tells whether any of the signers may sign any of the proposal's roles.
+func (w *waiting) concerns(signers []keys.Signer) bool {
+	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
+		return slices.ContainsFunc(signers, func(s keys.Signer) bool { return authorize(r.name, r.signers(), []keys.Signer{s}) == nil })
+	})
+}
+
 // authorizeSigning wants signers that hold the role, as it is or as a waiting proposal would make it.
 func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []keys.Signer) error {
 	err := authorizeRole(v, role, signers)
@@ -260,7 +285,9 @@ func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []k
 
 // signProposal asks, signs, and commits where that is possible.
 func (p *Publisher) signProposal(ctx context.Context, w *waiting, shown PendingProposal, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
-	if !w.signedByAll(signers) {
+	if w.signedByAll(signers) {
+		shown.Change = append(slices.Clone(shown.Change), "signed with this key before")
+	} else {
 		if confirm != nil {
 			yes, err := confirm(shown)
 			if err != nil {
@@ -288,6 +315,11 @@ func (p *Publisher) signProposal(ctx context.Context, w *waiting, shown PendingP
 	if errors.As(err, &lacks) {
 		return outcome(Pending, w.id, append(shown.Change, lacks.Error()), w.roles), nil
 	}
+	if held, ok := errors.AsType[*heldUp](err); ok {
+		out := outcome(Pending, w.id, shown.Change, w.roles)
+		out.WaitsFor = heldWords(held.by)
+		return out, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -308,6 +340,9 @@ func (p *Publisher) commitOne(ctx context.Context, wanted *waiting) error {
 		}
 		for _, w := range live {
 			if w.id == wanted.id {
+				if by := heldBy(view, live, w.roles); by != nil {
+					return &heldUp{by}
+				}
 				return finalUsedUp(p.installProposal(ctx, view, w))
 			}
 		}
@@ -319,6 +354,11 @@ func (p *Publisher) commitOne(ctx context.Context, wanted *waiting) error {
 		return &Refused{Role: first.name, Reason: "what proposal " + wanted.id + " rests on changed meanwhile"}
 	})
 }
+
+// heldUp is a change that another has to come before: see heldBy.
+type heldUp struct{ by *waiting }
+
+func (e *heldUp) Error() string { return heldWords(e.by) }
 
 // finalUsedUp is for those who cannot try again with another number.
 func finalUsedUp(err error) error {

@@ -123,7 +123,8 @@ func isFurther(role string, before, after trust.Target) bool {
 }
 
 // latestFirst orders proposals so that one that was made on top of others comes before them: each is at least a second
-// younger than what it was made on. Among those of one second the one that holds more is first.
+// younger than what it was made on. Among those of one second the one that holds more is first. Before all others come those that
+// say who signs: a key that is to go must not make its own going stale by signing something else.
 func latestFirst(list []*waiting) []*waiting {
 	size := func(w *waiting) (n int) {
 		for _, r := range w.roles {
@@ -133,9 +134,54 @@ func latestFirst(list []*waiting) []*waiting {
 	}
 	sorted := slices.Clone(list)
 	slices.SortStableFunc(sorted, func(a, b *waiting) int {
-		return cmp.Or(b.created.Compare(a.created), size(b)-size(a), strings.Compare(a.id, b.id))
+		return cmp.Or(compareTrue(a.handsOut(), b.handsOut()), b.created.Compare(a.created), size(b)-size(a), strings.Compare(a.id, b.id))
 	})
 	return sorted
+}
+
+// handsOut tells whether a proposal may change who signs a role.
+func (w *waiting) handsOut() bool {
+	return w.role(trust.RoleRoot) != nil || w.role(trust.RoleTargets) != nil
+}
+
+// compareTrue puts what is true first.
+func compareTrue(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// heldBy is a proposal on account of which a change waits: the holders of root, or of targets, have all signed that they give
+// one of the roles other keys, and the change is not signed by these. Else a key that is to go could put its rotation off for
+// ever, by another change each time. Recalls alone are never held up.
+func heldBy(v *catalog.View, live []*waiting, roles []*roleDraft) *waiting {
+	for _, w := range live {
+		for _, parent := range []string{trust.RoleRoot, trust.RoleTargets} {
+			if r := w.role(parent); r == nil || !r.complete() {
+				continue
+			}
+			for _, role := range roles {
+				kind, _, _ := manifest.SplitRole(role.name)
+				given, ok := w.role(parent).next.Delegation(role.name)
+				present, _ := v.Authority(role.name)
+				same := w.role(role.name) != nil && string(w.role(role.name).payload) == string(role.payload)
+				if ok && !same && kind != manifest.StageRecalled && authorityText(present) != authorityText(given.Authority) &&
+					len(trust.ValidSignatures(role.payload, role.sigs, given.Authority)) < given.Threshold {
+					return w
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// heldWords say so.
+func heldWords(by *waiting) string {
+	return "those who say who signs it have given it other keys, in proposal " + by.id + ", which has to take effect first (kitchen pending " + by.id + ")"
 }
 
 // putProposal leaves a draft with its signatures for others. proposal.json comes last and makes it visible.

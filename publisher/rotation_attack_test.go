@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/trust"
@@ -260,4 +261,50 @@ func TestAnOutageThatIsPlayed(t *testing.T) {
 	if refused := wantError[*trust.Error](t, err); refused.Kind != trust.Rollback {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestAKeyThatIsToGoOutrunsItsRotation: what it signs meanwhile, later than the rotation, waits as soon as those who hand
+// the role out have spoken, whatever online key is at hand, and is nothing once the rotation has taken effect. Only a
+// recall is not held up.
+func TestAKeyThatIsToGoOutrunsItsRotation(t *testing.T) {
+	t.Parallel()
+	w := readyWorld(t)
+	thief, fresh := w.engineer, catalogtest.NewKey(t)
+	laptop, committer := func() *publisher.Publisher { return w.publisher(t, nil) }, func() *publisher.Publisher { return w.publisher(t, w.online) }
+	rotation := must(t, publisher.Pending)(laptop().ChangeRole(ctx, rotate(productRole, thief, fresh), nil, signers(w.root[:2]...))).Proposal
+	w.now = w.now.Add(time.Minute)
+	must(t, publisher.Pending)(laptop().Publish(ctx, source(t, "openstack@6.6.6", nil), signers(thief)))
+	out := must(t, publisher.Pending)(committer().Publish(ctx, source(t, "openstack@6.6.6", nil), signers(thief)))
+	if !strings.Contains(out.WaitsFor, rotation) {
+		t.Errorf("%+v", out)
+	}
+	if out := must(t, publisher.Pending)(committer().Sign(ctx, productRole, nil, signers(thief))); !strings.Contains(out.WaitsFor, rotation) {
+		t.Errorf("%+v", out)
+	}
+	result := w.nothing(t)
+	if len(result.Refused) != 1 || !strings.Contains(result.Refused[0].Refused, rotation) {
+		t.Errorf("%+v", result.Refused)
+	}
+	mustCommit(t)(committer().Recall(ctx, release(v1), "to be looked at", signers(thief)))
+	must(t, publisher.Pending)(laptop().Sign(ctx, productRole, nil, signers(fresh)))
+	if result := commit(t, committer()); len(result.Committed) != 1 || result.Committed[0].ID != rotation {
+		t.Errorf("%+v", result)
+	}
+	listed, err := w.view(t).Role(productRole)
+	check(t, err)
+	if _, ok := listed.Targets[manifest.TargetPath(manifest.StageCatalog, release("openstack@6.6.6"))]; ok {
+		t.Error("the thief's release is published")
+	}
+	_, err = laptop().Sign(ctx, productRole, nil, signers(thief))
+	wantError[*publisher.NotAuthorized](t, err, short(thief))
+}
+
+// TestTheOutgoingKeySignsItsRotation: it is told that its signature counts for nothing, instead of being thanked for it.
+func TestTheOutgoingKeySignsItsRotation(t *testing.T) {
+	t.Parallel()
+	w := readyWorld(t)
+	fresh := catalogtest.NewKey(t)
+	must(t, publisher.Pending)(w.publisher(t, nil).ChangeRole(ctx, rotate(productRole, w.engineer, fresh), nil, signers(w.root[:2]...)))
+	_, err := w.publisher(t, nil).Sign(ctx, productRole, nil, signers(w.engineer))
+	wantError[*publisher.NotAuthorized](t, err, short(w.engineer), short(fresh))
 }

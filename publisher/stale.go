@@ -10,15 +10,19 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// explainStale says of a stale proposal what took effect in its place, and what makes its change again: by
-// what it changed on what it rested on, as far as the past of its roles can be read.
-func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history, shown *PendingProposal) {
+// explainStale says of a stale proposal what it would have changed, what took effect in its place, and what makes its change
+// again: by what it changed on what it rested on, as far as the past of its roles can be read. True: all that it changes is so
+// by now, and nobody misses it.
+func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history, shown *PendingProposal) (moot bool) {
+	shown.Change, moot = nil, true
 	for _, r := range w.roles {
 		h, current := past[r.name], currentContent(v, r.name)
 		if h == nil || current == nil || h.files[r.next.Replaces] == nil {
+			moot = false
 			continue
 		}
 		base := h.files[r.next.Replaces]
+		shown.Change = append(shown.Change, append(p.describeTargets(ctx, v, r, base), describeDelegations(base, r.next)...)...)
 		since := &roleDraft{name: r.name, next: current}
 		for _, line := range append(p.describeTargets(ctx, v, since, base), describeDelegations(base, current)...) {
 			if !strings.HasPrefix(line, " ") { // without its evidence
@@ -34,6 +38,7 @@ func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waitin
 	}
 	slices.Sort(shown.Again)
 	shown.Again = slices.Compact(shown.Again)
+	return moot && len(shown.Again) == 0
 }
 
 // commandAgain is the command that proposes one change of a stale proposal again: a certificate needs its evidence anew,

@@ -51,7 +51,9 @@ func (p *Publisher) whole(ctx context.Context, v *catalog.View, w *waiting) (*Pe
 		shown.Stale = "what it changes is in effect already"
 		return shown, nil
 	}
-	p.explainStale(ctx, v, w, past, shown)
+	if p.explainStale(ctx, v, w, past, shown) {
+		shown.Stale = "what it changes is in effect already"
+	}
 	return shown, nil
 }
 

@@ -46,10 +46,17 @@ func runDecertify(ctx context.Context, k *kitchen, o decertifyOptions) error {
 	if err != nil {
 		return err
 	}
-	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
+	return k.withPublisher(ctx, o.online, func(s *session, p *publisher.Publisher) error {
 		outcome, err := p.Decertify(ctx, o.release, o.request, signers)
 		if err != nil {
 			return err
+		}
+		if view, err := s.catalog.Refresh(ctx); err == nil && o.request.Customer == "" {
+			if info, err := view.Release(o.release); err == nil {
+				for _, customer := range info.CertifiedFor {
+					outcome.Summary = append(outcome.Summary, fmt.Sprintf("%s has a certificate of its own, which stays: kitchen decertify %s --for %s", customer, o.release, customer))
+				}
+			}
 		}
 		d := newOutcome("decertify", o.release.String(), outcome)
 		if d.Status == publisher.Pending {

@@ -97,12 +97,26 @@ func (d *proposalDocument) human(p *page) {
 	}
 	if d.Stale == "" { // else no signature helps
 		signatureLines(p, d.Roles)
+	} else if signers := d.signers(); len(signers) > 0 {
+		p.para(4, "  was signed by: ", strings.Join(signers, ", "))
+	}
+	if d.Refused != "" {
+		p.para(4, "  to be rid of it: ", "kitchen pending drop "+d.ID)
 	}
 	lapses := "lapsed "
 	if d.left > 0 {
 		lapses = "lapses in " + days(d.left+12*time.Hour) + ", "
 	}
 	p.linef("  %s old, %s%s", days(time.Duration(d.AgeSeconds)*time.Second), lapses, d.Expires)
+}
+
+// signers are the short ids of all who signed any of its roles.
+func (d *proposalDocument) signers() (ids []string) {
+	for _, r := range d.Roles {
+		ids = append(ids, r.Signers...)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // days is a length of time as people say it: in days from two on.
@@ -118,6 +132,9 @@ func (d *pendingDocument) human(p *page) {
 		p.linef("nothing waits%s", d.forRole)
 	}
 	for i := range d.Proposals {
+		if i > 0 {
+			p.linef("")
+		}
 		d.Proposals[i].human(p)
 	}
 }
@@ -144,6 +161,11 @@ func runPending(ctx context.Context, k *kitchen, which string) error {
 		for _, w := range waiting {
 			if which == "" || slices.ContainsFunc(w.Roles, func(r publisher.RoleSignatures) bool { return r.Role == which }) {
 				d.add(own, w)
+			}
+		}
+		if which != "" && len(d.Proposals) == 0 {
+			if err := p.KnowsRole(ctx, which); err != nil {
+				return err
 			}
 		}
 		return k.show(d)

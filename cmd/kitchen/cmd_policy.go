@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 
@@ -88,6 +89,9 @@ func runPolicySet(ctx context.Context, k *kitchen, o policySetOptions) error {
 	data, err := readCapped(o.file, maxConfig)
 	if err != nil {
 		return err
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return usageHint(o.file+" is empty", "a file that says [default] and no more goes back to the default")
 	}
 	policy, err := manifest.ParsePolicy(o.file, data)
 	if err != nil {
