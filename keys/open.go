@@ -104,10 +104,19 @@ func brief(err error) string {
 	return text
 }
 
-var secrets = regexp.MustCompile(`pin-value=[^&]*`)
+// secrets are where a URI may hold a PIN or a password, rightly or by a slip of the hand.
+var secrets = regexp.MustCompile(`(?i)pin[^=&?;]*=.*|://[^/@]*@`)
 
-// Shown is the name of a key as it may be printed: without the PIN that a URI may hold.
-func Shown(name string) string { return secrets.ReplaceAllString(name, "pin-value=…") }
+// Shown is the name of a key as it may be printed: without the PIN, and what comes after it, and without a user or password
+// before a host.
+func Shown(name string) string {
+	return secrets.ReplaceAllStringFunc(name, func(secret string) string {
+		if strings.HasPrefix(secret, "://") {
+			return "://…@"
+		}
+		return secret[:strings.Index(secret, "=")+1] + "…"
+	})
+}
 
 // CheckName says, without opening anything, whether a key can have this name. The error is a *BadName.
 func CheckName(name string) error {

@@ -29,7 +29,7 @@ func (e *NothingToSign) Hint() string { return "kitchen pending shows what waits
 // what those proposals are. Errors: *NothingToSign, *Refused when nothing but refused changes wait, *Invalid when
 // the file would be larger than readers take.
 func (p *Publisher) Export(ctx context.Context, role string) (*SigningFile, []PendingProposal, error) {
-	trusted, err := p.refresh(ctx)
+	trusted, err := p.renewing().refresh(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -44,7 +44,7 @@ func (p *Publisher) Export(ctx context.Context, role string) (*SigningFile, []Pe
 	}
 	defer os.RemoveAll(state)
 	// A host that knows nothing but the root reads the most, and what it reads is what the file holds.
-	fresh := &Publisher{Store: store, Now: p.Now}
+	fresh := (&Publisher{Store: store, Now: p.Now}).renewing()
 	if fresh.Catalog, err = catalog.Open(ctx, catalog.Options{Store: store, Dir: state, Root: trusted.RawRoot(), Now: p.Now}); err != nil {
 		return nil, nil, err
 	}
@@ -120,6 +120,7 @@ func (f *SigningFile) keepProposals(offered []PendingProposal) {
 // made on it, and nothing takes effect. The signers may hold any role of its proposals. A file in which nothing can be
 // signed is *Refused, with the reasons.
 func (p *Publisher) SignFile(ctx context.Context, f *SigningFile, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
+	p = p.renewing()
 	view, err := p.refresh(ctx)
 	if err != nil {
 		return nil, err

@@ -179,5 +179,33 @@ func (p *Publisher) vetCertificate(ctx context.Context, v *catalog.View, role, p
 	if len(unmet) > 0 {
 		return &NotCertifiable{Release: r, Unmet: unmet}
 	}
+	return p.vetReports(ctx, v, r, e, target)
+}
+
+// vetReports holds a certificate to the reports themselves, as they are now: each that its evidence states is there, and with all that was
+// reported since, the policy is met. Whoever may not list the reports cannot; the committer always can.
+func (p *Publisher) vetReports(ctx context.Context, v *catalog.View, r manifest.Release, e *manifest.Evidence, target trust.Target) error {
+	reports, err := v.Reports(ctx, catalog.ReportFilter{Release: &r})
+	if denied(err) {
+		p.sink().Note(fmt.Sprintf("the reports that the certificate of %s rests on may not be read here: they are NOT checked", r))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, stated := range e.Reports {
+		if !slices.ContainsFunc(reports.All, func(have catalog.VerifiedReport) bool {
+			return have.SHA256 == stated.SHA256 && have.Site.String() == stated.Site && have.Verdict() == stated.Verdict && have.Sequence == stated.Sequence
+		}) {
+			return fmt.Errorf("the evidence of %s states that %s reported %s (report %d, sha256 %s), and there is no such report", r, stated.Site, stated.Verdict, stated.Sequence, ShortID(stated.SHA256))
+		}
+	}
+	a, err := v.Certification(ctx, r, catalog.Question{Customer: e.Customer, Lift: target.Custom[customLifts] != ""}, reports)
+	if err != nil {
+		return err
+	}
+	if unmet := a.All(e.Waivers); len(unmet) > 0 {
+		return &NotCertifiable{Release: r, Unmet: unmet}
+	}
 	return nil
 }

@@ -55,9 +55,15 @@ func (w *waiting) role(name string) *roleDraft {
 	return nil
 }
 
-// signed tells whether anybody who may has signed at all.
+// signed tells whether anybody who may has signed at all. Where the proposal says who may, one of those who say so has to have
+// signed it: else anybody could name himself, and fill the list of what waits.
 func (w *waiting) signed() bool {
-	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return len(r.sigs) > 0 })
+	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
+		if w.handsOut() && r.name != trust.RoleRoot && r.name != trust.RoleTargets {
+			return false
+		}
+		return len(trust.ValidSignatures(r.payload, r.sigs, r.authority)) > 0
+	})
 }
 
 func (w *waiting) complete() bool { return w.stale == "" && complete(w.roles) }

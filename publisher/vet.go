@@ -54,6 +54,9 @@ func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft
 		if reason := cmp.Or(vetSize(r), vetForm(v.Now(), r, current, after)); reason != "" {
 			return &Refused{Role: r.name, Reason: reason}
 		}
+		if reason := cmp.Or(vetLife(v.Now(), r, current), vetFields(r, current)); reason != "" {
+			return &Refused{Role: r.name, Reason: reason}
+		}
 		if err := p.vetContent(ctx, r, current, after); err != nil {
 			return err
 		}
@@ -178,6 +181,27 @@ func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candida
 		return vetPolicy(r.next)
 	}
 	return vetKept(r.name, current, r.next)
+}
+
+// vetLife: a change never shortens a role's life; nobody looks at its expiry who is asked for something else. One that has
+// expired, or is new, gets half of what its kind may have at the least.
+func vetLife(now time.Time, r *roleDraft, current *trust.Targets) string {
+	least := now.Add(lifetime(r.name) / 2)
+	if current.Version > 0 && current.Expires.After(now) {
+		least = current.Expires.Add(-clockSlack)
+	}
+	if r.next.Expires.Before(least) {
+		return fmt.Sprintf("it would expire on %s, earlier than %s, which is the least", r.next.Expires.Format(time.DateTime), least.Format(time.DateTime))
+	}
+	return ""
+}
+
+// vetFields: nothing is signed that no words tell of.
+func vetFields(r *roleDraft, current *trust.Targets) string {
+	if !r.next.SameForeign(current) {
+		return "it says something that this version of kitchen does not know"
+	}
+	return ""
 }
 
 // vetDelegations: targets delegates, in Kitchen's form, and drops nothing.

@@ -42,7 +42,7 @@ func keyService(name string) bool {
 // keyFile looks at one key, and gives its public half where that can be known.
 func (d *doctor) keyFile(area, name string) *keys.Public {
 	if keyService(name) {
-		d.ok(area, "%s is kept by a key service", name)
+		d.ok(area, "%s is kept by a key service", keys.Shown(name))
 		return nil
 	}
 	path := d.k.config.abs(name)

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/enovance/kitchen/keys"
 	"golang.org/x/sync/errgroup"
@@ -248,7 +249,7 @@ func readPassword(ctx context.Context, tty int) ([]byte, error) {
 
 // readCapped reads a small local file, and refuses one that is larger than max.
 func readCapped(path string, max int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe that nobody writes to is empty, and keeps nobody
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/durable"
@@ -14,7 +15,7 @@ import (
 
 // readSigningFile reads what travels between signers. Nothing in it is trusted by that.
 func readSigningFile(path string) (*publisher.SigningFile, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // as in readCapped
 	if err != nil {
 		return nil, err
 	}

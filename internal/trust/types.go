@@ -2,6 +2,7 @@ package trust
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -129,6 +130,25 @@ type Delegation struct {
 	PathHashPrefixes []string // lower-case hex prefixes of sha256(path), instead of Paths
 
 	extra map[string]any
+}
+
+// SameForeign tells whether t holds the same fields beyond those that Kitchen knows as another version of it, and none of them
+// in what that one does not have.
+func (t *Targets) SameForeign(o *Targets) bool {
+	if !reflect.DeepEqual(t.extra, o.extra) && len(t.extra)+len(o.extra) > 0 || len(t.delegationsExtra) > 0 && !reflect.DeepEqual(t.delegationsExtra, o.delegationsExtra) {
+		return false
+	}
+	for path, target := range t.Targets {
+		if len(target.extra) > 0 && !reflect.DeepEqual(target.extra, o.Targets[path].extra) {
+			return false
+		}
+	}
+	for _, d := range t.Delegations {
+		if before, _ := o.Delegation(d.Name); len(d.extra) > 0 && !reflect.DeepEqual(d.extra, before.extra) {
+			return false
+		}
+	}
+	return true
 }
 
 // Delegation is the delegation to the role of that name.
