@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,6 +184,43 @@ func (g Gate) roles(product string) ([]requiredRole, error) {
 		return nil, &GateError{"pins", "keys are pinned for a name that require does not list: nothing would check them"}
 	}
 	return list, nil
+}
+
+// Misfits are, in words, the settings by which nothing can ever be ready in this catalog: required roles that no product has,
+// and pins that the keys of a role cannot meet.
+func (g Gate) Misfits(v *catalog.View) (list []string) {
+	known, met := map[string]bool{}, map[string]bool{}
+	for _, product := range v.Products() {
+		roles, err := g.roles(product)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for _, r := range roles {
+			authority, ok := v.Authority(r.role)
+			known[r.name] = known[r.name] || ok
+			if r.pin == nil {
+				continue
+			}
+			have := 0
+			for _, id := range slices.Compact(slices.Sorted(slices.Values(r.pin.Keys))) {
+				if authority.Has(id) {
+					have++
+				}
+			}
+			met[r.name] = met[r.name] || have > 0 && have >= r.pin.Threshold && (r.pin.Threshold > 0 || have == len(r.pin.Keys))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if !known[name] {
+			list = append(list, fmt.Sprintf("[gate] require: no product of this catalog has the role %s", name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(met)) {
+		if !met[name] {
+			list = append(list, fmt.Sprintf("[gate.pins] %s: too few of these keys may sign that role", name))
+		}
+	}
+	return list
 }
 
 // checkDeny refuses an entry that would never match anything.

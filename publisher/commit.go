@@ -164,7 +164,10 @@ func (w *writer) nothingToDo(ctx context.Context, d *desk, live []*waiting) (*Ou
 		return &Outcome{Status: Unchanged}, nil
 	}
 	summary := w.words(ctx, d.view, d.base)
-	by := heldBy(d.view, live, d.base.roles)
+	by, err := w.heldBy(ctx, d.view, live, d.base.roles)
+	if err != nil {
+		return nil, err
+	}
 	if d.base.stale == "" && w.ready(d.view, d.base.roles) && by == nil {
 		if err := w.installProposal(ctx, d.view, d.base); err != nil {
 			return nil, err
@@ -181,10 +184,17 @@ func (w *writer) commitRelated(ctx context.Context, v *catalog.View, live []*wai
 	}
 	for _, proposal := range latestFirst(live) {
 		related := slices.ContainsFunc(proposal.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil })
-		if !related || !w.ready(v, proposal.roles) || heldBy(v, live, proposal.roles) != nil {
+		if !related || !w.ready(v, proposal.roles) {
 			continue
 		}
-		err := w.installProposal(ctx, v, proposal)
+		by, err := w.heldBy(ctx, v, live, proposal.roles)
+		if err != nil {
+			return err
+		}
+		if by != nil {
+			continue
+		}
+		err = w.installProposal(ctx, v, proposal)
 		if err == nil {
 			for _, line := range proposal.change {
 				w.also = append(w.also, "also in effect now, from proposal "+proposal.id+": "+line)
@@ -221,7 +231,10 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 			return nil, err
 		}
 	}
-	by := heldBy(d.view, live, roles)
+	by, err := w.heldBy(ctx, d.view, live, roles)
+	if err != nil {
+		return nil, err
+	}
 	if w.ready(d.view, roles) && by == nil {
 		err := w.vetAndInstall(ctx, d.view, roles)
 		if errors.Is(err, errAgain) { // the first part of it
@@ -240,7 +253,7 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 		}
 		return w.waits(d.view, id, summary, roles, by), nil
 	}
-	id, err := w.putProposal(ctx, dr)
+	id, err = w.putProposal(ctx, dr)
 	if err != nil {
 		return nil, err
 	}

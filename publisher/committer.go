@@ -94,7 +94,9 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 		if lacks := p.onlineLacks(p.candidate(view, w.roles)); lacks != nil && shown.Refused == "" {
 			shown.Refused = lacks.Error()
 		}
-		if by := heldBy(view, live, w.roles); by != nil && shown.Refused == "" {
+		if by, err := p.heldBy(ctx, view, live, w.roles); err != nil {
+			return err
+		} else if by != nil && shown.Refused == "" {
 			shown.Refused = heldWords(by)
 		}
 		if shown.Refused != "" {

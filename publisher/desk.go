@@ -137,6 +137,7 @@ type roleDraft struct {
 	authority trust.Authority // whose threshold it needs
 	successor trust.Authority // of root and targets whose keys change with it: whose threshold it needs besides
 	sigs      []trust.Signature
+	byHolder  bool // of the signatures of a proposal, one is of somebody who holds the role today
 }
 
 // signers are all who may sign it.

@@ -340,7 +340,11 @@ func (p *Publisher) commitOne(ctx context.Context, wanted *waiting) error {
 		}
 		for _, w := range live {
 			if w.id == wanted.id {
-				if by := heldBy(view, live, w.roles); by != nil {
+				by, err := p.heldBy(ctx, view, live, w.roles)
+				if err != nil {
+					return err
+				}
+				if by != nil {
 					return &heldUp{by}
 				}
 				return finalUsedUp(p.installProposal(ctx, view, w))

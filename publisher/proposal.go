@@ -55,15 +55,10 @@ func (w *waiting) role(name string) *roleDraft {
 	return nil
 }
 
-// signed tells whether anybody who may has signed at all. Where the proposal says who may, one of those who say so has to have
-// signed it: else anybody could name himself, and fill the list of what waits.
+// signed tells whether anybody who holds one of the roles today has signed it. Those whom the proposal itself would give a
+// role do not count: anybody could name himself, and fill the list of what waits.
 func (w *waiting) signed() bool {
-	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
-		if w.handsOut() && r.name != trust.RoleRoot && r.name != trust.RoleTargets {
-			return false
-		}
-		return len(trust.ValidSignatures(r.payload, r.sigs, r.authority)) > 0
-	})
+	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.byHolder })
 }
 
 func (w *waiting) complete() bool { return w.stale == "" && complete(w.roles) }
@@ -163,26 +158,38 @@ func compareTrue(a, b bool) int {
 
 // heldBy is a proposal on account of which a change waits: the holders of root, or of targets, have all signed that they give
 // one of the roles other keys, and the change is not signed by these. Else a key that is to go could put its rotation off for
-// ever, by another change each time. Recalls alone are never held up.
-func heldBy(v *catalog.View, live []*waiting, roles []*roleDraft) *waiting {
+// ever, by another change each time. Recalls alone are never held up, and nothing is by what a rule forbids.
+func (p *Publisher) heldBy(ctx context.Context, v *catalog.View, live []*waiting, roles []*roleDraft) (*waiting, error) {
 	for _, w := range live {
-		for _, parent := range []string{trust.RoleRoot, trust.RoleTargets} {
-			if r := w.role(parent); r == nil || !r.complete() {
-				continue
-			}
-			for _, role := range roles {
-				kind, _, _ := manifest.SplitRole(role.name)
-				given, ok := w.role(parent).next.Delegation(role.name)
-				present, _ := v.Authority(role.name)
-				same := w.role(role.name) != nil && string(w.role(role.name).payload) == string(role.payload)
-				if ok && !same && kind != manifest.StageRecalled && authorityText(present) != authorityText(given.Authority) &&
-					len(trust.ValidSignatures(role.payload, role.sigs, given.Authority)) < given.Threshold {
-					return w
-				}
+		if !w.outruns(v, roles) {
+			continue
+		}
+		if reason, err := verdict(p.vet(ctx, v, w.roles)); err != nil || reason == "" {
+			return w, err
+		}
+	}
+	return nil, nil
+}
+
+// outruns tells whether the holders of root, or of targets, have given one of the roles other keys in w, which have not signed it.
+func (w *waiting) outruns(v *catalog.View, roles []*roleDraft) bool {
+	for _, parent := range []string{trust.RoleRoot, trust.RoleTargets} {
+		giver := w.role(parent)
+		if giver == nil || !giver.complete() {
+			continue
+		}
+		for _, role := range roles {
+			kind, _, _ := manifest.SplitRole(role.name)
+			given, ok := giver.next.Delegation(role.name)
+			present, _ := v.Authority(role.name)
+			same := w.role(role.name) != nil && string(w.role(role.name).payload) == string(role.payload)
+			if ok && !same && kind != manifest.StageRecalled && authorityText(present) != authorityText(given.Authority) &&
+				len(trust.ValidSignatures(role.payload, role.sigs, given.Authority)) < given.Threshold {
+				return true
 			}
 		}
 	}
-	return nil
+	return false
 }
 
 // heldWords say so.
@@ -420,6 +427,8 @@ func (p *Publisher) readSignatures(ctx context.Context, v *catalog.View, w *wait
 				}
 				if valid := trust.ValidSignatures(r.payload, []trust.Signature{sig}, r.signers()); len(valid) == 1 {
 					r.sigs = append(r.sigs, sig)
+					present, _ := v.Authority(r.name)
+					r.byHolder = r.byHolder || present.Has(id)
 					break
 				}
 			}

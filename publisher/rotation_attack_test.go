@@ -22,7 +22,7 @@ func (w *world) craftRoot(t *testing.T, edit func(*trust.Root), by ...key) strin
 	next := v.Root().Clone()
 	next.Version++
 	next.Replaces = catalogtest.Digest(v.RawRoot())
-	next.Expires, next.ProposalExpires = w.now.Add(60*catalogtest.Day), w.now.Add(14*catalogtest.Day)
+	next.Expires, next.ProposalExpires = w.now.Add(365*catalogtest.Day), w.now.Add(14*catalogtest.Day)
 	edit(next)
 	payload, err := next.Payload()
 	check(t, err)

@@ -331,7 +331,7 @@ func (w *world) craft(t *testing.T, roles ...crafted) string {
 		}
 		next.Version++
 		next.Role = c.role
-		next.Expires, next.ProposalExpires = w.now.Add(60*catalogtest.Day), w.now.Add(14*catalogtest.Day)
+		next.Expires, next.ProposalExpires = w.now.Add(lifeOf(c.role)), w.now.Add(14*catalogtest.Day)
 		if c.edit != nil {
 			c.edit(next)
 		}
@@ -452,4 +452,12 @@ func check(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// lifeOf is how long a signature on a role holds.
+func lifeOf(role string) time.Duration {
+	if kind, _, _ := manifest.SplitRole(role); kind == manifest.StageReady || kind == manifest.StageRecalled {
+		return 90 * catalogtest.Day
+	}
+	return 365 * catalogtest.Day
 }

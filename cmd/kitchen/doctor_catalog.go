@@ -74,6 +74,9 @@ func (d *doctor) catalog(parent context.Context) {
 			d.warn(area, "find out why", "what this host had seen before was lost, and was begun anew just now")
 		}
 		d.brokenRoles()
+		for _, misfit := range d.k.config.Gate.gate().Misfits(d.view) {
+			d.problem("gate", "correct it in kitchen.toml: nothing is ever ready here until then; kitchen role show names roles and keys", "%s", misfit)
+		}
 		return
 	}
 	d.fails(area, err)

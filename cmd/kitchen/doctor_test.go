@@ -214,6 +214,23 @@ func TestDoctorLooksAtExpiries(t *testing.T) {
 }
 
 // TestDoctorLooksAtTheSite: a site that nobody registered, one without a key, and a store that takes no reports.
+// TestDoctorLooksAtTheGate: what can never be met here is a problem before it is a no.
+func TestDoctorLooksAtTheGate(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	h.configure("[gate]\nrequire = [\"product\", \"ready-to-deploy.amce\"]\n[gate.pins.product]\nkeys = [\"" + strings.Repeat("a", 64) + "\"]\n")
+	answer := h.ask(exitNo, "doctor", "-o", "json")
+	for _, want := range []string{"no product of this catalog has the role ready-to-deploy.amce", "[gate.pins] product: too few"} {
+		if !strings.Contains(answer, want) {
+			t.Errorf("not said: %s\n%s", want, answer)
+		}
+	}
+	h.configure("")
+	if answer := h.ask(exitDone, "doctor", "-o", "json"); strings.Contains(answer, "[gate") {
+		t.Error(answer)
+	}
+}
+
 func TestDoctorLooksAtTheSite(t *testing.T) {
 	t.Parallel()
 	h := newWard(t)

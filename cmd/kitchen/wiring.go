@@ -203,7 +203,7 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 	k, c := s.k, s.k.config
 	f := &fetcher.Fetcher{
 		Catalog: s.catalog, Store: s.store, State: s.state, Now: k.now, Progress: k.progress,
-		Gate:    fetcher.Gate{Require: c.Gate.Require, MaxAge: time.Duration(c.Gate.MaxAge), Deny: c.Gate.Deny, Pins: map[string]fetcher.GatePin{}},
+		Gate:    c.Gate.gate(),
 		Content: c.Report.content(), Stdout: k.foreign(), Stderr: k.foreign(), Env: k.environ(),
 	}
 	var err error
@@ -212,9 +212,6 @@ func (s *session) fetcher(reports bool) (*fetcher.Fetcher, error) {
 	}
 	if s.store != nil {
 		f.Store = storage.Limited(s.store, int64(c.Transfer.LimitRate), k.now)
-	}
-	for role, pin := range c.Gate.Pins {
-		f.Gate.Pins[role] = fetcher.GatePin{Keys: pin.Keys, Threshold: pin.Threshold}
 	}
 	if c.Site.ID == (siteID{}) {
 		if reports {
@@ -290,3 +287,12 @@ func (k *kitchen) optionalSigners(o keyOptions, roles ...string) ([]keys.Signer,
 }
 
 func usageHint(what, hint string) *usageError { return &usageError{what: what, hint: hint} }
+
+// gate is what the gate asks besides.
+func (c gateConfig) gate() fetcher.Gate {
+	g := fetcher.Gate{Require: c.Require, MaxAge: time.Duration(c.MaxAge), Deny: c.Deny, Pins: map[string]fetcher.GatePin{}}
+	for role, pin := range c.Pins {
+		g.Pins[role] = fetcher.GatePin{Keys: pin.Keys, Threshold: pin.Threshold}
+	}
+	return g
+}
