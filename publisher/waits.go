@@ -88,6 +88,7 @@ type DropResult struct {
 	Harmless   string    // why it can do nothing as it is; "" while it can
 	Until      time.Time // when it lapses: until then its signatures hold, wherever copies of them are
 	Supersedes string    // role whose next version makes the proposal stale for good
+	Along      []string  // other proposals that wait for that role, and go stale with it
 	Outcome    *Outcome  // of that, with Supersede
 	Deleted    int       // objects
 }
@@ -121,6 +122,15 @@ func (p *Publisher) Drop(ctx context.Context, id string, req DropRequest, signer
 		result.Harmless = "nobody who may has signed it"
 	}
 	result.Supersedes = w.roles[0].name
+	live, err := p.live(ctx, view)
+	if err != nil && !denied(err) {
+		return nil, err
+	}
+	for _, other := range live {
+		if other.id != w.id && other.role(result.Supersedes) != nil && !other.isRenewal(view) {
+			result.Along = append(result.Along, other.id)
+		}
+	}
 	if req.Supersede && w.stale == "" {
 		if err := p.supersede(ctx, view, w, signers, result); err != nil {
 			return nil, err

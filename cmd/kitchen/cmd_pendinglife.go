@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
@@ -89,6 +90,7 @@ type dropDocument struct {
 	Until      string           `json:"until"`              // when signatures on it mean nothing any more
 	Supersedes string           `json:"supersede_role"`     // whose next version ends it
 	Superseded *outcomeDocument `json:"superseded,omitempty"`
+	Along      []string         `json:"along"`   // other proposals that go stale with it
 	Deleted    int              `json:"deleted"` // objects
 	lapsed     bool
 }
@@ -111,6 +113,9 @@ func (d *dropDocument) human(p *page) {
 	}
 	if d.Superseded == nil && d.Harmless == "" {
 		p.para(0, "", "To end it before: kitchen pending drop "+d.Proposal.ID+" --supersede --key FILE (of "+d.Supersedes+")")
+		if len(d.Along) > 0 {
+			p.para(0, "", "That ends these, too, which wait for the same role: "+strings.Join(d.Along, ", ")+"; kitchen pending again ID makes each of them anew")
+		}
 	}
 	if d.Deleted > 0 {
 		text := fmt.Sprintf("deleted %d objects", d.Deleted)
@@ -140,7 +145,7 @@ func runPendingDrop(ctx context.Context, k *kitchen, o proposalOptions) error {
 			return err
 		}
 		d := &dropDocument{Schema: "kitchen.pending-drop/v1", Proposal: newProposal(*result.Proposal), Harmless: result.Harmless, Until: stamp(result.Until),
-			Supersedes: result.Supersedes, Deleted: result.Deleted, lapsed: !result.Until.After(k.now())}
+			Supersedes: result.Supersedes, Along: list(result.Along), Deleted: result.Deleted, lapsed: !result.Until.After(k.now())}
 		d.Dropped = d.Harmless != ""
 		if result.Outcome != nil {
 			d.Superseded = newOutcome("pending-drop", "", result.Outcome)
