@@ -147,7 +147,7 @@ func TestCheckFindsEachDamage(t *testing.T) {
 			if out.Status != publisher.Committed {
 				t.Fatalf("%+v", out)
 			}
-			c.view(t) // this host sees it
+			c.check(t, publisher.CheckRequest{}) // this host sees it
 			return c.remove(t, "metadata/2.root.json")
 		}, "fault metadata-missing", lost, false},
 		"a role in effect is gone": {func(t *testing.T, c *checked) string {

@@ -55,9 +55,14 @@ func (w *waiting) role(name string) *roleDraft {
 	return nil
 }
 
-// signed tells whether anybody who holds one of the roles today has signed it. Those whom the proposal itself would give a
-// role do not count: anybody could name himself, and fill the list of what waits.
+// signed tells whether anybody who may has signed at all.
 func (w *waiting) signed() bool {
+	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return len(r.sigs) > 0 })
+}
+
+// byHolder tells whether somebody who holds one of the roles today has signed it. Those whom the proposal itself would give a
+// role may begin it; but anybody can name himself.
+func (w *waiting) byHolder() bool {
 	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.byHolder })
 }
 
@@ -349,6 +354,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 		return nil, err
 	}
 	var list []*waiting
+	strangers := 0
 	for _, f := range files {
 		if f.past(v) || !f.worthReading(v) {
 			continue
@@ -357,9 +363,16 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 		if err != nil {
 			return nil, err
 		}
-		if w != nil && w.stale == "" && w.signed() && len(list) < maxLiveProposals {
-			list = append(list, w)
+		if w == nil || w.stale != "" || !w.signed() || len(list)-strangers >= maxLiveProposals {
+			continue
 		}
+		if !w.byHolder() {
+			if strangers++; strangers > maxStrangers {
+				strangers--
+				continue
+			}
+		}
+		list = append(list, w)
 	}
 	slices.SortFunc(list, func(a, b *waiting) int {
 		if c := a.created.Compare(b.created); c != 0 {

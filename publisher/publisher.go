@@ -56,6 +56,7 @@ const (
 	maxNames         = 16     // that are tried for one signature file
 	maxSignatures    = 4096   // signature files of one key, for one role of one proposal, that are looked at
 	maxLiveProposals = 500    // proposals that are looked at
+	maxStrangers     = 20     // more of them, of those that none of today's holders has signed
 	maxListed        = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
 	maxRoles         = 16     // of one proposal
 	maxSummary       = 100    // lines of a proposer's summary
