@@ -427,36 +427,3 @@ func (p *Publisher) swapTimestamp(ctx context.Context, c *candidate, meta trust.
 	}
 	return err
 }
-
-// excuse is nil for the one kind of refusal that a step expects.
-func excuse(err error, kind trust.Kind) error {
-	var refused *trust.Error
-	if errors.As(err, &refused) && refused.Kind == kind {
-		return nil
-	}
-	return err
-}
-
-func checkRoles(s *trust.Session, v *catalog.View, files map[string][]byte) error {
-	names := []string{trust.RoleTargets}
-	for _, name := range v.Roles() {
-		if _, err := v.Role(name); err == nil && name != trust.RoleTargets {
-			names = append(names, name)
-		}
-	}
-	for name := range files {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	for _, name := range names {
-		file := files[name]
-		if file == nil {
-			file = v.RawRole(name)
-		}
-		if err := s.UpdateRole(name, file); err != nil {
-			return err
-		}
-	}
-	return nil
-}
