@@ -22,7 +22,7 @@ func TestAHookPlantsWhatKitchenWritesNext(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			ready(w, r1, catalogtest.Content{})
-			f := at(t, w, "acme/staging", say+"; cd $KITCHEN_WORK/..; rm log; for f in probe log log.zst begun; do "+strings.ReplaceAll(plant, "$PWD", "$OLDPWD")+"; done")
+			f := at(t, w, "acme/staging", say+"; cd $KITCHEN_WORK/..; for f in probe log log.zst begun; do rm -f $f; "+strings.ReplaceAll(plant, "$PWD", "$OLDPWD")+"; done")
 			victim := filepath.Join(f.Site.Dir, "victim")
 			if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
 				t.Fatal(err)
