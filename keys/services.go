@@ -1,3 +1,5 @@
+//go:build !nokeyservices
+
 package keys
 
 import (

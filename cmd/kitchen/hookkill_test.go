@@ -45,7 +45,8 @@ func TestKilledInTheMiddleOfADeployHook(t *testing.T) {
 func TestHookOutlivesItsKitchen(t *testing.T) {
 	t.Parallel()
 	s := chapter(t, "ready")
-	mustWrite(t, s, "deploy.sh", "kill -9 $PPID\nwhile ! test -e go.txt; do sleep 0.05; done\ntest -s $KITCHEN_DIR/node.img && echo deployed >> deployed.txt\necho ended >> ended.txt\n")
+	noted := "until grep -q '\"group\": *[1-9]' $KITCHEN_WORK/../begun; do sleep 0.05; done\n"
+	mustWrite(t, s, "deploy.sh", noted+"kill -9 $PPID\nwhile ! test -e go.txt; do sleep 0.05; done\ntest -s $KITCHEN_DIR/node.img && echo deployed >> deployed.txt\necho ended >> ended.txt\n")
 	t.Cleanup(func() { mustWrite(t, s, "go.txt", "") })
 	config, err := os.ReadFile(s.path("prod.toml"))
 	if err != nil {

@@ -18,6 +18,9 @@ import (
 	"golang.org/x/term"
 )
 
+// openKey is keys.Open, but for tests.
+var openKey = keys.Open
+
 // keyring opens private keys. Each is opened once a call; opening a file costs
 // a deliberate fraction of a second, and a key service a round trip, so several
 // are opened side by side, and files from kitchen.toml only when something is
@@ -137,7 +140,7 @@ func (s *lazySigner) open() error {
 }
 
 func (s *lazySigner) load() error {
-	opened, err := keys.Open(s.ring.k.ctx, s.path, s.ring.password)
+	opened, err := openKey(s.ring.k.ctx, s.path, s.ring.password)
 	if err != nil {
 		return err
 	}

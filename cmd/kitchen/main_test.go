@@ -20,10 +20,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/storage/storagetest"
 	"github.com/enovance/kitchen/keys"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
 
 // TestMain makes the test binary the kitchen binary too, when it is called by
@@ -36,6 +38,14 @@ func TestMain(m *testing.M) {
 type sweeping struct{ *testing.M }
 
 func (s sweeping) Run() int {
+	opened, err := sharedDir("kitchen-opened")
+	if err == nil {
+		err = os.Setenv(onceVariable, opened)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nowhere to keep opened keys:", err)
+		return 1
+	}
 	code := s.M.Run()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
@@ -64,6 +74,7 @@ const (
 	placeVariable = "KITCHEN_TEST_PLACE" // where it stops itself, see storagetest.ParsePlace
 	callsVariable = "KITCHEN_TEST_CALLS" // file that gets a line for every call of the store
 	keysVariable  = "KITCHEN_TEST_KEYS"  // directory of private keys that need not be decrypted, see openKeys
+	onceVariable  = "KITCHEN_TEST_ONCE"  // directory of what was decrypted, see openOnce
 )
 
 // kitchenUnderTest is main, on a store that stops the process at one place, and with keys that are open already.
@@ -78,6 +89,9 @@ func kitchenUnderTest() {
 			}
 			return storagetest.Stopping(store, place, recordCalls(calls)), nil
 		}
+	}
+	if dir := os.Getenv(onceVariable); dir != "" {
+		openKey = openOnce(dir)
 	}
 	dir, given := os.LookupEnv(keysVariable)
 	if !given {
@@ -112,11 +126,7 @@ func openKeys(k *kitchen, dir string) error {
 		if block == nil {
 			return fmt.Errorf("%s: no PEM", file)
 		}
-		private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		if err != nil {
-			return err
-		}
-		signer, err := keys.NewSigner(private.(*ecdsa.PrivateKey))
+		signer, err := signerOf(block.Bytes)
 		if err != nil {
 			return err
 		}
@@ -125,6 +135,44 @@ func openKeys(k *kitchen, dir string) error {
 		k.keys.signers[path] = s
 	}
 	return nil
+}
+
+// openOnce opens a key as keys.Open does, and keeps it in dir for the next process that has the same file and password:
+// three quarters of all that the scripts computed were passwords.
+func openOnce(dir string) func(context.Context, string, keys.PasswordFunc) (keys.Signer, error) {
+	return func(ctx context.Context, name string, ask keys.PasswordFunc) (keys.Signer, error) {
+		text, err := os.ReadFile(name)
+		block, _ := pem.Decode(text)
+		if err != nil || block == nil || keys.IsURI(name) {
+			return keys.Open(ctx, name, ask)
+		}
+		password, err := ask(name)
+		if err != nil {
+			return nil, fmt.Errorf("password of %s: %w", name, err)
+		}
+		digest := sha256.Sum256(append(append(text, 0), password...))
+		kept := filepath.Join(dir, hex.EncodeToString(digest[:]))
+		if der, err := os.ReadFile(kept); err == nil {
+			return signerOf(der)
+		}
+		signer, err := keys.Open(ctx, name, func(string) ([]byte, error) { return password, nil })
+		if err != nil {
+			return nil, err
+		}
+		der, err := encrypted.Decrypt(block.Bytes, password)
+		if err == nil {
+			err = durable.WriteFile(kept, der, 0o600)
+		}
+		return signer, err
+	}
+}
+
+func signerOf(der []byte) (keys.Signer, error) {
+	private, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, err
+	}
+	return keys.NewSigner(private.(*ecdsa.PrivateKey))
 }
 
 // recordCalls appends "SIDE N OP KEY DIGEST" to a file for both sides of every call. The digest is that of all that is
@@ -188,6 +236,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: false,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("COSIGN_PASSWORD", "script")
+			env.Setenv(onceVariable, os.Getenv(onceVariable))
 			env.Setenv("HOME", env.WorkDir)
 			return nil
 		},
