@@ -37,6 +37,15 @@ help: ## list what can be made
 build: ## build bin/kitchen
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kitchen ./cmd/kitchen
 
+.PHONY: build-small
+build-small: ## build bin/kitchen-small, without AWS, Google, Azure and Vault keys
+	CGO_ENABLED=0 go build -trimpath -tags nokeyservices -ldflags '$(LDFLAGS)' -o bin/kitchen-small ./cmd/kitchen
+
+.PHONY: test-small
+test-small: ## test that bin/kitchen-small can do without what it lacks
+	go vet -tags nokeyservices ./keys
+	go test -tags nokeyservices -run WithoutKeyServices -count 1 ./keys
+
 .PHONY: build-pkcs11
 build-pkcs11: ## build bin/kitchen-pkcs11, which signs with PKCS #11 tokens too (needs a C compiler)
 	CGO_ENABLED=1 go build -trimpath -tags pkcs11key -ldflags '$(LDFLAGS)' -o bin/kitchen-pkcs11 ./cmd/kitchen
@@ -96,9 +105,13 @@ vulncheck: ## ask the Go vulnerability database (needs network) about what is ca
 	  else echo "vulncheck: the vulnerability database was NOT asked (is there a network? GOVULNDB names a copy): nothing is known; 'make advisories' works offline" >&2; fi; \
 	  exit $$code; }
 
+# Where bin/kitchen was not built yet, the demo builds one of its own, compiled in a hurry and without key services: half the time.
 .PHONY: demo
-demo: build ## play the whole story in a temporary directory, explained
-	@KITCHEN=bin/kitchen sh testdata/demo/demo.sh
+demo: ## play the whole story in a temporary directory, explained
+	@if [ -e bin/kitchen ]; then $(MAKE) --no-print-directory build && KITCHEN=bin/kitchen sh testdata/demo/demo.sh; else \
+	  echo "building a kitchen for the demo; the real one is made by: make build" && \
+	  CGO_ENABLED=0 go build -trimpath -tags nokeyservices -gcflags='all=-N -l -dwarf=false' -gcflags='golang.org/x/crypto/...=-dwarf=false' -ldflags '$(LDFLAGS)' -o $(TOOLS)/kitchen-demo ./cmd/kitchen && \
+	  KITCHEN=$(TOOLS)/kitchen-demo sh testdata/demo/demo.sh; fi
 
 .PHONY: bench
 bench: test-programs ## run the benchmarks; BENCH=NAME runs some of them

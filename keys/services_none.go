@@ -7,7 +7,7 @@ import (
 	"crypto"
 )
 
-// The key services, known by their schemes and no more: make demo builds kitchen like this, which takes half the modules.
+// A small kitchen knows the key services by their schemes and no more: their libraries are a third of all packages.
 var (
 	awsKMS   = withoutService("awskms", "AWS KMS")
 	gcpKMS   = withoutService("gcpkms", "Google Cloud KMS")
@@ -20,7 +20,7 @@ func withoutService(scheme, title string) holder {
 		scheme: scheme, title: title, form: scheme + "://…",
 		valid: func(string) error { return nil },
 		open: func(_ context.Context, name string, _ PasswordFunc) (crypto.PublicKey, signFunc, error) {
-			return nil, nil, &BadName{Name: Shown(name), Reason: "this kitchen is built without key services", hint: "build one that has them: make build"}
+			return nil, nil, &BadName{Name: Shown(name), Reason: "this kitchen is built without key services", hint: "take the one that has them: make build (bin/kitchen)"}
 		},
 	}
 }
