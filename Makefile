@@ -10,6 +10,10 @@ FUZZTIME ?= 1m
 BENCH ?= .
 PACKAGES ?= ./...
 
+# One way to compile for all that is made here, so that what is tested is what is built, and is compiled once.
+export CGO_ENABLED ?= 0
+export GOFLAGS := $(GOFLAGS) -trimpath
+
 # Without a home directory Go has no place for its caches: they go into .cache then.
 ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
 export HOME       := $(CACHE)/home
@@ -35,11 +39,11 @@ help: ## list what can be made
 
 .PHONY: build
 build: ## build bin/kitchen
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kitchen ./cmd/kitchen
+	go build -ldflags '$(LDFLAGS)' -o bin/kitchen ./cmd/kitchen
 
 .PHONY: build-small
 build-small: ## build bin/kitchen-small, without AWS, Google, Azure and Vault keys
-	CGO_ENABLED=0 go build -trimpath -tags nokeyservices -ldflags '$(LDFLAGS)' -o bin/kitchen-small ./cmd/kitchen
+	go build -tags nokeyservices -ldflags '$(LDFLAGS)' -o bin/kitchen-small ./cmd/kitchen
 
 .PHONY: test-small
 test-small: ## test that bin/kitchen-small can do without what it lacks
@@ -48,7 +52,7 @@ test-small: ## test that bin/kitchen-small can do without what it lacks
 
 .PHONY: build-pkcs11
 build-pkcs11: ## build bin/kitchen-pkcs11, which signs with PKCS #11 tokens too (needs a C compiler)
-	CGO_ENABLED=1 go build -trimpath -tags pkcs11key -ldflags '$(LDFLAGS)' -o bin/kitchen-pkcs11 ./cmd/kitchen
+	CGO_ENABLED=1 go build -tags pkcs11key -ldflags '$(LDFLAGS)' -o bin/kitchen-pkcs11 ./cmd/kitchen
 
 .PHONY: test-pkcs11
 test-pkcs11: ## test PKCS #11 with SoftHSM (needs a C compiler; Debian: softhsm2, opensc)
@@ -110,7 +114,7 @@ vulncheck: ## ask the Go vulnerability database (needs network) about what is ca
 demo: ## play the whole story in a temporary directory, explained
 	@if [ -e bin/kitchen ]; then $(MAKE) --no-print-directory build && KITCHEN=bin/kitchen sh testdata/demo/demo.sh; else \
 	  echo "building a kitchen for the demo; the real one is made by: make build" && \
-	  CGO_ENABLED=0 go build -trimpath -tags nokeyservices -gcflags='all=-N -l -dwarf=false' -gcflags='golang.org/x/crypto/...=-dwarf=false' -ldflags '$(LDFLAGS)' -o $(TOOLS)/kitchen-demo ./cmd/kitchen && \
+	  go build -tags nokeyservices -gcflags='all=-N -l -dwarf=false' -gcflags='golang.org/x/crypto/...=-dwarf=false' -ldflags '$(LDFLAGS)' -o $(TOOLS)/kitchen-demo ./cmd/kitchen && \
 	  KITCHEN=$(TOOLS)/kitchen-demo sh testdata/demo/demo.sh; fi
 
 .PHONY: bench

@@ -2,8 +2,18 @@ package keys
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
-	"net"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -61,38 +71,127 @@ func TestAWSSigns(t *testing.T) {
 	refused(err, "certificate")
 }
 
-// TestGoogleCloudWithoutCredentials: the URI leads to the library, which wants credentials. That Google Cloud's service
-// signs is NOT covered: nothing stands in for it here.
-func TestGoogleCloudWithoutCredentials(t *testing.T) {
-	gone := filepath.Join(t.TempDir(), "gone.json")
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", gone)
-	const uri = "gcpkms://projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"
-	s, err := Open(t.Context(), uri, nil)
-	e, ok := errors.AsType[*Unavailable](err)
-	if !ok || s != nil || !strings.Contains(err.Error(), gone) || !strings.Contains(err.Error(), uri) || !strings.Contains(e.Hint(), "GOOGLE_APPLICATION_CREDENTIALS") {
-		t.Errorf("%v", err)
+// signingVariable names the key with which the test binary signs a statement to stdout, instead of running tests: the
+// libraries look at proxies and trusted certificates once a process.
+const signingVariable = "KEYS_TEST_SIGN"
+
+func TestMain(m *testing.M) {
+	uri, given := os.LookupEnv(signingVariable)
+	if !given {
+		os.Exit(m.Run())
 	}
+	s, err := Open(context.Background(), uri, nil)
+	var bundle []byte
+	if err == nil {
+		bundle, err = SignStatement(context.Background(), s, []byte(statement))
+	}
+	var away *Unavailable
+	switch {
+	case errors.As(err, &away):
+		fmt.Fprintf(os.Stderr, "%v\nhint: %s\n", err, away.Hint())
+		os.Exit(6)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Stdout.Write(bundle)
+	os.Exit(0)
 }
 
-// TestAzureAsksTheVaultOfTheURI: the URI leads to the library, which turns to the host that it names. That Azure's service
-// signs is NOT covered: the library takes tokens of Azure's own authority only.
-func TestAzureAsksTheVaultOfTheURI(t *testing.T) {
-	host, err := net.Listen("tcp", "127.0.0.1:0")
+// cloud signs with keys of services that are found by the names of hosts.
+type cloud struct {
+	t   *testing.T
+	env []string
+}
+
+func newCloud(t *testing.T, host string, service http.Handler, env ...string) cloud {
+	t.Helper()
+	web, err := keystest.StartWeb(map[string]http.Handler{host: service})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer host.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go func() {
-		if conn, err := host.Accept(); err == nil {
-			conn.Close()
-			cancel() // it came; it would come again
-		}
-	}()
-	s, err := Open(ctx, "azurekms://"+host.Addr().String()+"/eng", nil)
-	e, ok := errors.AsType[*Unavailable](err)
-	if !ok || s != nil || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "Azure Key Vault") || !strings.Contains(e.Hint(), "AZURE_TENANT_ID") {
-		t.Errorf("%v", err)
+	t.Cleanup(web.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	write(t, ca, web.CA())
+	return cloud{t, append([]string{"PATH=", "HOME=" + t.TempDir(), "HTTPS_PROXY=" + web.Proxy(), "SSL_CERT_FILE=" + ca, "SSL_CERT_DIR=/nowhere"}, env...)}
+}
+
+func (c cloud) sign(uri string) (stdout, stderr string) {
+	c.t.Helper()
+	var out, said strings.Builder
+	cmd := exec.CommandContext(c.t.Context(), os.Args[0])
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(c.env, signingVariable+"="+uri), &out, &said
+	if err := cmd.Run(); err != nil && cmd.ProcessState.ExitCode() != 6 {
+		c.t.Errorf("%s: %v\n%s", uri, err, said.String())
 	}
+	return out.String(), said.String()
+}
+
+func (c cloud) signs(uri string, key crypto.PublicKey) {
+	c.t.Helper()
+	bundle, said := c.sign(uri)
+	want, err := NewPublic(key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if have, err := VerifyStatement([]byte(bundle), want); err != nil || string(have) != statement {
+		c.t.Errorf("%s: %q, %v\n%s", uri, have, err, said)
+	}
+}
+
+func (c cloud) refuses(uri string, says ...string) {
+	c.t.Helper()
+	bundle, said := c.sign(uri)
+	for _, word := range append(says, uri) {
+		if !strings.Contains(said, word) {
+			c.t.Errorf("%s: it does not say %q: %s", uri, word, said)
+		}
+	}
+	if bundle != "" {
+		c.t.Errorf("%s: signed %s", uri, bundle)
+	}
+}
+
+// TestGoogleCloudSigns through the library that the URI leads to, over gRPC and TLS, with a key that stays at the service.
+func TestGoogleCloudSigns(t *testing.T) {
+	t.Parallel()
+	key := p256(t)
+	account, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials, err := json.Marshal(map[string]string{"type": "service_account", "project_id": "p", "private_key_id": "1", "client_email": "k@p.iam.gserviceaccount.com",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "token_uri": "https://oauth2.googleapis.com/token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "account.json")
+	write(t, file, credentials)
+	c := newCloud(t, keystest.GoogleHost, keystest.Google(key), "GOOGLE_APPLICATION_CREDENTIALS="+file)
+	c.signs("gcpkms://"+keystest.GoogleKey, key.Public())
+	c.refuses("gcpkms://"+strings.Replace(keystest.GoogleKey, "kitchen", "none", 1), "Google Cloud KMS gives no public key", "not found", "hint: check the key's name")
+	c.refuses("gcpkms://"+strings.Replace(keystest.GoogleKey, "/r/", "/denied/", 1), "Google Cloud KMS gives no public key", "Permission 'cloudkms.cryptoKeys.get' denied", "cloudkms.signerVerifier")
+	c.env = append(c.env, "GOOGLE_APPLICATION_CREDENTIALS="+file+".gone")
+	c.refuses("gcpkms://"+keystest.GoogleKey, file+".gone", "GOOGLE_APPLICATION_CREDENTIALS")
+}
+
+// TestAzureSigns through the library that the URI leads to, over TLS, with a key that stays at the service and the token
+// of the host's identity.
+func TestAzureSigns(t *testing.T) {
+	t.Parallel()
+	key := p256(t)
+	identity := httptest.NewServer(keystest.AzureIdentity("host"))
+	defer identity.Close()
+	c := newCloud(t, keystest.AzureHost, keystest.Azure(key), "IDENTITY_ENDPOINT="+identity.URL, "IDENTITY_HEADER=host")
+	uri := "azurekms://" + keystest.AzureHost
+	c.signs(uri+"/kitchen", key.Public())
+	c.signs(uri+"/kitchen/1", key.Public())
+	c.refuses(uri+"/none", "Azure Key Vault gives no public key", "not found", "hint: check the names of vault and key")
+	c.refuses(uri+"/denied", "Azure Key Vault gives no public key", "does not have keys get permission", "the rights get and sign")
+	c.env = append(c.env, "IDENTITY_HEADER=another")
+	c.refuses(uri+"/kitchen", "Azure Key Vault gives no public key", "AZURE_TENANT_ID")
 }
