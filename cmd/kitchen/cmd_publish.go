@@ -92,6 +92,7 @@ func runPublish(ctx context.Context, k *kitchen, o publishOptions) error {
 	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
 		p.Packing = o.packing
+		openEarly(p.Online)
 		outcome, err := p.Publish(ctx, o.dir, signers)
 		if err != nil {
 			return err

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -144,8 +144,7 @@ func (s *lazySigner) load() error {
 	if err != nil {
 		return err
 	}
-	// Opening a file took 64 MiB (scrypt) that nothing needs any more; what comes next may move gigabytes.
-	debug.FreeOSMemory()
+	runtime.GC() // opening a file took 64 MiB (scrypt), which what comes next may have
 	if s.beside != nil && !opened.Public().Equal(s.beside) {
 		return hinted{fmt.Errorf("%s and the .pub beside it are not one key pair", s.path), "`kitchen key show " + s.path + "` shows the public half of the private key"}
 	}
@@ -154,6 +153,14 @@ func (s *lazySigner) load() error {
 	}
 	s.opened = opened
 	return nil
+}
+
+// openEarly opens a key that is going to sign at the end of long work, so that whoever has to type its password need not wait
+// for that, and the memory that opening takes serves the work. A failure is told when it signs, if it does.
+func openEarly(signer keys.Signer) {
+	if s, ok := signer.(*lazySigner); ok {
+		_ = s.open()
+	}
 }
 
 // errNoPassword says how a password can be given.

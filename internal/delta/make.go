@@ -226,7 +226,7 @@ type stream struct {
 func newStream(i int, left int64) (*stream, error) {
 	level, most, atOnce := zstd.SpeedBetterCompression, streamWindow, 1
 	if i == literals { // worth the effort, beside the search
-		level, most, atOnce = zstd.SpeedBestCompression, literalsWindow, 2
+		level, most, atOnce = zstd.SpeedBetterCompression, literalsWindow, 2
 	}
 	if left < streamWindow {
 		level = zstd.SpeedDefault // the tables of the others would cost more than all else
