@@ -61,6 +61,9 @@ func readPacking(c *cli.Context) (publisher.Packing, error) {
 
 const productFile = "product.toml"
 
+// workMemory is what opening keys, packing and making most deltas take, in bytes.
+const workMemory = 256 << 20
+
 func runPublish(ctx context.Context, k *kitchen, o publishOptions) error {
 	name := filepath.Join(o.dir, productFile)
 	data, err := readCapped(name, maxConfig)
@@ -86,6 +89,7 @@ func runPublish(ctx context.Context, k *kitchen, o publishOptions) error {
 			return k.show(newPlanDocument(plan))
 		})
 	}
+	askHugePages(workMemory)
 	signers, err := k.signers(o.keyOptions, role)
 	if err != nil {
 		return err

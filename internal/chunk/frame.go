@@ -18,8 +18,8 @@ type Codec struct {
 }
 
 // NewCodec makes a codec that compresses at a level of the library. At zstd.SpeedDefault the fastest level goes first,
-// and the default one over what that leaves between 60 and 70 %, where it gains most for its work (on images of
-// operating systems: together about 11 % more than zstd -3).
+// and the default one over what that leaves between 62 and 70 %, where it gains most for its work (on images of
+// operating systems: together somewhat less than 12 % more than zstd -3).
 func NewCodec(level zstd.EncoderLevel, parallel int) (*Codec, error) {
 	c := &Codec{}
 	var err error
@@ -50,7 +50,7 @@ func (c *Codec) Encode(dst, raw []byte) []byte {
 	}
 	start := len(dst)
 	dst = c.first.EncodeAll(raw, dst)
-	if n := len(dst) - start; c.second != nil && n > len(raw)/20*12 && n < len(raw)/20*14 {
+	if n := len(dst) - start; c.second != nil && n > len(raw)/50*31 && n < len(raw)/50*35 {
 		dst = c.second.EncodeAll(raw, dst[:start])
 	}
 	if len(dst)-start >= len(raw) {
