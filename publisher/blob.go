@@ -81,10 +81,11 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 type uploader struct {
 	*Publisher
 	source  *source
-	dir     string               // the release's, absolute
-	known   storedBlobs          // of earlier releases
-	earlier []*manifest.Manifest // of the product, newest first
-	cache   *cache               // nil: none
+	dir     string                   // the release's, absolute
+	known   storedBlobs              // of earlier releases
+	earlier []*manifest.Manifest     // of the product, newest first
+	cache   *cache                   // nil: none
+	opened  map[string]earlierObject // see object
 	codec   *chunk.Codec
 	small   *zstd.Encoder
 	sent    int64    // bytes that went up
@@ -93,6 +94,7 @@ type uploader struct {
 
 // upload stores what is not stored yet, and completes the artifacts.
 func (u *uploader) upload(ctx context.Context, deltaFrom []*manifest.Manifest) error {
+	defer u.closeEarlier()
 	for _, it := range u.source.items {
 		done, err := u.reuse(ctx, it)
 		if err == nil && !done {
@@ -192,7 +194,11 @@ func (u *uploader) send(ctx context.Context, what string, body io.ReaderAt, o ma
 		return err
 	}
 	task := u.sink().Start("uploading "+what, o.Size)
-	err = u.Store.Create(ctx, key, &countedReaderAt{r: body, sha256: o.SHA256, task: task}, o.Size, kind.ContentType, kind.CacheControl)
+	if spool, ok := body.(*storage.Spool); ok { // there already, but for the name
+		err = spool.Create(ctx, key)
+	} else {
+		err = u.Store.Create(ctx, key, &countedReaderAt{r: body, sha256: o.SHA256, task: task}, o.Size, kind.ContentType, kind.CacheControl)
+	}
 	task.Done(err)
 	if err == nil {
 		u.sent += o.Size

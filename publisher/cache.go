@@ -144,14 +144,15 @@ func (c *cache) indexPath(a *manifest.Artifact) string {
 
 // keep takes a stored object over from its spool.
 func (c *cache) keep(a *manifest.Artifact, p *packed) {
-	if c == nil || p.spool == nil || !p.spool.named || a.Stored.Size > maxCached/2 {
+	spool, ok := p.spool.(*fileSpool)
+	if c == nil || !ok || !spool.named || a.Stored.Size > maxCached/2 {
 		return
 	}
 	if durable.WriteFile(c.indexPath(a), p.bytes, 0o600) != nil {
 		return
 	}
-	if os.Rename(p.spool.file.Name(), c.objectPath(a)) == nil {
-		p.spool.named = false
+	if os.Rename(spool.Name(), c.objectPath(a)) == nil {
+		spool.named = false
 		c.trim()
 	}
 }
@@ -201,17 +202,26 @@ func (c *cache) object(ctx context.Context, a *manifest.Artifact) (*os.File, chu
 	if err != nil {
 		return nil, nil
 	}
-	sum := sha256.New()
-	n, err := io.Copy(sum, &itemReader{ctx: ctx, Reader: f})
-	if err == nil && (n != a.Stored.Size || hexSum(sum) != a.Stored.SHA256) {
-		err = errors.New("damaged")
-		os.Remove(c.objectPath(a))
-	}
-	if err != nil {
+	if err := holds(ctx, f, a.Stored); err != nil {
 		f.Close()
+		if errors.Is(err, errDamaged) {
+			os.Remove(c.objectPath(a))
+		}
 		return nil, nil
 	}
 	return f, x
+}
+
+var errDamaged = errors.New("damaged")
+
+// holds reads a file to see whether it is the object.
+func holds(ctx context.Context, f *os.File, want manifest.Stored) error {
+	sum := sha256.New()
+	n, err := io.CopyBuffer(sum, &itemReader{ctx: ctx, Reader: f}, make([]byte, copyBuffer))
+	if err == nil && (n != want.Size || hexSum(sum) != want.SHA256) {
+		return errDamaged
+	}
+	return err
 }
 
 func readIndexFile(name string, a *manifest.Artifact) (chunk.Index, error) {
@@ -226,7 +236,7 @@ func readIndexFile(name string, a *manifest.Artifact) (chunk.Index, error) {
 	}
 	if digest(data) != a.Index.SHA256 {
 		os.Remove(name)
-		return nil, errors.New("damaged")
+		return nil, errDamaged
 	}
 	return chunk.ParseIndex(data)
 }

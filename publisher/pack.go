@@ -15,6 +15,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -64,7 +65,7 @@ func (l Level) zstd() zstd.EncoderLevel {
 // packed is an item as it is to be stored.
 type packed struct {
 	body  io.ReaderAt // the stored object
-	spool *spool      // that holds it; nil for a small one
+	spool io.Closer   // that holds it; nil for a small one
 	index chunk.Index // nil for one that is not in chunks
 	bytes []byte      // of the index
 }
@@ -135,10 +136,9 @@ func (u *uploader) packChunks(ctx context.Context, it *item, head []byte, rest i
 	}
 	options := chunk.Options{Workers: runtime.GOMAXPROCS(0)}
 	if frames := u.framesFor(ctx, it.artifact.Path); frames != nil {
-		defer frames.Close()
 		options.Known = frames.frame
 	}
-	spool, err := u.newSpool()
+	spool, err := u.newSpool(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -147,14 +147,14 @@ func (u *uploader) packChunks(ctx context.Context, it *item, head []byte, rest i
 			err = errors.Join(err, spool.Close())
 		}
 	}()
-	made, err := u.codec.Pack(ctx, io.MultiReader(bytes.NewReader(head), rest), spool.file, options)
+	made, err := u.codec.Pack(ctx, io.MultiReader(bytes.NewReader(head), rest), spool, options)
 	if err != nil {
 		return nil, err
 	}
 	if err := it.is(made.Raw.Size, hex.EncodeToString(made.Raw.SHA256[:])); err != nil {
 		return nil, err
 	}
-	p = &packed{spool: spool, body: spool.file, index: made.Index}
+	p = &packed{spool: spool, body: spool, index: made.Index}
 	if p.bytes, err = made.Index.Encode(); err != nil {
 		return nil, &Source{Path: it.path, Reason: fmt.Sprintf("with %d bytes is too large for one artifact", made.Raw.Size), Err: err}
 	}
@@ -164,15 +164,33 @@ func (u *uploader) packChunks(ctx context.Context, it *item, head []byte, rest i
 	return p, nil
 }
 
-// spool is a private file for an object on its way up: what goes up is what its name says, whatever happens to the
-// source meanwhile. With a cache it has a name, by which it may be kept; without, a process that is killed leaves
+// spool holds an object on its way up: what goes up is what its name says, whatever happens to the source meanwhile.
+type spool interface {
+	io.Writer
+	io.ReaderAt
+	io.Closer
+}
+
+// newSpool is in the store where that is a directory. Elsewhere it is a private file.
+func (u *uploader) newSpool(ctx context.Context) (spool, error) {
+	if local, ok := u.Store.(storage.Local); ok {
+		s, err := local.Spool(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	return u.newFileSpool()
+}
+
+// fileSpool is a private file. With a cache it has a name, by which it may be kept; without, a process that is killed leaves
 // nothing behind.
-type spool struct {
-	file  *os.File
+type fileSpool struct {
+	*os.File
 	named bool
 }
 
-func (u *uploader) newSpool() (*spool, error) {
+func (u *uploader) newFileSpool() (spool, error) {
 	dir, pattern := u.Scratch, "kitchen-spool-*"
 	if u.cache != nil {
 		dir, pattern = u.cache.dir, cacheTemp+"*"
@@ -181,7 +199,7 @@ func (u *uploader) newSpool() (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &spool{file: f, named: u.cache != nil}
+	s := &fileSpool{File: f, named: u.cache != nil}
 	if !s.named {
 		if err := os.Remove(f.Name()); err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -191,12 +209,12 @@ func (u *uploader) newSpool() (*spool, error) {
 }
 
 // Close forgets the file, unless it was kept.
-func (s *spool) Close() error {
+func (s *fileSpool) Close() error {
 	var err error
 	if s.named {
-		err = os.Remove(s.file.Name())
+		err = os.Remove(s.Name())
 	}
-	return errors.Join(err, s.file.Close())
+	return errors.Join(err, s.File.Close())
 }
 
 // frames are those of a stored object that is at hand, by the digests of their chunks.
@@ -234,5 +252,3 @@ func (f *frames) frame(dst []byte, sha [sha256.Size]byte) ([]byte, bool) {
 	}
 	return dst, true
 }
-
-func (f *frames) Close() error { return f.file.Close() }

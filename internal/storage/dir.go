@@ -207,6 +207,11 @@ func (s *dirStore) Create(ctx context.Context, key string, body io.ReaderAt, siz
 	if err := temp.fill(digested(bodyReader{ctx, io.NewSectionReader(body, 0, size)}, body), size); err != nil {
 		return s.fail("create", key, err)
 	}
+	return s.place(ctx, key, temp, body, size)
+}
+
+// place gives a finished file, which holds the size bytes of body, its name.
+func (s *dirStore) place(ctx context.Context, key string, temp *scratch, body io.ReaderAt, size int64) error {
 	return s.fail("create", key, undisturbed(ctx, func() error {
 		if err := s.makeParents(key); err != nil {
 			return err
