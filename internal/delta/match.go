@@ -13,6 +13,8 @@ const (
 	far        = 1 << 16 // distance from which on a match is far
 	worth      = 48      // bytes that a far match has to have
 	patience   = 32      // bytes that a match is extended without gain
+	barren     = 256     // bytes without a match, after which only every so many'th is probed:
+	sparse     = 3       // odd, so that it meets anchors, which lie at multiples of stride, wherever they moved
 	penalty    = 2       // equal bytes that make good for one that differs
 	tagBits    = 7       // of an anchor's hash, kept in the table: most misses need no look at the old window
 	tableShift = 2       // the table has room for one anchor in so many powers of two
@@ -121,6 +123,9 @@ func (m *matcher) match(new []byte, on int, step func(at int, o op)) (end int) {
 		pos, ok := m.find(new, at, on+at-done)
 		if !ok {
 			at++
+			if at-done > barren {
+				at += sparse - 1
+			}
 			continue
 		}
 		found := at
