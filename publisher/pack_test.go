@@ -149,6 +149,29 @@ func TestDeltasFromEarlierReleases(t *testing.T) {
 	wantError[*publisher.Invalid](t, err, "9.9.9", "not a published release")
 }
 
+// TestADamagedEarlierObjectIsNotUsedAgain: frames that a store on this machine holds are taken only from what was signed.
+func TestADamagedEarlierObjectIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.publisher(t, w.online)
+	_, err := p.Publish(ctx, source(t, "openstack@1.0.0", map[string]string{"disk": image(0)}), signers(w.engineer))
+	check(t, err)
+	name := w.blobFile(w.manifestOf(t, "openstack@1.0.0").Artifacts[0].Stored.SHA256)
+	object, err := os.ReadFile(name)
+	check(t, err)
+	for i := 1000; i < len(object); i += 50_000 { // in every frame
+		object[i] ^= 0x40
+	}
+	check(t, os.WriteFile(name, object, 0o600))
+	_, err = p.Publish(ctx, source(t, "openstack@2.0.0", map[string]string{"disk": image(1)}), signers(w.engineer))
+	check(t, err)
+	a := &w.manifestOf(t, "openstack@2.0.0").Artifacts[0]
+	w.wantContent(t, a, "", image(1))
+	if len(a.Deltas) != 0 {
+		t.Error("a delta was made from damaged chunks")
+	}
+}
+
 func TestUnpackedArtifacts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
