@@ -268,7 +268,12 @@ func (c *Ceremony) Resume(in Init, online *keys.Public) error {
 // differs names the words in which two ceremonies differ.
 func (c *Ceremony) differs(other *Ceremony) []string {
 	var list []string
-	mine, theirs := c.roleWords(), other.roleWords()
+	var ids []string
+	for _, role := range append(c.authorities(), other.authorities()...) {
+		ids = append(ids, role.KeyIDs()...)
+	}
+	name := KeyNames(ids...)
+	mine, theirs := c.roleWords(name), other.roleWords(name)
 	for _, what := range slices.Sorted(maps.Keys(mine)) {
 		if mine[what] != theirs[what] {
 			list = append(list, fmt.Sprintf("%s: %s here, %s there", what, mine[what], theirs[what]))
@@ -277,10 +282,10 @@ func (c *Ceremony) differs(other *Ceremony) []string {
 	return list
 }
 
-func (c *Ceremony) roleWords() map[string]string {
+func (c *Ceremony) roleWords(name func(id string) string) map[string]string {
 	words := map[string]string{"vendor": c.vendor.Customer + " (" + c.vendor.Name + ")", "begun": c.made.Format(time.DateTime)}
 	for _, role := range c.authorities() {
-		words[role.name] = fmt.Sprintf("%d of %s", role.Threshold, listOr(shortIDs(role.KeyIDs()), "nobody"))
+		words[role.name] = fmt.Sprintf("%d of %s", role.Threshold, listOr(named(name, role.KeyIDs()), "nobody"))
 	}
 	return words
 }

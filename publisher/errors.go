@@ -18,6 +18,9 @@ type NotAuthorized struct {
 
 func (e *NotAuthorized) Error() string {
 	key := "key " + ShortID(e.KeyID)
+	if len(e.Allowed) > 0 { // which are long enough to tell it from them
+		key = "key " + e.KeyID[:min(len(e.KeyID), max(keyDigits, len(e.Allowed[0])))]
+	}
 	if e.Path != "" {
 		key += " (" + e.Path + ")"
 	}

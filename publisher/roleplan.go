@@ -123,7 +123,8 @@ func keyUses(after *candidate, req RoleRequest) []KeyUse {
 		for _, d := range content.Delegations {
 			for _, old := range req.Old {
 				if id, err := findKey(d.Name, d.Authority, old); err == nil && !slices.Contains(req.roles(), d.Name) {
-					uses = append(uses, KeyUse{ShortID(id), d.Name, fmt.Sprintf("kitchen role rotate %s --old %s --new FILE", d.Name, ShortID(id))})
+					name := KeyNames(d.KeyIDs()...)(id)
+					uses = append(uses, KeyUse{name, d.Name, fmt.Sprintf("kitchen role rotate %s --old %s --new FILE", d.Name, name)})
 				}
 			}
 		}
