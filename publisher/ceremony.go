@@ -223,10 +223,18 @@ func (c *Ceremony) Authorize(signers []keys.Signer) error {
 			}
 		}
 		if err != nil {
-			return err
+			return beforeThere(err)
 		}
 	}
 	return nil
+}
+
+// beforeThere marks the refusal of a key for a catalog that is still to be made.
+func beforeThere(err error) error {
+	if refused, ok := errors.AsType[*NotAuthorized](err); ok {
+		refused.New = true
+	}
+	return err
 }
 
 // SignedBy tells whether each of the signers has signed all that it may.
@@ -312,7 +320,7 @@ func InitializeFrom(ctx context.Context, store storage.Store, now time.Time, c *
 		return nil, &Invalid{What: "ceremony", Reason: "it waits for " + c.Outcome().WaitsFor}
 	}
 	if err := authorize(trust.RoleTimestamp, c.plan.online, []keys.Signer{online}); err != nil {
-		return nil, err
+		return nil, beforeThere(err)
 	}
 	i := &initializer{Publisher: &Publisher{Store: store, Online: online}, plan: c.plan, now: now.UTC().Truncate(time.Second), ceremony: c}
 	return i.run(ctx)
