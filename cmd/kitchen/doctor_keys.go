@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/enovance/kitchen/fetcher"
 	"github.com/enovance/kitchen/internal/trust"
@@ -254,7 +255,7 @@ func (d *doctor) program(name string) (string, error) {
 
 // interpreter looks for the program that a script's first line names.
 func interpreter(path string) error {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // as in readCapped
 	if err != nil {
 		return nil //nolint:nilerr // it may be run and not read
 	}
