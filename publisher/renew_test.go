@@ -201,7 +201,9 @@ func TestAnExpiredRootIsRenewedByFile(t *testing.T) {
 			t.Fatalf("%s: %v", role, err)
 		}
 	}
-	if v := w.view(t); v.Root().Version != 2 || !v.Root().Expires.After(w.now) {
+	v, err := w.catalog(t, w.store).Refresh(ctx)
+	check(t, err)
+	if v.Root().Version != 2 || !v.Root().Expires.After(w.now) {
 		t.Errorf("root %d, until %s", v.Root().Version, v.Root().Expires)
 	}
 }
