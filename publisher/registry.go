@@ -185,13 +185,13 @@ func siteDifferences(have, want manifest.Site) []string {
 }
 
 // shortPEM is the short id of a public key in PEM.
-func shortPEM(pem string) string { return ShortID(pemID(pem)) }
+func shortPEM(pem string) string { return ShortID(IDOfPEM(pem)) }
 
 // unreadableKey is shown in place of an id.
 const unreadableKey = "(unreadable)"
 
-// pemID is the id of a public key in PEM.
-func pemID(pem string) string {
+// IDOfPEM is the id of a public key in PEM.
+func IDOfPEM(pem string) string {
 	pub, err := keys.ParsePublic([]byte(pem))
 	if err != nil {
 		return unreadableKey

@@ -384,7 +384,7 @@ func inFull(id string) string { return id }
 func siteKeys(s manifest.Site) []string {
 	var ids []string
 	for _, k := range s.Keys {
-		ids = append(ids, pemID(k.Public))
+		ids = append(ids, IDOfPEM(k.Public))
 	}
 	return ids
 }
@@ -399,7 +399,7 @@ func siteText(s manifest.Site, name func(id string) string) string {
 		text += ", retired"
 	}
 	for _, k := range s.Keys {
-		text += ", key " + name(pemID(k.Public)) + " from " + k.ValidFrom.UTC().Format(time.DateTime)
+		text += ", key " + name(IDOfPEM(k.Public)) + " from " + k.ValidFrom.UTC().Format(time.DateTime)
 		if !k.ValidTo.IsZero() {
 			text += " to " + k.ValidTo.UTC().Format(time.DateTime)
 		}

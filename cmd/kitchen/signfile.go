@@ -8,7 +8,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/publisher"
@@ -62,7 +61,7 @@ func (k *kitchen) openFile(ctx context.Context, file *publisher.SigningFile) (s 
 		return nil, err
 	}
 	options.Store = file
-	s.catalog, err = catalog.Open(ctx, options)
+	s.catalog, err = k.openCatalog(ctx, options)
 	return s, err
 }
 
