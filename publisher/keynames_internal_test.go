@@ -1,8 +1,7 @@
 package publisher
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"crypto/ecdh"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
@@ -19,9 +18,11 @@ import (
 func alike(t *testing.T) (pems [2]string, ids [2]trust.Key) {
 	t.Helper()
 	for i, private := range []int64{14322, 63713} {
-		curve := elliptic.P256()
-		x, y := curve.ScalarBaseMult(big.NewInt(private).Bytes())
-		der, err := x509.MarshalPKIXPublicKey(&ecdsa.PublicKey{Curve: curve, X: x, Y: y})
+		pair, err := ecdh.P256().NewPrivateKey(big.NewInt(private).FillBytes(make([]byte, 32)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKIXPublicKey(pair.PublicKey())
 		if err != nil {
 			t.Fatal(err)
 		}
