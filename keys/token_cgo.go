@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -79,7 +78,7 @@ func (u *tokenURI) pin(name string, pw PasswordFunc) (string, error) {
 	if !filepath.IsAbs(path) {
 		return "", &noPassword{name: Shown(name), err: fmt.Errorf("pin-source %q is not the absolute path of a file", u.pinSource)}
 	}
-	text, err := os.ReadFile(path)
+	text, err := readKeyFile(path)
 	if err != nil {
 		return "", &noPassword{name: Shown(name), err: err}
 	}

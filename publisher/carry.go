@@ -178,6 +178,7 @@ func whyNotLive(w *waiting) string {
 // hand. The outcome is Committed, Pending, or Unchanged when all that the file holds took effect before. A file none of
 // whose signatures counts is *Refused.
 func (p *Publisher) TakeSignatures(ctx context.Context, f *SigningFile) (*Outcome, error) {
+	p = p.renewing()
 	view, err := p.refresh(ctx)
 	if err != nil {
 		return nil, err

@@ -223,10 +223,18 @@ func (c *Ceremony) Authorize(signers []keys.Signer) error {
 			}
 		}
 		if err != nil {
-			return err
+			return beforeThere(err)
 		}
 	}
 	return nil
+}
+
+// beforeThere marks the refusal of a key for a catalog that is still to be made.
+func beforeThere(err error) error {
+	if refused, ok := errors.AsType[*NotAuthorized](err); ok {
+		refused.New = true
+	}
+	return err
 }
 
 // SignedBy tells whether each of the signers has signed all that it may.
@@ -268,7 +276,12 @@ func (c *Ceremony) Resume(in Init, online *keys.Public) error {
 // differs names the words in which two ceremonies differ.
 func (c *Ceremony) differs(other *Ceremony) []string {
 	var list []string
-	mine, theirs := c.roleWords(), other.roleWords()
+	var ids []string
+	for _, role := range append(c.authorities(), other.authorities()...) {
+		ids = append(ids, role.KeyIDs()...)
+	}
+	name := KeyNames(ids...)
+	mine, theirs := c.roleWords(name), other.roleWords(name)
 	for _, what := range slices.Sorted(maps.Keys(mine)) {
 		if mine[what] != theirs[what] {
 			list = append(list, fmt.Sprintf("%s: %s here, %s there", what, mine[what], theirs[what]))
@@ -277,10 +290,10 @@ func (c *Ceremony) differs(other *Ceremony) []string {
 	return list
 }
 
-func (c *Ceremony) roleWords() map[string]string {
+func (c *Ceremony) roleWords(name func(id string) string) map[string]string {
 	words := map[string]string{"vendor": c.vendor.Customer + " (" + c.vendor.Name + ")", "begun": c.made.Format(time.DateTime)}
 	for _, role := range c.authorities() {
-		words[role.name] = fmt.Sprintf("%d of %s", role.Threshold, listOr(shortIDs(role.KeyIDs()), "nobody"))
+		words[role.name] = fmt.Sprintf("%d of %s", role.Threshold, listOr(named(name, role.KeyIDs()), "nobody"))
 	}
 	return words
 }
@@ -307,7 +320,7 @@ func InitializeFrom(ctx context.Context, store storage.Store, now time.Time, c *
 		return nil, &Invalid{What: "ceremony", Reason: "it waits for " + c.Outcome().WaitsFor}
 	}
 	if err := authorize(trust.RoleTimestamp, c.plan.online, []keys.Signer{online}); err != nil {
-		return nil, err
+		return nil, beforeThere(err)
 	}
 	i := &initializer{Publisher: &Publisher{Store: store, Online: online}, plan: c.plan, now: now.UTC().Truncate(time.Second), ceremony: c}
 	return i.run(ctx)

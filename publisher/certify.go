@@ -126,13 +126,9 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 		return nil, err
 	}
 	target := trust.Target{Length: info.Length, SHA256: info.SHA256}
-	standing, lifted, _ := d.view.RecallFor(r, name) // where that is unknown, it is unmet
-	if req.LiftRecall && standing == nil && lifted == nil {
-		return nil, &Invalid{What: r.String(), Reason: "there is no recall of it to lift; kitchen certify without --lift-recall certifies it"}
-	}
-	lift := standing
-	if !req.LiftRecall {
-		lift = nil
+	standing, lift, err := req.recalls(d.view, r, name)
+	if err != nil {
+		return nil, err
 	}
 	before := role.Targets[manifest.TargetPath(manifest.RoleStage(name), r)]
 	listed, err := list(name, role, r, target)
@@ -143,14 +139,30 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 	if done && info.Yanked == "" && !req.DryRun {
 		return nil, nil
 	}
-	if err := p.certifiable(ctx, d, r, req, reports, lift != nil, result); err != nil || done {
+	err = p.certifiable(ctx, d, r, req, reports, lift != nil, result)
+	if done && err == nil || err != nil && result.Unmet == nil {
 		return nil, err
 	}
-	if result.Since = p.sinceLast(ctx, d.view, name, r); req.Show != nil {
+	if result.Since = p.sinceLast(ctx, d.view, name, r); err != nil {
+		return nil, err
+	}
+	if req.Show != nil {
 		req.Show(result.Since)
 	}
 	result.Evidence = gatherEvidence(d, info, req, result)
 	return certificateDraft(ctx, d, r, role, target, result.Evidence, lift)
+}
+
+// recalls gives the recall that stands, and the one that is to be lifted.
+func (req *CertifyRequest) recalls(v *catalog.View, r manifest.Release, name string) (standing, lift *catalog.Recall, err error) {
+	standing, lifted, _ := v.RecallFor(r, name) // where that is unknown, it is unmet
+	if !req.LiftRecall {
+		return standing, nil, nil
+	}
+	if standing == nil && lifted == nil {
+		return nil, nil, &Invalid{What: r.String(), Reason: "there is no recall of it to lift; kitchen certify without --lift-recall certifies it"}
+	}
+	return standing, standing, nil
 }
 
 // certificateDraft lists the release with its evidence and, where there is one, the recall that it lifts.

@@ -37,6 +37,7 @@ const (
 	CodeMetadataMissing  = "metadata-missing"
 	CodeExpired          = "expired"
 	CodeExpiresSoon      = "expires-soon"
+	CodeRootAhead        = "root-ahead"
 	CodeHistory          = "history-damaged"
 	CodeStages           = "stages-disagree"
 	CodeTargetMissing    = "target-missing"
@@ -46,6 +47,7 @@ const (
 	CodeEvidenceMissing  = "evidence-missing"
 	CodeEvidenceAltered  = "evidence-altered"
 	CodeJournal          = "journal-refused"
+	CodeJournalMissing   = "journal-missing"
 	CodeReportMissing    = "report-missing"
 	CodeReportAltered    = "report-altered"
 	CodeReportSigner     = "report-signer-unknown"
@@ -72,7 +74,7 @@ const (
 )
 
 // lostCodes are faults by which something is gone; of all other faults something is there that is not to be trusted.
-var lostCodes = []string{CodeMetadataMissing, CodeTargetMissing, CodeBlobMissing, CodeEvidenceMissing, CodeReportMissing, CodeLogMissing}
+var lostCodes = []string{CodeMetadataMissing, CodeTargetMissing, CodeBlobMissing, CodeEvidenceMissing, CodeJournalMissing, CodeReportMissing, CodeLogMissing}
 
 // Finding is one thing that a check found.
 type Finding struct {
@@ -229,7 +231,7 @@ func (c *checker) refused(e *trust.Error) {
 	case trust.Missing:
 		code = CodeMetadataMissing
 	}
-	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: e.Hint()})
+	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: mend(e)})
 }
 
 // find adds a finding.
@@ -353,16 +355,21 @@ func RenewBefore(role string) time.Duration {
 }
 
 func (c *checker) expiry(role string, expires time.Time) {
-	next := "its signers sign it again (kitchen role show " + role + " names them)"
-	if role == trust.RoleTimestamp || role == trust.RoleSnapshot || role == manifest.RoleJournal {
-		next = "kitchen commit, by the holder of the online key"
-	}
+	next := signAgain(role)
 	switch left := expires.Sub(c.view.Now()); {
 	case left <= 0:
 		c.find(Finding{Severity: Fault, Code: CodeExpired, Object: role, Why: "it expired at " + moment(expires), Next: next})
 	case left <= RenewBefore(role):
 		c.find(Finding{Severity: Warning, Code: CodeExpiresSoon, Object: role, Why: "it expires at " + moment(expires), Next: next})
 	}
+}
+
+// signAgain is what to do about an expiry.
+func signAgain(role string) string {
+	if slices.Contains(onlineRoles, role) {
+		return "kitchen commit, by the holder of the online key"
+	}
+	return "its signers sign it again (kitchen role show " + role + " names them)"
 }
 
 func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }

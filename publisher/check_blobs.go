@@ -2,12 +2,14 @@ package publisher
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -51,18 +53,26 @@ func (c *checker) blobs(ctx context.Context) error {
 	return c.hashBlobs(ctx)
 }
 
-// sortNeeds leaves each blob once, as the first release that needs it says.
+// sortNeeds leaves each blob once, with the releases that need it.
 func (c *checker) sortNeeds() {
-	slices.SortStableFunc(c.needs, func(a, b need) int {
-		if n := bytes.Compare(a.sha[:], b.sha[:]); n != 0 || a.listed == b.listed {
-			return n
-		}
-		if a.listed {
-			return -1
+	unlisted := func(n need) int {
+		if n.listed {
+			return 0
 		}
 		return 1
+	}
+	slices.SortStableFunc(c.needs, func(a, b need) int {
+		return cmp.Or(bytes.Compare(a.sha[:], b.sha[:]), cmp.Compare(a.size, b.size), unlisted(a)-unlisted(b), strings.Compare(a.by, b.by))
 	})
-	c.needs = slices.CompactFunc(c.needs, func(a, b need) bool { return a.sha == b.sha && a.size == b.size })
+	kept := c.needs[:0]
+	for _, n := range c.needs {
+		if last := len(kept) - 1; last >= 0 && kept[last].sha == n.sha && kept[last].size == n.size {
+			kept[last].share(n)
+		} else {
+			kept = append(kept, n)
+		}
+	}
+	c.needs = kept
 	for _, n := range c.needs {
 		if n.listed {
 			c.result.Checked.Blobs++

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -57,7 +58,7 @@ func (c *checker) roots(ctx context.Context) error {
 		}
 		var refused *trust.Error
 		if errors.As(err, &refused) {
-			c.find(Finding{Severity: Fault, Code: CodeRefused, Object: key, Why: refused.Error(), Next: refused.Hint()})
+			c.find(Finding{Severity: Fault, Code: CodeRefused, Object: key, Why: refused.Error(), Next: mend(refused)})
 			return nil
 		}
 	}
@@ -96,6 +97,8 @@ func (c *checker) history(ctx context.Context) error {
 		case o.Key == manifest.TimestampObject, role == trust.RoleRoot && number <= current: // read elsewhere
 		case !ok:
 			c.foreign(o)
+		case role == trust.RoleRoot && number > current+1:
+			group.Go(func() error { return c.rootAhead(reading, number, o) })
 		case number > current:
 			c.gather(Note, CodeOrphanMetadata, "metadata/", "version numbers above what is in effect, left by writers that did not finish", "nothing: they are skipped", o)
 		case number < current:
@@ -111,6 +114,52 @@ func (c *checker) history(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// rootAhead is a root of which readers know no predecessor. Roots are written one after the other and no number is skipped, so
+// that no interrupted writer leaves one; but once there is a root before it, every reader takes it for the next.
+func (c *checker) rootAhead(ctx context.Context, number int64, o storage.Info) error {
+	written, err := c.exists(ctx, manifest.RootObject(number-1))
+	if err != nil || written { // a rotation since the view was made, or the finding is about that one
+		return err
+	}
+	c.find(Finding{Severity: Fault, Code: CodeRootAhead, Object: o.Key, Bytes: o.Size,
+		Why:  fmt.Sprintf("the newest root is %d, and nothing of Kitchen writes a later one: when root %d comes, every host refuses the catalog for this one", c.view.Root().Version, number-1),
+		Next: "remove it, before root is changed, and find out who may write below metadata/ (docs/ACCESS.md)"})
+	return nil
+}
+
+// mend is what to do about metadata that no reader takes. The committer makes none of it again: what is in effect has to come
+// back, byte for byte.
+func mend(e *trust.Error) string {
+	object, kept := "metadata/N."+e.Role+".json", "roles/"+e.Role+".json"
+	switch {
+	case e.Role == trust.RoleTimestamp:
+		object, kept = manifest.TimestampObject+", the newest that there is,", "timestamp.json"
+	case e.Role == trust.RoleSnapshot:
+		kept = "snapshot.json"
+	case e.Role == trust.RoleRoot, strings.HasPrefix(e.Role, "metadata/"):
+		object, kept = cmp.Or(strings.TrimPrefix(e.Role, trust.RoleRoot), object), "root/"
+	case strings.HasPrefix(e.Role, manifest.RoleJournal+"/"):
+		object, kept = e.Role, manifest.RoleJournal+"/"
+	}
+	next := "put " + object + " back from a mirror, a bundle, the bucket's versions, or the state directory of a host that saw it (" + kept + ")"
+	switch e.Kind {
+	case trust.Expired:
+		return signAgain(e.Role)
+	case trust.BadSignature, trust.Threshold:
+		if e.Role == trust.RoleTimestamp || e.Role == trust.RoleSnapshot {
+			next = "if the online key is being replaced, its holder finishes with `kitchen commit --stolen`; else " + next
+		}
+		return next
+	case trust.Mismatch, trust.Malformed, trust.Missing:
+		return next
+	case trust.Rollback:
+		if e.Role == trust.RoleTimestamp {
+			return next
+		}
+	}
+	return e.Hint()
 }
 
 // newest is the version of a role of any kind that is in effect, 0 for none.

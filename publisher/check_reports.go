@@ -25,7 +25,7 @@ func (c *checker) reports(ctx context.Context) error {
 	var refused *trust.Error
 	switch {
 	case errors.As(err, &refused):
-		c.find(Finding{Severity: Fault, Code: CodeJournal, Object: refused.Role, Why: refused.Error(), Next: refused.Hint()})
+		c.journalRefused(refused)
 		journal = &catalog.Journal{}
 		c.unchecked("whether all reports that the journal saw are there: the journal cannot be read")
 	case err != nil:
@@ -42,6 +42,18 @@ func (c *checker) reports(ctx context.Context) error {
 		}
 	}
 	return c.everyReport(ctx, journal)
+}
+
+// journalRefused is the finding for a journal that cannot be read. That of its role is found with all other roles'.
+func (c *checker) journalRefused(e *trust.Error) {
+	if slices.ContainsFunc(c.view.Broken(), func(b catalog.RoleError) bool { return b.Role == manifest.RoleJournal }) {
+		return
+	}
+	code := CodeJournal
+	if e.Kind == trust.Missing {
+		code = CodeJournalMissing
+	}
+	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: mend(e)})
 }
 
 // segments looks for objects that are no part of the chain.

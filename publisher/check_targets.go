@@ -101,10 +101,11 @@ func readTarget(l listing, data []byte) ([]need, error) {
 type need struct {
 	sha    blobHash
 	size   int64
-	by     string // the release
-	path   string // of the artifact
-	part   string // "", "index" or "delta"
-	listed bool   // a role lists the manifest
+	by     string   // the release, or the first of those that need it
+	also   *sharing // nil for none
+	path   string   // of the artifact
+	part   string   // "", "index" or "delta"
+	listed bool     // a role lists the manifest
 	absent bool
 }
 
@@ -113,7 +114,40 @@ func (n *need) words() string {
 	if n.part != "" {
 		what = "the " + n.part + " of " + what
 	}
-	return n.by + " needs it: " + what
+	if n.also == nil {
+		return n.by + " needs it: " + what
+	}
+	names := append([]string{n.by}, n.also.names...)
+	if n.also.more > 0 {
+		names = append(names, fmt.Sprintf("%d more", n.also.more))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last] + " need it: " + what
+}
+
+// sharing are the releases that need a blob besides the one that it is noted for, in their order.
+type sharing struct {
+	names []string
+	more  int    // that are not named
+	last  string // of all
+}
+
+// maxNeeding is how many releases are named that need one blob.
+const maxNeeding = 10
+
+// share notes that another release needs the blob, too.
+func (n *need) share(other need) {
+	switch {
+	case !other.listed || other.by == n.by || n.also != nil && other.by == n.also.last:
+		return
+	case n.also == nil:
+		n.also = &sharing{}
+	}
+	if n.also.last = other.by; len(n.also.names) < maxNeeding-1 {
+		n.also.names = append(n.also.names, other.by)
+	} else {
+		n.also.more++
+	}
 }
 
 func (c *checker) need(needs []need) {

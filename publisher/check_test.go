@@ -180,7 +180,14 @@ func TestCheckFindsEachDamage(t *testing.T) {
 		"evidence is gone":              {func(t *testing.T, c *checked) string { return c.remove(t, c.the(t, "evidence/", "")) }, "fault evidence-missing", lost, false},
 		"evidence is damaged":           {func(t *testing.T, c *checked) string { return c.flip(t, c.the(t, "evidence/", "")) }, "fault evidence-altered", untrusted, false},
 		"the journal is damaged":        {func(t *testing.T, c *checked) string { return c.flip(t, c.the(t, "journal/", "")) }, "fault journal-refused", untrusted, false},
-		"the journal is gone":           {func(t *testing.T, c *checked) string { return c.remove(t, "journal/1.json") }, "fault journal-refused", untrusted, false},
+		"the journal is gone":           {func(t *testing.T, c *checked) string { return c.remove(t, "journal/1.json") }, "fault journal-missing", lost, false},
+		"the role journal is damaged":   {func(t *testing.T, c *checked) string { c.flip(t, c.current(t, "journal")); return "journal" }, "fault metadata-refused", untrusted, false},
+		"targets are gone":              {func(t *testing.T, c *checked) string { c.remove(t, c.current(t, "targets")); return "targets" }, "fault metadata-missing", lost, false},
+		"targets are damaged":           {func(t *testing.T, c *checked) string { c.flip(t, c.current(t, "targets")); return "targets" }, "fault metadata-refused", untrusted, false},
+		"a root lies in wait for the next rotation": {func(t *testing.T, c *checked) string {
+			c.put(t, "metadata/3.root.json", c.object(t, "metadata/1.root.json"))
+			return "metadata/3.root.json"
+		}, "fault root-ahead", untrusted, false},
 		"a report is gone": {func(t *testing.T, c *checked) string {
 			return c.remove(t, c.the(t, "reports/acme/staging/openstack/", ""))
 		}, "fault report-missing", lost, false},
@@ -217,6 +224,9 @@ func TestCheckFindsEachDamage(t *testing.T) {
 			for _, f := range r.Findings {
 				if f.Why == "" || f.Severity == publisher.Fault && f.Next == "" {
 					t.Errorf("%+v says too little", f)
+				}
+				if strings.Contains(f.Next, "kitchen refresh") {
+					t.Errorf("a refresh mends nothing in the store: %+v", f)
 				}
 			}
 		})
@@ -288,6 +298,28 @@ func TestCheckTellsExpiries(t *testing.T) {
 		if r.Checked.Reports != 2 || r.Checked.Blobs == 0 {
 			t.Errorf("%s later: %+v", c.later, r.Checked)
 		}
+	}
+}
+
+// TestCheckNamesEveryReleaseThatNeedsABlob: what is lost with a shared object is all of them.
+func TestCheckNamesEveryReleaseThatNeedsABlob(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	c.publish(t, "openstack@1.1.0")
+	c.publish(t, "openstack@1.2.0")
+	for _, key := range c.objects(t) {
+		if strings.HasPrefix(key, "blobs/") {
+			c.remove(t, key)
+		}
+	}
+	shared := ""
+	for _, f := range c.check(t, publisher.CheckRequest{}).Findings {
+		if strings.HasPrefix(f.Why, "openstack@1.0.0, openstack@1.1.0 and openstack@1.2.0 need it: artifact ") {
+			shared = f.Object
+		}
+	}
+	if shared == "" {
+		t.Errorf("no object is said to be shared: %s", bad(c.check(t, publisher.CheckRequest{})))
 	}
 }
 

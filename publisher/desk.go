@@ -340,9 +340,8 @@ func complete(roles []*roleDraft) bool {
 
 // authorize refuses every signer that does not hold the role, before anything is read twice, signed or sent.
 func authorize(role string, authority trust.Authority, signers []keys.Signer) error {
-	allowed := shortIDs(authority.KeyIDs())
 	if len(signers) == 0 {
-		return &NoSigner{Role: role, Allowed: allowed}
+		return &NoSigner{Role: role, Allowed: shortIDs(authority.KeyIDs())}
 	}
 	for _, s := range signers {
 		key, err := trust.NewKey(s.Public())
@@ -350,6 +349,7 @@ func authorize(role string, authority trust.Authority, signers []keys.Signer) er
 			return err
 		}
 		if !authority.Has(key.ID) {
+			allowed := named(KeyNames(append(authority.KeyIDs(), key.ID)...), authority.KeyIDs())
 			return &NotAuthorized{Role: role, KeyID: key.ID, Path: signerPath(s), Allowed: allowed}
 		}
 	}
@@ -379,14 +379,6 @@ func signerPath(s keys.Signer) string {
 		return named.Path()
 	}
 	return ""
-}
-
-func shortIDs(ids []string) []string {
-	short := make([]string, len(ids))
-	for i, id := range ids {
-		short[i] = ShortID(id)
-	}
-	return short
 }
 
 func digest(data []byte) string {

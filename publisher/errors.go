@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -14,10 +15,14 @@ type NotAuthorized struct {
 	KeyID   string   // full
 	Path    string   // the key file, where the signer tells it
 	Allowed []string // key ids that may sign the role, short
+	New     bool     // the catalog is still to be made: nobody can ask it
 }
 
 func (e *NotAuthorized) Error() string {
 	key := "key " + ShortID(e.KeyID)
+	if len(e.Allowed) > 0 { // which are long enough to tell it from them
+		key = "key " + e.KeyID[:min(len(e.KeyID), max(keyDigits, len(e.Allowed[0])))]
+	}
 	if e.Path != "" {
 		key += " (" + e.Path + ")"
 	}
@@ -26,6 +31,14 @@ func (e *NotAuthorized) Error() string {
 
 // Hint says how to find the right key.
 func (e *NotAuthorized) Hint() string {
+	switch {
+	case e.New && slices.Contains(onlineRoles, e.Role):
+		return "give the online key that the holders signed for with --online-key; kitchen key show FILE tells a key's id"
+	case e.New:
+		return "give the key of one of its holders with --key; kitchen key show FILE tells a key's id"
+	case slices.Contains(onlineRoles, e.Role):
+		return "give the online key with --online-key, or [keys] online in kitchen.toml (kitchen role show " + e.Role + " names it)"
+	}
 	return "give another key with --key; the root holders decide who signs a role (kitchen role show " + e.Role + ")"
 }
 

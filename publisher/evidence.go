@@ -13,8 +13,37 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// describeEvidence says what a certificate rests on, to those who are to sign it: reports, waivers, what of the policy
-// is not met by them, and what changed in registry and policy since the last certificate.
+// describeCertificate says what a new certificate rests on, to those who are to sign it, and what changed in registry and
+// policy since the last one.
+func (p *Publisher) describeCertificate(ctx context.Context, v *catalog.View, role, path string, t trust.Target) []string {
+	lines := p.describeEvidence(ctx, v, role, path, t)
+	_, r, err := manifest.ParseTargetPath(path)
+	if len(lines) == 0 || err != nil {
+		return lines
+	}
+	for _, line := range p.sinceLast(ctx, v, role, r) {
+		lines = append(lines, "  "+line)
+	}
+	return lines
+}
+
+// describeListed shows what a role goes on listing, each with what it rests on: whoever signs the role for its new keys
+// stands for all of it.
+func (p *Publisher) describeListed(ctx context.Context, v *catalog.View, r *roleDraft, current *trust.Targets) []string {
+	var lines []string
+	for _, path := range slices.Sorted(maps.Keys(r.next.Targets)) {
+		_, release, err := manifest.ParseTargetPath(path)
+		target := r.next.Targets[path]
+		if err != nil || !sameTarget(current.Targets[path], target) {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("  %s (sha256 %s)%s", release, target.SHA256, customText(target.Custom)))
+		lines = append(lines, p.describeEvidence(ctx, v, r.name, path, target)...)
+	}
+	return lines
+}
+
+// describeEvidence says what a certificate rests on: reports, waivers, and what of the policy is not met by them.
 func (p *Publisher) describeEvidence(ctx context.Context, v *catalog.View, role, path string, t trust.Target) []string {
 	sha := t.Custom[customEvidence]
 	if sha == "" {
@@ -44,9 +73,6 @@ func (p *Publisher) describeEvidence(ctx context.Context, v *catalog.View, role,
 	}
 	for _, u := range unmet {
 		lines = append(lines, fmt.Sprintf("  NOT MET: %s: %s", u.Requirement, u.Detail))
-	}
-	for _, line := range p.sinceLast(ctx, v, role, r) {
-		lines = append(lines, "  "+line)
 	}
 	if e.Note != "" {
 		lines = append(lines, "  "+noteWord+e.Note)

@@ -20,12 +20,17 @@ func outcome(status, id string, summary []string, roles []*roleDraft) *Outcome {
 // countSignatures looks at valid signatures only.
 func countSignatures(roles []*roleDraft) []RoleSignatures {
 	var list []RoleSignatures
+	var ids []string
 	for _, r := range roles {
-		s := countFor(r, r.authority)
+		ids = append(ids, r.signers().KeyIDs()...)
+	}
+	name := KeyNames(ids...)
+	for _, r := range roles {
+		s := countFor(r, r.authority, name)
 		s.Keys = ifSo(r.successor.Threshold > 0, KeysBefore)
 		list = append(list, s)
 		if r.successor.Threshold > 0 {
-			s := countFor(r, r.successor)
+			s := countFor(r, r.successor, name)
 			s.Keys = KeysAfter
 			list = append(list, s)
 		}
@@ -33,15 +38,15 @@ func countSignatures(roles []*roleDraft) []RoleSignatures {
 	return list
 }
 
-func countFor(r *roleDraft, a trust.Authority) RoleSignatures {
+func countFor(r *roleDraft, a trust.Authority, name func(string) string) RoleSignatures {
 	valid := trust.ValidSignatures(r.payload, r.sigs, a)
-	s := RoleSignatures{Role: r.name, Version: r.next.Version, Have: len(valid), Need: a.Threshold}
+	s := RoleSignatures{Role: r.name, Version: r.next.Version, Have: len(valid), Need: a.Threshold, Holders: a.KeyIDs()}
 	for _, id := range a.KeyIDs() {
 		switch {
 		case signedBy(valid, id):
-			s.Signers = append(s.Signers, ShortID(id))
+			s.Signers = append(s.Signers, name(id))
 		case s.Have < s.Need:
-			s.Missing = append(s.Missing, ShortID(id))
+			s.Missing = append(s.Missing, name(id))
 		}
 	}
 	return s

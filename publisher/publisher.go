@@ -118,6 +118,7 @@ type RoleSignatures struct {
 	Have, Need int
 	Signers    []string // who signed
 	Missing    []string // who still may, while Have < Need
+	Holders    []string // full ids of all who may sign; Signers and Missing are their KeyNames
 }
 
 // Root, and targets beside it, need both thresholds when their keys change.
@@ -139,9 +140,6 @@ func (r RoleSignatures) Name() string {
 
 // Complete tells whether enough holders signed.
 func (r RoleSignatures) Complete() bool { return r.Have >= r.Need }
-
-// ShortID is how a key id is shown: its first 8 hex digits.
-func ShortID(id string) string { return id[:min(8, len(id))] }
 
 func (p *Publisher) sink() progress.Sink {
 	if p.Progress == nil {

@@ -77,7 +77,7 @@ func (p *Publisher) AddSite(ctx context.Context, req SiteRequest, signers []keys
 			return nil, differs("site", req.Site.String(), siteDifferences(*there, site))
 		}
 		entry.Sites = append(slices.Clone(entry.Sites), site)
-		return []string{fmt.Sprintf("new site %s, %s", req.Site, siteText(site))}, nil
+		return []string{fmt.Sprintf("new site %s, %s", req.Site, siteText(site, ShortID))}, nil
 	})
 }
 
@@ -185,14 +185,20 @@ func siteDifferences(have, want manifest.Site) []string {
 }
 
 // shortPEM is the short id of a public key in PEM.
-func shortPEM(pem string) string {
+func shortPEM(pem string) string { return ShortID(IDOfPEM(pem)) }
+
+// unreadableKey is shown in place of an id.
+const unreadableKey = "(unreadable)"
+
+// IDOfPEM is the id of a public key in PEM.
+func IDOfPEM(pem string) string {
 	pub, err := keys.ParsePublic([]byte(pem))
 	if err != nil {
-		return "(unreadable)"
+		return unreadableKey
 	}
 	key, err := trust.NewKey(pub)
 	if err != nil {
-		return "(unreadable)"
+		return unreadableKey
 	}
-	return ShortID(key.ID)
+	return key.ID
 }

@@ -183,3 +183,27 @@ func TestAnExpiredRootComesBack(t *testing.T) {
 		t.Errorf("root %d", n)
 	}
 }
+
+// TestAnExpiredRootIsRenewedByFile: the holders of an expired root sign without a network, too.
+func TestAnExpiredRootIsRenewedByFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.pass(t, 360)
+	w.now = w.now.Add(10 * catalogtest.Day)
+	for _, role := range []string{"root", "targets"} {
+		if e := w.renew(t, w.publisher(t, nil), 0, w.root[0])[role]; e.Outcome == nil || e.Outcome.Status != publisher.Pending {
+			t.Fatalf("%s: %+v", role, e)
+		}
+		signed := w.signFile(t, w.export(t, role), w.root[1])
+		must(t, publisher.Pending)(w.publisher(t, nil).TakeSignatures(ctx, signed))
+		_, err := w.publisher(t, w.online).Commit(ctx)
+		if (err != nil) != (role == "root") { // targets has expired still
+			t.Fatalf("%s: %v", role, err)
+		}
+	}
+	v, err := w.catalog(t, w.store).Refresh(ctx)
+	check(t, err)
+	if v.Root().Version != 2 || !v.Root().Expires.After(w.now) {
+		t.Errorf("root %d, until %s", v.Root().Version, v.Root().Expires)
+	}
+}

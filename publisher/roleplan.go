@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -57,7 +58,7 @@ func (p *Publisher) planRole(ctx context.Context, d *desk, req RoleRequest, dr *
 		return nil, err
 	}
 	plan.KeyUses = keyUses(&candidate{view: d.view, roles: dr.roles}, req)
-	plan.Notes = p.rotationNotes(&candidate{view: d.view, roles: dr.roles}, plan)
+	plan.Notes = append(lowered(&candidate{view: d.view, roles: dr.roles}, req), p.rotationNotes(&candidate{view: d.view, roles: dr.roles}, plan)...)
 	return plan, nil
 }
 
@@ -123,12 +124,52 @@ func keyUses(after *candidate, req RoleRequest) []KeyUse {
 		for _, d := range content.Delegations {
 			for _, old := range req.Old {
 				if id, err := findKey(d.Name, d.Authority, old); err == nil && !slices.Contains(req.roles(), d.Name) {
-					uses = append(uses, KeyUse{ShortID(id), d.Name, fmt.Sprintf("kitchen role rotate %s --old %s --new FILE", d.Name, ShortID(id))})
+					name := KeyNames(d.KeyIDs()...)(id)
+					uses = append(uses, KeyUse{name, d.Name, fmt.Sprintf("kitchen role rotate %s --old %s --new FILE", d.Name, name)})
 				}
 			}
 		}
 	}
 	return uses
+}
+
+// powers are what so many signatures as a role needs can do.
+var powers = map[string]string{
+	trust.RoleRoot:          "replace every key of this catalog",
+	trust.RoleTargets:       "say who signs every role but root, snapshot and timestamp",
+	manifest.RoleRegistry:   "enter customers and sites, and the keys whose reports count",
+	manifest.RolePolicy:     "say what a certificate must rest on",
+	"product":               "publish and yank releases",
+	manifest.StageValidated: "validate releases, so that every subscribed customer sees them",
+	manifest.StageReady:     "certify releases, so that production hosts deploy them",
+	manifest.StageRecalled:  "recall releases",
+}
+
+// lowered says what fewer signatures than before can do from then on.
+func lowered(after *candidate, req RoleRequest) []string {
+	var notes []string
+	for _, name := range req.roles() {
+		was, _ := after.view.Authority(name)
+		parent, err := after.role(parentOf(name))
+		if err != nil {
+			continue
+		}
+		is, _ := parent.Delegation(name)
+		kind, _, customer := manifest.SplitRole(name)
+		power := powers[cmp.Or(kind, name)]
+		if is.Threshold >= was.Threshold || power == "" {
+			continue
+		}
+		if customer != "" {
+			power += " (those of " + customer + " alone)"
+		}
+		who := fmt.Sprintf("any %d of the %d holders of %s", is.Threshold, len(is.Keys), name)
+		if is.Threshold == 1 {
+			who = fmt.Sprintf("each of the %d holders of %s, alone,", len(is.Keys), name)
+		}
+		notes = append(notes, fmt.Sprintf("From then on %s can %s. So can whoever steals %d of their keys.", who, power, is.Threshold))
+	}
+	return notes
 }
 
 // rotationNotes say in which order things happen, and what to look at before.

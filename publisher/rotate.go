@@ -36,7 +36,7 @@ var errDeclined = errors.New("not confirmed")
 // targets all others; with it, in the same proposal, goes the role itself, signed again with the same content, where
 // the signatures that it has do not suffice under its new keys. confirm sees what that means, and is asked again if it
 // means more by the time it is signed; nil is yes. Declined when it says no. The same change again is Unchanged. Errors:
-// *UnknownRole, *Invalid, *NotAuthorized for a key that has nothing to sign in it.
+// *UnknownRole, *Invalid, *NothingToExchange, *NotAuthorized for a key that has nothing to sign in it.
 func (p *Publisher) ChangeRole(ctx context.Context, req RoleRequest, confirm func(*RolePlan) (bool, error), signers []keys.Signer) (*Outcome, error) {
 	shown := map[string]bool{}
 	out, err := p.write(ctx, func(ctx context.Context, d *desk) (*draft, error) {
@@ -90,9 +90,54 @@ func (p *Publisher) roleChange(ctx context.Context, d *desk, req RoleRequest) (*
 		}
 	}
 	if len(changed) == 0 {
-		return nil, nil
+		return nil, p.neverHeld(ctx, d.view, req)
 	}
 	return p.draftRole(ctx, d, req, parents, changed)
+}
+
+// NothingToExchange is an exchange of keys of which the ones that come are there, and of which one that goes never was
+// (exit 2): --old and --new in each other's place, mostly.
+type NothingToExchange struct{ Role, Old, New string }
+
+func (e *NothingToExchange) Error() string {
+	return fmt.Sprintf("role %s has the key that is to come (%s) already, and never had the one that is to go (%s)", e.Role, e.New, e.Old)
+}
+
+// Hint says what the cause may be.
+func (e *NothingToExchange) Hint() string {
+	return "perhaps --old and --new are in each other's place; kitchen role show " + e.Role + " names its keys, kitchen key show FILE tells a key's id"
+}
+
+// neverHeld is a *NothingToExchange for a key that is to go and that no version of the role had. Where the past cannot be
+// read so far it is nil.
+func (p *Publisher) neverHeld(ctx context.Context, v *catalog.View, req RoleRequest) error {
+	ids := slices.Clone(req.Old)
+	for _, public := range req.New {
+		if key, err := trust.NewKey(public); err == nil {
+			ids = append(ids, key.ID)
+		}
+	}
+	name := KeyNames(ids...)
+	for _, old := range req.Old {
+		had, whole := false, true
+		for _, role := range req.roles() {
+			first := false
+			err := p.walkBack(ctx, v, parentOf(role), func(t *trust.Targets, _ []byte) bool {
+				handed, _ := t.Delegation(role)
+				id, _ := findKey(role, handed.Authority, old)
+				had, first = had || id != "", t.Replaces == ""
+				return !had
+			})
+			if err != nil {
+				return err
+			}
+			whole = whole && first
+		}
+		if !had && whole {
+			return &NothingToExchange{Role: req.Role, Old: name(old), New: strings.Join(named(name, ids[len(req.Old):]), ", ")}
+		}
+	}
+	return nil
 }
 
 // draftRole puts together what changes: the hand-out, and what has to be signed again with it.
@@ -174,7 +219,11 @@ func (req *RoleRequest) apply(role string, was trust.Authority) (trust.Authority
 		is.Threshold = req.Threshold
 	}
 	if is.Threshold < 1 || is.Threshold > len(is.Keys) {
-		return is, &Invalid{What: "role " + role, Reason: fmt.Sprintf("it would need %d of %d keys; give it more keys (--new) or another threshold (--threshold)", is.Threshold, len(is.Keys))}
+		next := "give it more keys (--new) or another threshold (--threshold)"
+		if len(req.Old)+len(req.New) == 0 {
+			next = fmt.Sprintf("give a number from 1 to %d, or first another key (kitchen role rotate %s --new FILE)", len(is.Keys), role)
+		}
+		return is, &Invalid{What: "role " + role, Reason: fmt.Sprintf("it would need %d of %d keys; %s", is.Threshold, len(is.Keys), next)}
 	}
 	return is, nil
 }
@@ -216,5 +265,14 @@ func (d *draft) authorizeAny(v *catalog.View, req RoleRequest, signers []keys.Si
 	}
 	slices.SortFunc(all.Keys, func(a, b trust.Key) int { return strings.Compare(a.ID, b.ID) })
 	all.Keys = slices.CompactFunc(all.Keys, func(a, b trust.Key) bool { return a.ID == b.ID })
-	return authorize(d.primary, all, signers)
+	if err := authorize(d.primary, all, signers); err != nil {
+		primary := &roleDraft{name: d.primary}
+		primary.authority, _ = v.Authority(d.primary)
+		if r := d.role(d.primary); r != nil {
+			primary = r
+		}
+		stranger := slices.DeleteFunc(slices.Clone(signers), func(s keys.Signer) bool { return authorize(d.primary, all, []keys.Signer{s}) == nil })
+		return authorize(d.primary, primary.signers(), stranger) // who of the others may, the others know
+	}
+	return nil
 }

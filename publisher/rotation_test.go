@@ -410,6 +410,27 @@ func TestWhatARotationSaysBefore(t *testing.T) {
 	}
 }
 
+// TestARotationShowsWhatItCarries: whoever signs a role for its new keys sees what each of its certificates rests on.
+func TestARotationShowsWhatItCarries(t *testing.T) {
+	t.Parallel()
+	w := readyWorld(t)
+	fresh := catalogtest.NewKey(t)
+	p := w.publisher(t, nil)
+	must(t, publisher.Pending)(p.ChangeRole(ctx, rotate(readyRole, w.certB, fresh), nil, signers(w.root[0])))
+	asked := ""
+	must(t, publisher.Declined)(p.Sign(ctx, readyRole, func(shown publisher.PendingProposal) (bool, error) {
+		asked = strings.Join(shown.Change, "\n")
+		return false, nil
+	}, signers(w.certA)))
+	info, err := w.view(t).Release(release(v1))
+	check(t, err)
+	for _, words := range []string{"it lists " + v1, "\n  " + v1 + " (sha256 " + info.SHA256 + ")", "\n  evidence of ", "\n  enovance/ci reported PASSED"} {
+		if !strings.Contains(asked, words) {
+			t.Errorf("it does not say %q:\n%s", words, asked)
+		}
+	}
+}
+
 func TestRotationsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

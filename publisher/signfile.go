@@ -58,7 +58,7 @@ func (e *NotASigningFile) Error() string { return "this is no signing file of Ki
 
 // Hint says what to do.
 func (e *NotASigningFile) Hint() string {
-	return "it was altered, cut short, or made by another program: have it written again (kitchen sign ROLE --export FILE, or kitchen init --ceremony FILE)"
+	return "it was altered, cut short, or made by another program: ask whoever sent it for it again, and compare its sha256 by another way (kitchen sign ROLE --export FILE and kitchen init --ceremony FILE write such files)"
 }
 
 // ParseSigningFile reads a file. What is in it is not verified by that. Errors are *NotASigningFile.

@@ -148,17 +148,25 @@ func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*role
 			lines = append(lines, fmt.Sprintf("root: version %d, valid until %s (was %s)", r.next.Version,
 				r.next.Expires.Format(time.DateOnly), current.Expires.Format(time.DateOnly)))
 		}
-		if len(lines) > before {
-			continue
-		}
-		if current.Version == 0 {
+		switch {
+		case len(lines) > before:
+		case current.Version == 0:
 			lines = append(lines, fmt.Sprintf("%s: first version, empty, valid until %s", r.name, r.next.Expires.Format(time.DateOnly)))
-		} else {
+		default:
 			lines = append(lines, fmt.Sprintf("%s: signed again, valid until %s (was %s)", r.name,
 				r.next.Expires.Format(time.DateOnly), current.Expires.Format(time.DateOnly))+releasesOf(r.next))
 		}
+		if changesHands(v, r) {
+			lines = append(lines, p.describeListed(ctx, v, r, current)...)
+		}
 	}
 	return lines
+}
+
+// changesHands tells whether others sign the role from its next version on, or another number of them.
+func changesHands(v *catalog.View, r *roleDraft) bool {
+	now, known := v.Authority(r.name)
+	return known && authorityText(now) != authorityText(r.authority)
 }
 
 // words are what a proposal changes, worked out once from what is in effect.
@@ -216,7 +224,7 @@ func (p *Publisher) describeRelease(ctx context.Context, v *catalog.View, role, 
 		return []string{fmt.Sprintf("%s: take %s out of %s", role, what, role)}
 	case before.SHA256 == "":
 		line := fmt.Sprintf("%s: %s %s (sha256 %s)", role, verb, what, after.SHA256)
-		return append([]string{line + customText(after.Custom)}, p.describeEvidence(ctx, v, role, path, after)...)
+		return append([]string{line + customText(after.Custom)}, p.describeCertificate(ctx, v, role, path, after)...)
 	case before.SHA256 != after.SHA256:
 		return []string{fmt.Sprintf("%s: OTHER BYTES for %s: sha256 %s instead of %s", role, what, after.SHA256, before.SHA256)}
 	case kind == "product" && before.Custom[customYanked] != after.Custom[customYanked]:
@@ -226,7 +234,7 @@ func (p *Publisher) describeRelease(ctx context.Context, v *catalog.View, role, 
 		return strings.TrimPrefix(cmp.Or(customText(t.Custom), "nothing more"), ", ")
 	}
 	lines := []string{fmt.Sprintf("%s: %s %s again: %s (was %s)", role, verb, what, text(after), text(before))}
-	return append(lines, p.describeEvidence(ctx, v, role, path, after)...)
+	return append(lines, p.describeCertificate(ctx, v, role, path, after)...)
 }
 
 // yankText says how a release's yank changes.
@@ -290,14 +298,15 @@ func describeDelegations(current, next *trust.Targets) []string {
 
 func describeAuthority(before, after trust.Delegation) string {
 	var parts []string
+	name := KeyNames(append(before.KeyIDs(), after.KeyIDs()...)...)
 	for _, id := range after.KeyIDs() {
 		if !before.Has(id) {
-			parts = append(parts, "key "+ShortID(id)+" in")
+			parts = append(parts, "key "+name(id)+" in")
 		}
 	}
 	for _, id := range before.KeyIDs() {
 		if !after.Has(id) {
-			parts = append(parts, "key "+ShortID(id)+" out")
+			parts = append(parts, "key "+name(id)+" out")
 		}
 	}
 	if before.Threshold != after.Threshold {
@@ -354,9 +363,10 @@ func describeEntry(what string, old, next *manifest.Customer, isNew bool) []stri
 		i := slices.IndexFunc(old.Sites, func(s manifest.Site) bool { return s.Name == site.Name })
 		switch {
 		case i < 0:
-			say("new site %s, %s", site.Name, siteText(site))
-		case siteText(old.Sites[i]) != siteText(site):
-			say("site %s: %s; was %s", site.Name, siteText(site), siteText(old.Sites[i]))
+			say("new site %s, %s", site.Name, siteText(site, KeyNames(siteKeys(site)...)))
+		case siteText(old.Sites[i], inFull) != siteText(site, inFull):
+			name := KeyNames(append(siteKeys(old.Sites[i]), siteKeys(site)...)...)
+			say("site %s: %s; was %s", site.Name, siteText(site, name), siteText(old.Sites[i], name))
 		}
 	}
 	for _, site := range old.Sites {
@@ -367,8 +377,20 @@ func describeEntry(what string, old, next *manifest.Customer, isNew bool) []stri
 	return lines
 }
 
+// inFull names a key by all of its id.
+func inFull(id string) string { return id }
+
+// siteKeys are the ids of a site's keys.
+func siteKeys(s manifest.Site) []string {
+	var ids []string
+	for _, k := range s.Keys {
+		ids = append(ids, IDOfPEM(k.Public))
+	}
+	return ids
+}
+
 // siteText is a site in words: kind, what it waits for, its keys.
-func siteText(s manifest.Site) string {
+func siteText(s manifest.Site, name func(id string) string) string {
 	text := s.Kind
 	if len(s.After) > 0 {
 		text += ", after " + strings.Join(s.After, ", ")
@@ -377,7 +399,7 @@ func siteText(s manifest.Site) string {
 		text += ", retired"
 	}
 	for _, k := range s.Keys {
-		text += ", key " + shortPEM(k.Public) + " from " + k.ValidFrom.UTC().Format(time.DateTime)
+		text += ", key " + name(IDOfPEM(k.Public)) + " from " + k.ValidFrom.UTC().Format(time.DateTime)
 		if !k.ValidTo.IsZero() {
 			text += " to " + k.ValidTo.UTC().Format(time.DateTime)
 		}

@@ -228,14 +228,19 @@ func (d *certifyDocument) human(p *page) {
 		p.verdict(render.Bad, "NOT CERTIFIABLE"+whom+"  "+d.Release)
 		unmetLines(p, d.Unmet)
 		waiverLines(p, d.Waivers)
+		d.sinceLines(p)
 	case d.DryRun:
 		p.verdict(render.Good, d.Release+" can be certified"+whom+" (dry run: nothing is signed)")
 		waiverLines(p, d.Waivers)
-		for _, line := range d.Since {
-			p.para(4, "  ", line)
-		}
+		d.sinceLines(p)
 	default:
 		d.outcomeDocument.human(p)
+	}
+}
+
+func (d *certifyDocument) sinceLines(p *page) {
+	for _, line := range d.Since {
+		p.para(4, "  ", line)
 	}
 }
 
@@ -246,7 +251,9 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 	}
 	o.request.Show = func(since []string) {
 		for _, line := range since {
-			k.progress.Note(line)
+			for i, part := range render.Wrap(line, 78) {
+				k.progress.Note(strings.Repeat("  ", min(i, 1)) + part)
+			}
 		}
 	}
 	load := k.signers

@@ -9,6 +9,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
@@ -201,6 +202,11 @@ func (k *kitchen) holders(o initOptions, more ...string) (in publisher.Init, err
 	if _, err = k.keys.open(private); err != nil {
 		return in, err
 	}
+	for flag, files := range map[string][]string{"root-key": o.root, "targets-key": o.targets, "registry-key": o.registry, "policy-key": o.policy} {
+		if err := k.different(flag, files); err != nil {
+			return in, err
+		}
+	}
 	if in.RootKeys, in.RootPublic, err = k.mixedKeys(o.root); err != nil {
 		return in, err
 	}
@@ -212,6 +218,26 @@ func (k *kitchen) holders(o initOptions, more ...string) (in publisher.Init, err
 	}
 	in.Policy, err = k.publicKeys(o.policy)
 	return in, err
+}
+
+// different refuses a key that is given twice: whoever asked for so many holders would have one less.
+func (k *kitchen) different(flag string, files []string) error {
+	given := map[string]string{}
+	for _, file := range files {
+		public, err := k.publicKeys([]string{file})
+		if err != nil {
+			return err
+		}
+		key, err := trust.NewKey(public[0])
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if other, ok := given[key.ID]; ok {
+			return usageHint(fmt.Sprintf("--%s %s and %s are the same key, %s", flag, keys.Shown(other), keys.Shown(file), publisher.ShortID(key.ID)), "name each holder's own key, once; kitchen key show FILE tells a key's id")
+		}
+		given[key.ID] = file
+	}
+	return nil
 }
 
 // mixedKeys separates the holders who are present from those who are not.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 
@@ -125,6 +126,9 @@ func runKeyImport(_ context.Context, k *kitchen, o keyImportOptions) error {
 		old = func(string) ([]byte, error) { return passwordOf(o.oldPasswordFile) }
 	}
 	pub, err := keys.Import(o.file, o.prefix, old, k.keys.newPassword)
+	if _, ok := errors.AsType[*keys.WrongPassword](err); ok {
+		return hinted{err, "give the password that " + o.file + " has now with --old-password-file FILE; --password-file and COSIGN_PASSWORD are the new one's"}
+	}
 	if err != nil {
 		return err
 	}

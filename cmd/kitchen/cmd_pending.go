@@ -177,16 +177,16 @@ func (d *pendingDocument) add(own map[string]bool, w publisher.PendingProposal) 
 	doc := newProposal(w)
 	for i := range doc.Roles {
 		r := &doc.Roles[i]
-		for _, id := range append(slices.Clone(r.Signers), r.Missing...) {
-			if own[id] {
-				r.Yours = append(r.Yours, id)
+		for _, name := range append(slices.Clone(r.Signers), r.Missing...) {
+			if slices.ContainsFunc(w.Roles[i].Holders, func(id string) bool { return own[id] && strings.HasPrefix(id, name) }) {
+				r.Yours = append(r.Yours, name)
 			}
 		}
 	}
 	d.Proposals = append(d.Proposals, doc)
 }
 
-// ownKeys are the short ids of the keys that kitchen.toml names, as far as their public halves lie beside them: nothing
+// ownKeys are the ids of the keys that kitchen.toml names, as far as their public halves lie beside them: nothing
 // is opened, and nobody is asked for a password.
 func (k *kitchen) ownKeys() map[string]bool {
 	own := map[string]bool{}
@@ -198,7 +198,7 @@ func (k *kitchen) ownKeys() map[string]bool {
 			}
 			if public, err := keys.LoadPublic(base + ".pub"); err == nil {
 				if key, err := trust.NewKey(public); err == nil {
-					own[publisher.ShortID(key.ID)] = true
+					own[key.ID] = true
 				}
 			}
 		}

@@ -62,8 +62,9 @@ func newPolicyDocument(v *catalog.View, policy *catalog.PolicyInEffect) (*policy
 	}
 	d.Expires = stamp(role.Expires)
 	authority, _ := v.Authority(manifest.RolePolicy)
+	name := publisher.KeyNames(authority.KeyIDs()...)
 	for _, s := range trust.ValidSignatures(payload, signatures, authority) {
-		d.Signers = append(d.Signers, publisher.ShortID(s.KeyID))
+		d.Signers = append(d.Signers, name(s.KeyID))
 	}
 	return d, nil
 }

@@ -64,9 +64,10 @@ func (d *rolesDocument) human(p *page) {
 	}
 	table := &render.Table{Columns: []render.Column{{Name: "ROLE"}, {Name: "NEEDS"}, {Name: "KEYS", Flex: true}, {Name: "STATE", Flex: true}}}
 	for _, r := range d.Roles {
+		name := publisher.KeyNames(r.Keys...)
 		short := make([]string, len(r.Keys))
 		for i, id := range r.Keys {
-			short[i] = publisher.ShortID(id)
+			short[i] = name(id)
 		}
 		table.Row(r.Role, fmt.Sprintf("%d of %d", r.Threshold, len(r.Keys)), strings.Join(short, " "), signedWords(r))
 	}

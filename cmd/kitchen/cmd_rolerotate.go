@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 
 	"github.com/enovance/kitchen/internal/render"
@@ -121,11 +122,17 @@ func runRoleChange(ctx context.Context, k *kitchen, o roleOptions) error {
 	})
 }
 
-// keyIDs turns public key files into ids; what is no file is taken for the first digits of one.
+// digitsOfID are the first digits of a key's id, or all of them.
+var digitsOfID = regexp.MustCompile("^[0-9a-fA-F]{1,64}$")
+
+// keyIDs turns public key files into ids; what is no file may be the first digits of one.
 func (k *kitchen) keyIDs(names []string) ([]string, error) {
 	var ids []string
 	for _, name := range names {
 		if _, err := os.Stat(name); err != nil {
+			if !digitsOfID.MatchString(name) {
+				return nil, hinted{fmt.Errorf("--old: %w", err), "give the public key's file, or the first digits of its id (kitchen role show ROLE names them)"}
+			}
 			ids = append(ids, name)
 			continue
 		}

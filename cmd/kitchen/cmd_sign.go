@@ -41,7 +41,10 @@ func readSignOptions(k *kitchen) func(c *cli.Context) (signOptions, error) {
 	return func(c *cli.Context) (signOptions, error) {
 		o := signOptions{keyOptions: k.readKeyOptions(c), role: c.Args().First(), yes: c.Bool("yes"), export: c.String("export"), imported: c.String("import")}
 		if o.imported != "" {
-			return o, operands(c) // the file says which role
+			if c.NArg() > 0 {
+				return o, usageHint("--import takes no role: the file says which it is about", "kitchen sign --import "+o.imported+" --key FILE")
+			}
+			return o, nil
 		}
 		if o.export != "" && len(o.keys) > 0 {
 			return o, usageHint("--export writes what is to be signed elsewhere", "sign with `kitchen sign "+o.role+" --key FILE` first, or leave --key out")

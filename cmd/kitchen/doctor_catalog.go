@@ -89,7 +89,8 @@ func (d *doctor) catalog(parent context.Context) {
 func (d *doctor) rootFails(err error) {
 	var pin *catalog.NoPin
 	var other *catalog.PinMismatch
-	if errors.As(err, &pin) || errors.As(err, &other) || strings.HasPrefix(err.Error(), "pinned root") {
+	var none *notARoot
+	if errors.As(err, &pin) || errors.As(err, &other) || errors.As(err, &none) || strings.HasPrefix(err.Error(), "pinned root") {
 		d.fails("root", err)
 		return
 	}

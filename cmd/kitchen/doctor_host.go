@@ -25,7 +25,9 @@ func (d *doctor) configuration() {
 	const area = "configuration"
 	k := d.k
 	var err error
+	unread := false // what it says of the catalog, nobody knows
 	if k.config, err = loadConfig(k.global.config); err != nil {
+		unread = true
 		k.config = newConfig("")
 		k.config.dir, _ = os.Getwd()
 		next := "correct the file; docs/FORMAT.md describes it"
@@ -48,7 +50,9 @@ func (d *doctor) configuration() {
 		d.ok(area, "no kitchen.toml here; flags and environment say everything")
 	}
 	if d.url, err = k.catalogURL(); err != nil {
-		d.fails(area, err)
+		if !unread {
+			d.fails(area, err)
+		}
 		return
 	}
 	if d.state, err = k.stateDir(d.url); err != nil {

@@ -12,11 +12,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/enovance/kitchen/fetcher"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
 )
 
 // keyFiles looks at the keys of [keys], and at what the catalog says of each.
@@ -164,7 +166,7 @@ func (d *doctor) registered(ctx context.Context, area string, public *keys.Publi
 }
 
 func (d *doctor) siteKey(area string, site *manifest.Site, public *keys.Public) {
-	const ask = "have it registered: kitchen site rotate-key"
+	const ask = "an administrator registers another: kitchen site rotate-key"
 	var known *manifest.SiteKey
 	for i := range site.Keys {
 		if registered, err := keys.ParsePublic([]byte(site.Keys[i].Public)); err == nil && registered.Equal(public) && (known == nil || !known.ValidAt(d.view.Now())) {
@@ -173,7 +175,19 @@ func (d *doctor) siteKey(area string, site *manifest.Site, public *keys.Public) 
 	}
 	switch {
 	case known == nil:
-		d.problem(area, ask, "its key here is not one of the site's in the registry: no report signed with it counts")
+		mine := publisher.IDOfPEM(public.PEM())
+		theirs := []string{}
+		for _, key := range site.Keys {
+			if key.ValidAt(d.view.Now()) {
+				theirs = append(theirs, publisher.IDOfPEM(key.Public))
+			}
+		}
+		name := publisher.KeyNames(append(theirs, mine)...)
+		for i, id := range theirs {
+			theirs[i] = name(id)
+		}
+		d.problem(area, "name the file of the site's own key: [site] key in kitchen.toml. Where it is lost or was replaced: "+ask,
+			"its key here, %s, is not one of the site's in the registry (%s): no report signed with it counts", name(mine), dash(strings.Join(theirs, ", ")))
 	case !known.CompromisedSince.IsZero() && !d.view.Now().Before(known.CompromisedSince):
 		d.problem(area, ask, "its key here is said to be compromised since %s", stamp(known.CompromisedSince))
 	case d.view.Now().Before(known.ValidFrom):
@@ -254,7 +268,7 @@ func (d *doctor) program(name string) (string, error) {
 
 // interpreter looks for the program that a script's first line names.
 func interpreter(path string) error {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // as in readCapped
 	if err != nil {
 		return nil //nolint:nilerr // it may be run and not read
 	}

@@ -238,3 +238,17 @@ func TestDoctorLooksAtTheSite(t *testing.T) {
 	h.wants(h.lines(exitNo, "site"), "problem site acme/nowhere is not in the registry", "warning acme/nowhere has no key here")
 	h.wants(h.lines(exitNo, "rights"), "problem ", "read-only")
 }
+
+// TestDoctorShowsNoPIN: the name of a key on a token may hold its PIN, and what a doctor says is sent on to whoever helps.
+func TestDoctorShowsNoPIN(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	token := "pkcs11:token=ours;object=staging?module-path=/lib/token.so&pin-value=918273"
+	h.configure("[site]\nid = \"acme/staging\"\nkey = \"" + token + "\"\n[keys]\nonline = [\"" + token + "\"]\n\"product.openstack\" = [\"" + token + "\"]\n")
+	for _, form := range []string{"table", "json"} {
+		answer := h.ask(exitNo, "doctor", "-o", form)
+		if strings.Contains(answer, "918273") || strings.Count(answer, "token=ours") != 3 {
+			t.Errorf("%s:\n%s", form, answer)
+		}
+	}
+}

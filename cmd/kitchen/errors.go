@@ -135,9 +135,10 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		stored    *storage.Error
 		keyName   *keys.BadName
 		keyHolder *keys.Unavailable
+		exchanged *publisher.NothingToExchange
 	)
 	switch {
-	case errors.As(err, &usage), errors.As(err, &address), errors.As(err, &keyName):
+	case errors.As(err, &usage), errors.As(err, &address), errors.As(err, &keyName), errors.As(err, &exchanged):
 		return exitUsage, "usage"
 	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey),
 		errors.As(err, &foreign), errors.As(err, &pinned):

@@ -87,8 +87,12 @@ func (p *page) linef(format string, args ...any) {
 }
 
 // para prints a label and foreign text, wrapped to the page; later lines are
-// indented by indent columns.
+// indented by indent columns. Text that begins with spaces stands that much further in.
 func (p *page) para(indent int, label, text string) {
+	if strings.Trim(label, " ") == "" {
+		deeper := len(text) - len(strings.TrimLeft(text, " "))
+		label, text, indent = label+text[:deeper], text[deeper:], indent+deeper
+	}
 	margin := len(label) - len(strings.TrimLeft(label, " "))
 	lines := render.Wrap(label[margin:]+render.Line(text), p.width-max(margin, indent))
 	for i, line := range lines {

@@ -46,3 +46,20 @@ func TestErrorLinesAreWrappedOnTerminalsOnly(t *testing.T) {
 		}
 	}
 }
+
+// TestANoShowsWhatChanged: why a release is not certifiable may be what changed since the last one was.
+func TestANoShowsWhatChanged(t *testing.T) {
+	t.Parallel()
+	since := "since openstack@1.0.0 was certified: registry: acme: new site staging-2, ci, after acme/staging, key 7d6963d7 from 2026-11-26 05:36:53"
+	d := &certifyDocument{Unmet: []unmetDocument{{Requirement: "validated", Detail: "validated.openstack does not list it"}}, Since: []string{since}}
+	var out strings.Builder
+	d.human(&page{w: &out, width: 80})
+	if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), since) {
+		t.Error(out.String())
+	}
+	for line := range strings.Lines(out.String()) {
+		if len(line) > 81 {
+			t.Errorf("wider than 80 columns: %s", line)
+		}
+	}
+}

@@ -8,8 +8,8 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/durable"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/publisher"
 )
 
@@ -17,7 +17,7 @@ import (
 func readSigningFile(path string) (*publisher.SigningFile, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // as in readCapped
 	if err != nil {
-		return nil, err
+		return nil, hinted{err, "name the file that was brought here; kitchen sign ROLE --export FILE, or kitchen init --ceremony FILE, writes one"}
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, publisher.MaxSigningFile+1))
@@ -61,7 +61,7 @@ func (k *kitchen) openFile(ctx context.Context, file *publisher.SigningFile) (s 
 		return nil, err
 	}
 	options.Store = file
-	s.catalog, err = catalog.Open(ctx, options)
+	s.catalog, err = k.openCatalog(ctx, options)
 	return s, err
 }
 
@@ -113,7 +113,7 @@ func runSignFile(ctx context.Context, k *kitchen, o signOptions, file *publisher
 	p.Online, p.OnlineToo = nil, nil // nothing takes effect in a file
 	outcome, err := p.SignFile(ctx, file, k.confirmation(o), signers)
 	if err != nil {
-		return err
+		return perhapsAltered(err, o.imported)
 	}
 	return k.carryOn(o, file, newOutcome("sign", "", outcome), "back at the catalog: kitchen sign --import ")
 }
@@ -151,6 +151,17 @@ func runSignCeremony(ctx context.Context, k *kitchen, o signOptions, file *publi
 	return k.carryOn(o, file, newOutcome("sign", "", c.Outcome()), "then, with the online key: kitchen init --import ")
 }
 
+// perhapsAltered says of a file that is not believed what may have become of it on its way.
+func perhapsAltered(err error, path string) error {
+	untrusted, _ := errors.AsType[*trust.Error](err)
+	_, refused := errors.AsType[*publisher.Refused](err)
+	if !refused && (untrusted == nil || untrusted.Kind == trust.Expired || untrusted.Kind == trust.Rollback) {
+		return err
+	}
+	return hinted{err, path + " may have been altered or damaged on its way: ask whoever sent it for it again, and compare its sha256 by another way, such as by telephone (sha256sum " + path +
+		"); if that is the same, they look at what waits in the catalog (kitchen pending)"}
+}
+
 // carryOn writes a signed file, and says where it goes next.
 func (k *kitchen) carryOn(o signOptions, file *publisher.SigningFile, d *outcomeDocument, next string) error {
 	path := o.export
@@ -170,6 +181,9 @@ func (k *kitchen) carryOn(o signOptions, file *publisher.SigningFile, d *outcome
 func runTakeSignatures(ctx context.Context, k *kitchen, o signOptions, file *publisher.SigningFile) error {
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
 		outcome, err := p.TakeSignatures(ctx, file)
+		if _, ok := errors.AsType[*publisher.Refused](err); ok {
+			return perhapsAltered(err, o.imported)
+		}
 		if err != nil {
 			return err
 		}

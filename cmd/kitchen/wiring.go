@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"github.com/enovance/kitchen/fetcher"
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
@@ -113,10 +115,40 @@ func (k *kitchen) open(ctx context.Context, offline bool) (*session, error) {
 		}
 		options.Store = s.store
 	}
-	if s.catalog, err = catalog.Open(ctx, options); err != nil {
+	if s.catalog, err = k.openCatalog(ctx, options); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// openCatalog says of a file that root in kitchen.toml names, and that holds no root, what it is.
+func (k *kitchen) openCatalog(ctx context.Context, options catalog.Options) (*catalog.Catalog, error) {
+	c, err := catalog.Open(ctx, options)
+	if refused, ok := errors.AsType[*trust.Error](err); ok && refused.Kind == trust.Malformed && options.Root != nil {
+		block, _ := pem.Decode(options.Root)
+		return nil, &notARoot{path: k.config.Root, key: block != nil, err: err}
+	}
+	return c, err
+}
+
+// notARoot is another file in the place of the pinned root.
+type notARoot struct {
+	path string
+	key  bool // it holds a key
+	err  error
+}
+
+func (e *notARoot) Error() string {
+	if e.key {
+		return "root in kitchen.toml names " + e.path + ", which is a key and not a root"
+	}
+	return "root in kitchen.toml names " + e.path + ", which is no root: " + e.err.Error()
+}
+
+func (e *notARoot) Unwrap() error { return e.err }
+
+func (e *notARoot) Hint() string {
+	return "name the file that kitchen init --write-root wrote; the catalog has it as metadata/1.root.json: compare its sha256 with the fingerprint that the vendor tells"
 }
 
 // catalogOptions are this host's pin and state.
