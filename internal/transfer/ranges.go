@@ -71,7 +71,8 @@ type ranger struct {
 	alone    bool                          // one request reads all there is to read, so that it may be answered with more
 	moved    atomic.Int64
 	requests atomic.Int64
-	buffers  sync.Pool // of *rangeBuffers
+	cores    chan struct{} // places for those who unpack
+	buffers  sync.Pool     // of *rangeBuffers
 }
 
 // rangeBuffers hold one chunk.
@@ -88,6 +89,7 @@ func (r *ranger) fetch(ctx context.Context, positions []int) error {
 	}
 	groups := r.groups(positions)
 	r.alone = len(groups) == 1
+	r.cores = make(chan struct{}, workers())
 	left, err := r.all(ctx, groups)
 	if errors.Is(err, errWhole) {
 		r.alone = true
@@ -145,7 +147,7 @@ func (r *ranger) end(i int) int64 { return r.stored[i] + int64(r.index[i].Stored
 func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 	buf, ok := r.buffers.Get().(*rangeBuffers)
 	if !ok {
-		buf = &rangeBuffers{}
+		buf = &rangeBuffers{make([]byte, chunk.MaxFrame), make([]byte, chunk.DecodeRoom)}
 	}
 	defer r.buffers.Put(buf)
 	suspect := false // the first chunk came wrong
@@ -208,19 +210,27 @@ func (r *ranger) request(ctx context.Context, positions []int, buf *rangeBuffers
 			return n, err
 		}
 		at = r.end(i)
-		if buf.raw, err = r.codec.Decode(buf.raw[:0], buf.frame, r.index[i]); err != nil {
-			return n, err
-		}
-		if err := r.deliver(i, buf.raw); err != nil {
+		if err := r.unpack(i, buf); err != nil {
 			return n, err
 		}
 	}
 	return n, nil
 }
 
+// unpack delivers a chunk whose frame has come. As many do so at a time as there are cores: more would take turns, with
+// less of what each works on in its cache.
+func (r *ranger) unpack(i int, buf *rangeBuffers) (err error) {
+	r.cores <- struct{}{}
+	defer func() { <-r.cores }()
+	if buf.raw, err = r.codec.Decode(buf.raw[:0], buf.frame, r.index[i]); err != nil {
+		return err
+	}
+	return r.deliver(i, buf.raw)
+}
+
 // read gets the frame of a chunk that begins after so many bytes of the body.
 func (r *ranger) read(body io.Reader, after int64, i int, buf *rangeBuffers) error {
-	buf.frame = grown(buf.frame, r.index[i].Stored)
+	buf.frame = buf.frame[:r.index[i].Stored]
 	skipped, err := io.CopyN(io.Discard, body, after)
 	n := 0
 	if err == nil {
@@ -240,11 +250,4 @@ func (r *ranger) named(i int, err error) error {
 		return err
 	}
 	return fmt.Errorf("chunk %d at byte %d of %s: %w", i, r.stored[i], r.key, err)
-}
-
-func grown(b []byte, n int) []byte {
-	if cap(b) < n {
-		return make([]byte, n)
-	}
-	return b[:n]
 }

@@ -64,6 +64,7 @@ type Job struct {
 	Index    chunk.Index        // as ReadIndex gave it
 	Seeds    []Seed             // in the order in which they are tried
 	Parallel int                // ranges at a time; 0 is DefaultParallel
+	Durably  bool               // part will be flushed: the disk begins with it while more comes
 	Scratch  string             // directory for nameless files, up to the size of what is missing
 	Task     progress.Task      // counts the stored object's bytes that need not or no longer come; never nil
 }
