@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -33,6 +34,7 @@ func newTransport(opts Options, secure bool) (http.RoundTripper, error) {
 		roots, err := authorities(opts)
 		t := plain.Clone()
 		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+		t.DialContext = buffered(t.DialContext)
 		return t, err
 	})}
 	if secure {
@@ -65,6 +67,24 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return secure.RoundTrip(req)
 }
+
+// buffered has a connection read as much as has come, and not one TLS record (16 KiB) after the other.
+func buffered(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return bufferedConn{conn, bufio.NewReaderSize(conn, 256<<10)}, nil
+	}
+}
+
+type bufferedConn struct {
+	net.Conn
+	buffer *bufio.Reader
+}
+
+func (c bufferedConn) Read(p []byte) (int, error) { return c.buffer.Read(p) }
 
 // maxErrorBody is how much of an error answer's explanation is kept, in bytes.
 const maxErrorBody = 1 << 20
