@@ -113,8 +113,8 @@ func (a *assembly) put(sha [sha256.Size]byte, raw []byte, counter *int64) error 
 	return nil
 }
 
-// writeBackAfter so many bytes the disk is set to work: seldom enough to be given long stretches.
-const writeBackAfter = 32 << 20
+// writeBackAfter so many bytes the disk is set to work: seldom enough to be given long stretches. Tests have few.
+var writeBackAfter int64 = 32 << 20
 
 // writeBack lets the disk write while more comes, of what will be flushed in the end.
 func (a *assembly) writeBack(written int64) {
