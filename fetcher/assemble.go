@@ -169,7 +169,8 @@ func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n 
 	}
 	seeds := a.seedsFor(artifact)
 	defer closeSeeds(seeds)
-	job := &transfer.Job{Store: a.f.Store, Artifact: artifact, Index: index, Parallel: a.f.Transfer.Parallel, Scratch: a.staging.dir, Task: a.task}
+	job := &transfer.Job{Store: a.f.Store, Artifact: artifact, Index: index, Parallel: a.f.Transfer.Parallel, Durably: a.durably,
+		Scratch: a.staging.dir, Task: a.task}
 	for _, s := range seeds {
 		job.Seeds = append(job.Seeds, s.Seed)
 	}

@@ -59,13 +59,20 @@ func (c *Codec) Encode(dst, raw []byte) []byte {
 	return dst
 }
 
+// DecodeRoom is the capacity that a buffer for one chunk takes: the chunk, and behind its last block the room with which
+// the decoder takes its quicker way.
+const (
+	DecodeRoom  = Max + decodeSlack
+	decodeSlack = maxBlock + 64
+)
+
 // Decode appends the raw bytes of a chunk to dst once they are what the index says of them; the error is an *Error.
 func (c *Codec) Decode(dst, frame []byte, want Chunk) ([]byte, error) {
 	if len(frame) != want.Stored {
 		return nil, &Error{"chunk", fmt.Sprintf("a frame of %d bytes, the index says %d", len(frame), want.Stored)}
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, want.Raw+maxBlock+64) // with room behind the last block the decoder takes its quicker way
+	dst = slices.Grow(dst, want.Raw+decodeSlack)
 	out, err := c.decoder.DecodeAll(frame, dst[start:start:cap(dst)])
 	if err != nil {
 		return nil, &Error{"chunk", "its frame is no zstd: " + err.Error()}

@@ -24,7 +24,7 @@ func openHTTP(u *url.URL, opts Options) (Store, error) {
 	if u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
 		return nil, &AddressError{URL: shown(u), Reason: "a web store is written https://host/path, without parameters"}
 	}
-	transport, err := newTransport(opts)
+	transport, err := newTransport(opts, u.Scheme != "http")
 	if err != nil {
 		return nil, err
 	}

@@ -39,13 +39,20 @@ func web(t *testing.T, handler http.Handler, opts storage.Options) storage.Store
 	t.Helper()
 	server := httptest.NewTLSServer(handler)
 	t.Cleanup(server.Close)
+	ca := authority(t, server)
+	opts.Getenv = func(name string) string { return map[string]string{"AWS_CA_BUNDLE": ca}[name] }
+	return openURL(t, server.URL+"/some/path/", opts)
+}
+
+// authority gives the file of a server's authority.
+func authority(t *testing.T, server *httptest.Server) string {
+	t.Helper()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	block := &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
 	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	opts.Getenv = func(name string) string { return map[string]string{"AWS_CA_BUNDLE": ca}[name] }
-	return openURL(t, server.URL+"/some/path/", opts)
+	return ca
 }
 
 func seeded(t *testing.T) (dir string) {

@@ -35,7 +35,7 @@ func openS3(ctx context.Context, u *url.URL, opts Options) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(opts)
+	transport, err := newTransport(opts, a.secure)
 	if err != nil {
 		return nil, err
 	}

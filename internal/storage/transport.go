@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -11,28 +12,79 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
-// newTransport is the transport of every network store. It has no deadline of its own for an answer: watch.go has.
-func newTransport(opts Options) (http.RoundTripper, error) {
-	roots, err := authorities(opts)
-	if err != nil {
-		return nil, err
-	}
+// newTransport is the transport of every network store, secure if that is reached by TLS. It has no deadline of its own
+// for an answer: watch.go has.
+func newTransport(opts Options, secure bool) (http.RoundTripper, error) {
 	dial := &net.Dialer{Timeout: min(10*time.Second, opts.timeout()), KeepAlive: 30 * time.Second}
-	return answers{most: opts.timeout() / 4, next: opts.wrap(&http.Transport{
+	plain := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         dial.DialContext,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: min(10*time.Second, opts.timeout()),
 		MaxIdleConns:        64,
 		MaxIdleConnsPerHost: 16,
 		IdleConnTimeout:     time.Minute,
 		DisableCompression:  true, // bytes are verified as they are stored
 		ForceAttemptHTTP2:   true,
-	})}, nil
+	}
+	t := &transport{plain: plain, secure: sync.OnceValues(func() (*http.Transport, error) {
+		roots, err := authorities(opts)
+		t := plain.Clone()
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+		t.DialContext = buffered(t.DialContext)
+		return t, err
+	})}
+	if secure {
+		if _, err := t.secure(); err != nil {
+			return nil, err
+		}
+	}
+	return answers{most: opts.timeout() / 4, next: opts.wrap(t)}, nil
 }
+
+// transport reads the certificate authorities when there is something to hold to them: that they are hundreds is some
+// 50 ms, which a store that is reached without TLS does not take.
+type transport struct {
+	plain  *http.Transport // never speaks TLS
+	secure func() (*http.Transport, error)
+}
+
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "http" {
+		if proxy, err := t.plain.Proxy(req); err == nil && (proxy == nil || proxy.Scheme == "http") {
+			return t.plain.RoundTrip(req)
+		}
+	}
+	secure, err := t.secure()
+	if err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
+	return secure.RoundTrip(req)
+}
+
+// buffered has a connection read as much as has come, and not one TLS record (16 KiB) after the other.
+func buffered(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return bufferedConn{conn, bufio.NewReaderSize(conn, 256<<10)}, nil
+	}
+}
+
+type bufferedConn struct {
+	net.Conn
+	buffer *bufio.Reader
+}
+
+func (c bufferedConn) Read(p []byte) (int, error) { return c.buffer.Read(p) }
 
 // maxErrorBody is how much of an error answer's explanation is kept, in bytes.
 const maxErrorBody = 1 << 20

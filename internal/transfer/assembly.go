@@ -26,6 +26,7 @@ type assembly struct {
 	seeds   []*cutSeed
 	fresh   bool       // part had nothing in it
 	mu      sync.Mutex // guards what follows, and Sources
+	written int64      // bytes, since the disk was last set to work
 	have    []bool     // chunks that are in their place, verified
 	missing int        // chunks that are not
 	settled []bool     // digests that lack no place, by where they begin in order
@@ -50,7 +51,7 @@ func (j *Job) newAssembly(part *os.File) (*assembly, error) {
 	return a, err
 }
 
-func newCodec() (*chunk.Codec, error) { return chunk.NewCodec(zstd.SpeedDefault, MaxParallel) }
+func newCodec() (*chunk.Codec, error) { return chunk.NewCodec(zstd.SpeedDefault, workers()) }
 
 // offsets are where each chunk begins in the artifact and in the stored object.
 func offsets(x chunk.Index) (raw, stored []int64) {
@@ -105,10 +106,28 @@ func (a *assembly) put(sha [sha256.Size]byte, raw []byte, counter *int64) error 
 		}
 		a.done(int(i), counter)
 	}
+	a.writeBack(int64(len(raw)))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.settled[from] = true
 	return nil
+}
+
+// writeBackAfter so many bytes the disk is set to work: seldom enough to be given long stretches. Tests have few.
+var writeBackAfter int64 = 32 << 20
+
+// writeBack lets the disk write while more comes, of what will be flushed in the end.
+func (a *assembly) writeBack(written int64) {
+	a.mu.Lock()
+	a.written += written
+	due := a.Durably && a.written >= writeBackAfter
+	if due {
+		a.written = 0
+	}
+	a.mu.Unlock()
+	if due {
+		startWriting(a.part)
+	}
 }
 
 // partError is a failure of the part file, not of what is read.

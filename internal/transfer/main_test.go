@@ -13,6 +13,6 @@ func TestMain(m *testing.M) {
 	if child() {
 		return
 	}
-	firstPause = time.Millisecond
+	firstPause, writeBackAfter = time.Millisecond, 1<<20
 	os.Exit(m.Run())
 }

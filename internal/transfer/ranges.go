@@ -71,11 +71,9 @@ type ranger struct {
 	alone    bool                          // one request reads all there is to read, so that it may be answered with more
 	moved    atomic.Int64
 	requests atomic.Int64
-	buffers  sync.Pool // of *rangeBuffers
+	frames   sync.Pool   // of *[chunk.MaxFrame]byte, one for each range under way
+	rooms    chan []byte // for the raw bytes of one chunk, as many as there are cores
 }
-
-// rangeBuffers hold one chunk.
-type rangeBuffers struct{ frame, raw []byte }
 
 // errWhole says that the server sends the whole object whatever it is asked for.
 var errWhole = errors.New("the server ignores ranges")
@@ -88,6 +86,10 @@ func (r *ranger) fetch(ctx context.Context, positions []int) error {
 	}
 	groups := r.groups(positions)
 	r.alone = len(groups) == 1
+	r.rooms = make(chan []byte, workers())
+	for range cap(r.rooms) {
+		r.rooms <- make([]byte, chunk.DecodeRoom)
+	}
 	left, err := r.all(ctx, groups)
 	if errors.Is(err, errWhole) {
 		r.alone = true
@@ -143,11 +145,11 @@ func (r *ranger) end(i int) int64 { return r.stored[i] + int64(r.index[i].Stored
 // group brings the chunks of one range, and goes on with what is left of it when the connection breaks. A chunk that
 // came wrong is asked for once more, on its own. It gives back what it did not bring.
 func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
-	buf, ok := r.buffers.Get().(*rangeBuffers)
+	frame, ok := r.frames.Get().(*[chunk.MaxFrame]byte)
 	if !ok {
-		buf = &rangeBuffers{}
+		frame = new([chunk.MaxFrame]byte)
 	}
-	defer r.buffers.Put(buf)
+	defer r.frames.Put(frame)
 	suspect := false // the first chunk came wrong
 	for tries := 0; len(positions) > 0; {
 		if err := pause(ctx, tries); err != nil {
@@ -157,7 +159,7 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 		if suspect {
 			ask = positions[:1]
 		}
-		n, err := r.request(ctx, ask, buf)
+		n, err := r.request(ctx, ask, frame[:])
 		positions = positions[n:]
 		if n > 0 {
 			tries, suspect = 0, false
@@ -182,7 +184,7 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 }
 
 // request asks once for what lies between the first and the last position, and tells how many of them it brought.
-func (r *ranger) request(ctx context.Context, positions []int, buf *rangeBuffers) (n int, err error) {
+func (r *ranger) request(ctx context.Context, positions []int, buf []byte) (n int, err error) {
 	start, end := r.stored[positions[0]], r.end(positions[len(positions)-1])
 	r.requests.Add(1)
 	body, info, err := r.store.Open(ctx, r.key, start, end-start)
@@ -204,27 +206,36 @@ func (r *ranger) request(ctx context.Context, positions []int, buf *rangeBuffers
 	}
 	for at := start; n < len(positions); n++ {
 		i := positions[n]
-		if err := r.read(body, r.stored[i]-at, i, buf); err != nil {
+		frame := buf[:r.index[i].Stored]
+		if err := r.read(body, r.stored[i]-at, i, frame); err != nil {
 			return n, err
 		}
 		at = r.end(i)
-		if buf.raw, err = r.codec.Decode(buf.raw[:0], buf.frame, r.index[i]); err != nil {
-			return n, err
-		}
-		if err := r.deliver(i, buf.raw); err != nil {
+		if err := r.unpack(i, frame); err != nil {
 			return n, err
 		}
 	}
 	return n, nil
 }
 
+// unpack delivers a chunk whose frame has come. As many do so at a time as there are cores: more would take turns, with
+// less of what each works on in a core's cache.
+func (r *ranger) unpack(i int, frame []byte) error {
+	room := <-r.rooms
+	defer func() { r.rooms <- room }()
+	raw, err := r.codec.Decode(room[:0], frame, r.index[i])
+	if err != nil {
+		return err
+	}
+	return r.deliver(i, raw)
+}
+
 // read gets the frame of a chunk that begins after so many bytes of the body.
-func (r *ranger) read(body io.Reader, after int64, i int, buf *rangeBuffers) error {
-	buf.frame = grown(buf.frame, r.index[i].Stored)
+func (r *ranger) read(body io.Reader, after int64, i int, frame []byte) error {
 	skipped, err := io.CopyN(io.Discard, body, after)
 	n := 0
 	if err == nil {
-		n, err = io.ReadFull(body, buf.frame)
+		n, err = io.ReadFull(body, frame)
 	}
 	r.moved.Add(skipped + int64(n))
 	if err != nil {
@@ -240,11 +251,4 @@ func (r *ranger) named(i int, err error) error {
 		return err
 	}
 	return fmt.Errorf("chunk %d at byte %d of %s: %w", i, r.stored[i], r.key, err)
-}
-
-func grown(b []byte, n int) []byte {
-	if cap(b) < n {
-		return make([]byte, n)
-	}
-	return b[:n]
 }

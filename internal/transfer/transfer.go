@@ -13,7 +13,7 @@
 // A source that breaks is asked again for what it did not give yet, after a pause; one that gives wrong bytes, once.
 //
 // Memory does not grow with the artifact but for its index (some 70 bytes a chunk, up to three times that while the index
-// is read and while deltas are looked for): about 3 MiB for each range under way, 2 MiB for each core up to eight, and
+// is read and while deltas are looked for): about 2 MiB for each range under way, 3 MiB for each core up to eight, and
 // what package delta needs while one is applied. That is less than 200 MiB for artifacts of up to 100 GiB, and less than
 // 600 MiB while a delta is applied.
 package transfer
@@ -64,6 +64,7 @@ type Job struct {
 	Index    chunk.Index        // as ReadIndex gave it
 	Seeds    []Seed             // in the order in which they are tried
 	Parallel int                // ranges at a time; 0 is DefaultParallel
+	Durably  bool               // part will be flushed: the disk begins with it while more comes
 	Scratch  string             // directory for nameless files, up to the size of what is missing
 	Task     progress.Task      // counts the stored object's bytes that need not or no longer come; never nil
 }

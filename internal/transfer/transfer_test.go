@@ -177,7 +177,7 @@ func (w *world) job(a *manifest.Artifact, seeds ...Seed) *Job {
 	x, err := ReadIndex(context.Background(), w.store, a)
 	check(w.t, err)
 	w.store.reset()
-	return &Job{Store: w.store, Artifact: a, Index: x, Seeds: seeds, Scratch: w.t.TempDir(), Task: progress.Silent{}.Start("", 0)}
+	return &Job{Store: w.store, Artifact: a, Index: x, Seeds: seeds, Durably: true, Scratch: w.t.TempDir(), Task: progress.Silent{}.Start("", 0)}
 }
 
 func (w *world) part() *os.File {
