@@ -76,6 +76,7 @@ func runKeyGenerate(_ context.Context, k *kitchen, prefix string) error {
 	if err != nil {
 		return err
 	}
+	roomForKeys()
 	pub, err := keys.Generate(prefix, password)
 	if err != nil {
 		return err
@@ -125,6 +126,7 @@ func runKeyImport(_ context.Context, k *kitchen, o keyImportOptions) error {
 	if o.oldPasswordFile != "" {
 		old = func(string) ([]byte, error) { return passwordOf(o.oldPasswordFile) }
 	}
+	roomForKeys()
 	pub, err := keys.Import(o.file, o.prefix, old, k.keys.newPassword)
 	if _, ok := errors.AsType[*keys.WrongPassword](err); ok {
 		return hinted{err, "give the password that " + o.file + " has now with --old-password-file FILE; --password-file and COSIGN_PASSWORD are the new one's"}

@@ -45,6 +45,7 @@ func (k *kitchen) publicHalf(ctx context.Context, name string) (*keys.Public, er
 	if isPublicFile(name) {
 		return keys.LoadPublic(name)
 	}
+	roomForKeys()
 	signer, err := keys.Open(ctx, name, k.keys.password)
 	if err != nil {
 		return nil, err

@@ -140,6 +140,7 @@ func (s *lazySigner) open() error {
 }
 
 func (s *lazySigner) load() error {
+	roomForKeys()
 	opened, err := openKey(s.ring.k.ctx, s.path, s.ring.password)
 	if err != nil {
 		return err
@@ -154,6 +155,9 @@ func (s *lazySigner) load() error {
 	s.opened = opened
 	return nil
 }
+
+// roomForKeys makes the 64 MiB that the password of a key file takes cheap to have, for two at a time.
+var roomForKeys = sync.OnceFunc(func() { askHugePages(128 << 20) })
 
 // openEarly opens a key that is going to sign at the end of long work, so that whoever has to type its password need not wait
 // for that, and the memory that opening takes serves the work. A failure is told when it signs, if it does.
