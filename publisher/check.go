@@ -190,8 +190,14 @@ func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, erro
 		view, err := from.RefreshStale(ctx, ever)
 		var refused *trust.Error
 		var gone *catalog.NoCatalog
+		if errors.As(err, &gone) {
+			if there, look := c.exists(ctx, manifest.RootObject(1)); look != nil || !there {
+				return nil, cmp.Or(look, err)
+			}
+			err = &trust.Error{Kind: trust.Missing, Role: trust.RoleTimestamp} // with a root there is a catalog
+		}
 		switch {
-		case errors.As(err, &gone) || err != nil && !errors.As(err, &refused):
+		case err != nil && !errors.As(err, &refused):
 			return nil, err
 		case err != nil:
 			c.refused(refused)

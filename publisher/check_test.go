@@ -162,6 +162,7 @@ func TestCheckFindsEachDamage(t *testing.T) {
 			c.remove(t, manifest.SnapshotObject(c.view(t).Snapshot().Version))
 			return "snapshot"
 		}, "fault metadata-missing", lost, false},
+		"the timestamp is gone":     {func(t *testing.T, c *checked) string { c.remove(t, manifest.TimestampObject); return "timestamp" }, "fault metadata-missing", lost, false},
 		"the timestamp is damaged":  {func(t *testing.T, c *checked) string { c.flip(t, manifest.TimestampObject); return "timestamp" }, "fault metadata-refused", untrusted, false},
 		"an old version is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.RoleObject("registry", 2)) }, "warning history-damaged", "", false},
 		"an old version is gone": {func(t *testing.T, c *checked) string {
