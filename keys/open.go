@@ -26,6 +26,7 @@ type holder struct {
 	form   string                                                                                      // how its URIs are written
 	check  string                                                                                      // what to look at when it gives nothing
 	valid  func(name string) error                                                                     // pure
+	lacks  *BadName                                                                                    // set where this program is built without it
 	open   func(ctx context.Context, name string, pw PasswordFunc) (crypto.PublicKey, signFunc, error) // may call out
 }
 
@@ -133,6 +134,9 @@ func holderOf(name string) (*holder, error) {
 	for i, h := range holders {
 		if h.scheme != s {
 			continue
+		}
+		if h.lacks != nil {
+			return nil, &BadName{Name: Shown(name), Reason: h.lacks.Reason, hint: h.lacks.hint}
 		}
 		if err := h.valid(name); err != nil {
 			return nil, &BadName{Name: Shown(name), Reason: err.Error(), hint: "write " + h.form + "; docs/KEYS.md has examples"}

@@ -2,11 +2,6 @@
 
 package keys
 
-import (
-	"context"
-	"crypto"
-)
-
 // A small kitchen knows the key services by their schemes and no more: their libraries are a third of all packages.
 var (
 	awsKMS   = withoutService("awskms", "AWS KMS")
@@ -16,11 +11,6 @@ var (
 )
 
 func withoutService(scheme, title string) holder {
-	return holder{
-		scheme: scheme, title: title, form: scheme + "://…",
-		valid: func(string) error { return nil },
-		open: func(_ context.Context, name string, _ PasswordFunc) (crypto.PublicKey, signFunc, error) {
-			return nil, nil, &BadName{Name: Shown(name), Reason: "this kitchen is built without key services", hint: "take the one that has them: make build (bin/kitchen)"}
-		},
-	}
+	return holder{scheme: scheme, title: title, form: scheme + "://…",
+		lacks: &BadName{Reason: "this kitchen is built without key services", hint: "take the one that has them: make build (bin/kitchen)"}}
 }

@@ -81,11 +81,11 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 type uploader struct {
 	*Publisher
 	source  *source
-	dir     string                   // the release's, absolute
-	known   storedBlobs              // of earlier releases
-	earlier []*manifest.Manifest     // of the product, newest first
-	cache   *cache                   // nil: none
-	opened  map[string]earlierObject // see object
+	dir     string                    // the release's, absolute
+	known   storedBlobs               // of earlier releases
+	earlier []*manifest.Manifest      // of the product, newest first
+	cache   *cache                    // nil: none
+	opened  map[string]*earlierObject // see object
 	codec   *chunk.Codec
 	small   *zstd.Encoder
 	sent    int64    // bytes that went up

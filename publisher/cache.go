@@ -190,38 +190,23 @@ func (c *cache) trim() {
 
 // object opens a kept object and its index, both held to the manifest that names them. Nil when it is not here; what is
 // damaged is removed.
-func (c *cache) object(ctx context.Context, a *manifest.Artifact) (*os.File, chunk.Index) {
+func (c *cache) object(ctx context.Context, a *manifest.Artifact) *earlierObject {
 	if c == nil || !a.Chunked() {
-		return nil, nil
+		return nil
 	}
 	x, err := readIndexFile(c.indexPath(a), a)
 	if err != nil {
-		return nil, nil
+		return nil
 	}
 	f, err := durable.Open(c.objectPath(a))
 	if err != nil {
-		return nil, nil
+		return nil
 	}
-	if err := holds(ctx, f, a.Stored); err != nil {
-		f.Close()
-		if errors.Is(err, errDamaged) {
-			os.Remove(c.objectPath(a))
-		}
-		return nil, nil
+	o, err := readEarlier(ctx, f, x, a.Stored)
+	if errors.Is(err, errDamaged) {
+		os.Remove(c.objectPath(a))
 	}
-	return f, x
-}
-
-var errDamaged = errors.New("damaged")
-
-// holds reads a file to see whether it is the object.
-func holds(ctx context.Context, f *os.File, want manifest.Stored) error {
-	sum := sha256.New()
-	n, err := io.CopyBuffer(sum, &itemReader{ctx: ctx, Reader: f}, make([]byte, copyBuffer))
-	if err == nil && (n != want.Size || hexSum(sum) != want.SHA256) {
-		return errDamaged
-	}
-	return err
+	return o
 }
 
 func readIndexFile(name string, a *manifest.Artifact) (chunk.Index, error) {

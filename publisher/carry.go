@@ -191,9 +191,9 @@ func (p *Publisher) TakeSignatures(ctx context.Context, f *SigningFile) (*Outcom
 	if err != nil {
 		return nil, err
 	}
-	t := &taking{Publisher: p, file: f, view: view, out: &Outcome{Status: Unchanged}}
+	t := &taking{Publisher: p, file: f, view: view, live: live, out: &Outcome{Status: Unchanged}}
 	for _, from := range carried {
-		if err := t.proposal(ctx, from, live); err != nil {
+		if err := t.proposal(ctx, from); err != nil {
 			return nil, err
 		}
 	}
@@ -209,17 +209,18 @@ type taking struct {
 	*Publisher
 	file    *SigningFile
 	view    *catalog.View
+	live    []*waiting // on top of the view
 	out     *Outcome
 	counted int // signatures that are valid, whether they are new or not, and proposals that took effect
 	aside   []string
 }
 
-func (t *taking) proposal(ctx context.Context, from *pendingFiles, live []*waiting) error {
-	i := slices.IndexFunc(live, func(w *waiting) bool { return w.id == from.id })
+func (t *taking) proposal(ctx context.Context, from *pendingFiles) error {
+	i := slices.IndexFunc(t.live, func(w *waiting) bool { return w.id == from.id })
 	if i < 0 {
 		return t.gone(ctx, from)
 	}
-	w := live[i]
+	w := t.live[i]
 	valid, err := t.signatures(ctx, w, from)
 	if err != nil || valid == 0 {
 		return err
@@ -241,6 +242,9 @@ func (t *taking) proposal(ctx context.Context, from *pendingFiles, live []*waiti
 			return err
 		} else {
 			out = outcome(Committed, w.id, shown.Change, w.roles)
+			if err := t.lookAgain(ctx); err != nil { // others may have gone stale by that
+				return err
+			}
 		}
 	}
 	if t.out.Status == Unchanged || out.Status == Pending {
@@ -248,6 +252,13 @@ func (t *taking) proposal(ctx context.Context, from *pendingFiles, live []*waiti
 	}
 	t.aside = append(t.aside, out.Summary...)
 	return nil
+}
+
+func (t *taking) lookAgain(ctx context.Context) (err error) {
+	if t.view, err = t.refresh(ctx); err == nil {
+		t.live, err = t.Publisher.live(ctx, t.view)
+	}
+	return err
 }
 
 // signatures adds the file's valid signatures to a proposal, and counts them.

@@ -230,7 +230,7 @@ func waive(ctx context.Context, d *desk, a *catalog.Assessment, asked []manifest
 		case slices.ContainsFunc(waivers, func(other manifest.Waiver) bool { return other.Site == w.Site }):
 			return refuse("is given twice")
 		}
-		w.Against = strings.TrimSpace(manifest.CleanText(a.Sites[i].Detail, maxReason))
+		w.Against = a.Sites[i].Against()
 		waivers = append(waivers, w)
 	}
 	slices.SortFunc(waivers, func(a, b manifest.Waiver) int { return strings.Compare(a.Site, b.Site) })

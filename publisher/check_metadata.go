@@ -124,8 +124,9 @@ func (c *checker) rootAhead(ctx context.Context, number int64, o storage.Info) e
 		return err
 	}
 	c.find(Finding{Severity: Fault, Code: CodeRootAhead, Object: o.Key, Bytes: o.Size,
-		Why:  fmt.Sprintf("the newest root is %d, and nothing of Kitchen writes a later one: when root %d comes, every host refuses the catalog for this one", c.view.Root().Version, number-1),
-		Next: "remove it, before root is changed, and find out who may write below metadata/ (docs/ACCESS.md)"})
+		Why: fmt.Sprintf("no host gets to it: the newest root that they reach is %d, and root %d is not there. It was lost, or somebody wrote this one who should not: then every host will refuse the catalog once root %d comes",
+			c.view.Root().Version, number-1, number-1),
+		Next: fmt.Sprintf("if a holder of root, a mirror, or a host's state directory (root/) has root %d, put it back; if none has, remove this one before root is changed, and find out who may write below metadata/ (docs/ACCESS.md)", number-1)})
 	return nil
 }
 

@@ -93,6 +93,9 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 		}
 		if lacks := p.onlineLacks(p.candidate(view, w.roles)); lacks != nil && shown.Refused == "" {
 			shown.Refused = lacks.Error()
+			if needs, ok := errors.AsType[*NeedsOnlineKeys](lacks); ok {
+				shown.Refused += ": " + needs.Hint()
+			}
 		}
 		if by, err := p.heldBy(ctx, view, live, w.roles); err != nil {
 			return err

@@ -14,7 +14,6 @@ import (
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/delta"
 	"github.com/enovance/kitchen/internal/progress"
-	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -63,67 +62,6 @@ func newestReady(v *catalog.View, earlier []*manifest.Manifest) *manifest.Manife
 		}
 	}
 	return nil
-}
-
-// framesFor are the frames that the newest release which has the path and is at hand was stored as.
-func (u *uploader) framesFor(ctx context.Context, path string) *frames {
-	for _, m := range u.earlier {
-		if a := artifactOf(m, path); a != nil {
-			if f, x := u.object(ctx, a); f != nil {
-				return newFrames(f, x)
-			}
-		}
-	}
-	return nil
-}
-
-// earlierObject is an object of an earlier release that is at hand. Its bytes had the digest that the manifest says.
-type earlierObject struct {
-	file  *os.File
-	index chunk.Index
-}
-
-// object opens what an earlier artifact was stored as, in the cache or in a store on this machine, once. Nil where it is
-// neither, or is damaged.
-func (u *uploader) object(ctx context.Context, a *manifest.Artifact) (*os.File, chunk.Index) {
-	name := a.Stored.SHA256 + "." + a.Index.SHA256
-	if o, ok := u.opened[name]; ok {
-		return o.file, o.index
-	}
-	f, x := u.cache.object(ctx, a)
-	if local, ok := u.Store.(storage.Local); ok && f == nil {
-		f, x = localObject(ctx, u.Store, local, a)
-	}
-	if f != nil {
-		if u.opened == nil {
-			u.opened = map[string]earlierObject{}
-		}
-		u.opened[name] = earlierObject{f, x}
-	}
-	return f, x
-}
-
-func localObject(ctx context.Context, store storage.Reader, local storage.Local, a *manifest.Artifact) (*os.File, chunk.Index) {
-	x, err := transfer.ReadIndex(ctx, store, a)
-	if err != nil {
-		return nil, nil
-	}
-	f, err := local.File(ctx, manifest.BlobObject(a.Stored.SHA256))
-	if err != nil {
-		return nil, nil
-	}
-	if holds(ctx, f, a.Stored) != nil {
-		f.Close()
-		return nil, nil
-	}
-	return f, x
-}
-
-func (u *uploader) closeEarlier() {
-	for _, o := range u.opened {
-		o.file.Close()
-	}
-	u.opened = nil
 }
 
 // artifactOf is the chunked artifact of a release that has the path.
@@ -197,8 +135,11 @@ const maxDeltaShare = 80
 
 // delta makes one; nil when it would save too little.
 func (u *uploader) delta(ctx context.Context, it *item, p *packed, m *manifest.Manifest, before *manifest.Artifact) (made *manifest.Delta, err error) {
-	object, x := u.object(ctx, before)
-	if object == nil {
+	var object *os.File
+	var x chunk.Index
+	if earlier := u.object(ctx, before); earlier != nil {
+		object, x = earlier.file, earlier.index
+	} else {
 		if x, err = transfer.ReadIndex(ctx, u.Store, before); err != nil {
 			return nil, err
 		}

@@ -370,7 +370,7 @@ func unknownRole(v *catalog.View, role string) error {
 	if _, product, _ := manifest.SplitRole(role); product != "" && !slices.Contains(v.Products(), product) {
 		return &catalog.UnknownProduct{Product: product}
 	}
-	return &UnknownRole{Role: role, Known: append(slices.Clone(topRoles), v.Roles()...)}
+	return &UnknownRole{Role: role}
 }
 
 // signerPath is the key file, where the signer knows it.

@@ -114,14 +114,14 @@ func (e *Exists) Error() string {
 }
 
 // UnknownRole is a role that this catalog does not delegate (exit 1).
-type UnknownRole struct {
-	Role  string
-	Known []string
-}
+type UnknownRole struct{ Role string }
 
 func (e *UnknownRole) Error() string {
-	return fmt.Sprintf("there is no role %s in this catalog, only %s", e.Role, listOr(e.Known, "none"))
+	return fmt.Sprintf("there is no role %s in this catalog", e.Role)
 }
+
+// Hint says where they stand.
+func (e *UnknownRole) Hint() string { return "kitchen role show lists them, with who signs them" }
 
 // Invalid is a request that contradicts itself or the catalog (exit 1).
 type Invalid struct{ What, Reason string }

@@ -230,7 +230,7 @@ func (p *Publisher) vetReports(ctx context.Context, v *catalog.View, r manifest.
 	if err != nil {
 		return err
 	}
-	if unmet := a.All(e.Waivers); len(unmet) > 0 {
+	if unmet := a.Since(e.Waivers); len(unmet) > 0 {
 		return &NotCertifiable{Release: r, Unmet: unmet}
 	}
 	return nil

@@ -59,6 +59,45 @@ func TestAFailureBetweenTwoSignatures(t *testing.T) {
 	w.wantStage(t, v1, manifest.StageValidated)
 }
 
+// TestAFailureOfAWaivedSite: a waiver covers what it was given against. What the site says afterwards, or said in truth, is
+// not waived.
+func TestAFailureOfAWaivedSite(t *testing.T) {
+	t.Parallel()
+	start := newWorld(t)
+	start.setPolicy(t, "[default]\nrequire = [\"vendor-ci\", \"acme/staging\"]\n")
+	start.validated(t, v1)
+
+	w := start.copy(t)
+	req := publisher.CertifyRequest{Waivers: []manifest.Waiver{{Site: "acme/staging", Reason: "nobody is there over the holidays"}}}
+	_, err := w.publisher(t, nil).Certify(ctx, release(v1), req, signers(w.certA))
+	check(t, err)
+	silent := w.copy(t) // as long as nothing else is reported, it holds
+	must(t, publisher.Committed)(silent.publisher(t, silent.online).Sign(ctx, readyRole, nil, signers(w.certB)))
+	w.now = w.now.Add(time.Hour)
+	w.report(t, "acme/staging", w.stagingCI, v1, manifest.Failed, nil)
+	_, err = w.publisher(t, w.online).Sign(ctx, readyRole, nil, signers(w.certB))
+	wantError[*publisher.Refused](t, err, "acme/staging", manifest.Failed, "what was waived is: it has not reported")
+	commit(t, w.publisher(t, w.online))
+	w.wantStage(t, v1, manifest.StageValidated)
+
+	w = start.copy(t)
+	w.report(t, "acme/staging", w.stagingCI, v1, manifest.Passed, nil)
+	passed := w.reports["acme/staging "+v1].digest
+	w.now = w.now.Add(time.Hour)
+	w.report(t, "acme/staging", w.stagingCI, v1, manifest.Failed, nil)
+	view := w.view(t)
+	policy, err := view.Policy(ctx)
+	check(t, err)
+	result := w.certificateOf(t, func(e *manifest.Evidence) {
+		e.PolicyVersion, e.PolicySHA256 = policy.Version, policy.SHA256
+		e.Reports = append([]manifest.EvidenceReport{{Site: "acme/staging", Verdict: manifest.Passed, SHA256: passed, Sequence: 1}}, e.Reports...)
+		e.Waivers = []manifest.Waiver{{Site: "acme/staging", Against: "its report is a day older than the policy wants", Reason: "holidays"}}
+	}, map[string]string{"waived": "acme/staging"})
+	if len(result.Committed) > 0 || len(result.Refused) != 1 || !strings.Contains(result.Refused[0].Refused, manifest.Failed) {
+		t.Errorf("%+v", result)
+	}
+}
+
 // TestAShortLifeHiddenInAChange: a role that would expire within the hour is refused, whatever else it says and whoever
 // renews, and so is what no words tell of.
 func TestAShortLifeHiddenInAChange(t *testing.T) {

@@ -3,7 +3,6 @@ package publisher
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -135,8 +134,8 @@ func (u *uploader) packChunks(ctx context.Context, it *item, head []byte, rest i
 		}
 	}
 	options := chunk.Options{Workers: runtime.GOMAXPROCS(0)}
-	if frames := u.framesFor(ctx, it.artifact.Path); frames != nil {
-		options.Known = frames.frame
+	if earlier := u.earlierFor(ctx, it.artifact.Path); earlier != nil {
+		options.Known = earlier.frame
 	}
 	spool, err := u.newSpool(ctx)
 	if err != nil {
@@ -215,40 +214,4 @@ func (s *fileSpool) Close() error {
 		err = os.Remove(s.Name())
 	}
 	return errors.Join(err, s.File.Close())
-}
-
-// frames are those of a stored object that is at hand, by the digests of their chunks.
-type frames struct {
-	file  *os.File
-	place map[[sha256.Size]byte]place
-}
-
-type place struct {
-	offset int64
-	length int
-}
-
-func newFrames(f *os.File, x chunk.Index) *frames {
-	all := &frames{file: f, place: make(map[[sha256.Size]byte]place, len(x))}
-	offset := int64(0)
-	for _, c := range x {
-		all.place[c.SHA256] = place{offset, c.Stored}
-		offset += int64(c.Stored)
-	}
-	return all
-}
-
-// frame appends the frame of a chunk.
-func (f *frames) frame(dst []byte, sha [sha256.Size]byte) ([]byte, bool) {
-	at, ok := f.place[sha]
-	if !ok {
-		return dst, false
-	}
-	start := len(dst)
-	dst = append(dst, make([]byte, at.length)...)
-	if n, err := f.file.ReadAt(dst[start:], at.offset); n < at.length {
-		_ = err // it is compressed again
-		return dst[:start], false
-	}
-	return dst, true
 }

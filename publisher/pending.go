@@ -176,6 +176,11 @@ func (p *Publisher) Sign(ctx context.Context, role string, confirm func(PendingP
 	if s.rank == 0 && s.refusal != nil {
 		return nil, s.refusal
 	}
+	for _, id := range s.waited {
+		if !s.seen[id] {
+			s.aside = append(s.aside, id+" went stale by that; to propose it again: kitchen pending again "+id)
+		}
+	}
 	s.out.Summary = append(s.out.Summary, s.aside...)
 	return s.out, nil
 }
@@ -186,7 +191,8 @@ type signing struct {
 	role    string
 	confirm func(PendingProposal) (bool, error)
 	signers []keys.Signer
-	seen    map[string]bool // proposals that were offered, or need not be
+	waited  []string        // proposals that could be offered in the beginning
+	seen    map[string]bool // those that were offered, or need not be
 	out     *Outcome
 	rank    int      // of out; 0 = nothing was offered yet
 	aside   []string // what became of the other proposals
@@ -237,6 +243,13 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 	shown, err := s.show(ctx, view, live)
 	if err != nil {
 		return false, err
+	}
+	if len(s.seen) == 0 {
+		for _, w := range shown {
+			if w.Within == "" {
+				s.waited = append(s.waited, w.ID)
+			}
+		}
 	}
 	for i, w := range live {
 		if s.seen[w.id] || shown[i].Within != "" {

@@ -151,14 +151,14 @@ func (b *publication) restore(ctx context.Context, published *manifest.Manifest)
 }
 
 func (b *publication) restoreItem(ctx context.Context, it *item, want *manifest.Artifact) error {
-	if object, x := b.cache.object(ctx, want); object != nil {
-		defer object.Close()
-		index, err := x.Encode()
+	if o := b.cache.object(ctx, want); o != nil {
+		defer o.file.Close()
+		index, err := o.index.Encode()
 		if err != nil {
 			return err
 		}
 		it.artifact.Stored, it.artifact.Index = want.Stored, want.Index
-		return b.sendPacked(ctx, it, &packed{body: object, index: x, bytes: index})
+		return b.sendPacked(ctx, it, &packed{body: o.file, index: o.index, bytes: index})
 	}
 	p, err := b.pack(ctx, it)
 	if err != nil {

@@ -207,6 +207,12 @@ func (req *RoleRequest) apply(role string, was trust.Authority) (trust.Authority
 	}
 	for _, old := range req.Old {
 		id, err := findKey(role, was, old)
+		if slices.ContainsFunc(req.New, func(pub *keys.Public) bool {
+			key, err := trust.NewKey(pub)
+			return err == nil && key.ID == id
+		}) {
+			return is, &Invalid{What: "role " + role, Reason: "key " + ShortID(id) + " is the one that goes and the one that comes"}
+		}
 		if id == "" && there {
 			continue // exchanged already
 		}
@@ -241,6 +247,9 @@ func findKey(role string, a trust.Authority, digits string) (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
+		if len(digits) < minKeyDigits {
+			return "", &Invalid{What: "role " + role, Reason: fmt.Sprintf("%q are too few digits to name a key: give at least %d, or its .pub file", digits, minKeyDigits)}
+		}
 		return "", &Invalid{What: "role " + role, Reason: fmt.Sprintf("it has no key %s, but %s (kitchen role show %s)", ShortID(digits), listOr(shortIDs(a.KeyIDs()), "none"), role)}
 	}
 	return found[0], &Invalid{What: "role " + role, Reason: fmt.Sprintf("several of its keys begin with %s: %s", digits, strings.Join(found, ", "))}

@@ -44,7 +44,12 @@ func keyService(name string) bool {
 // keyFile looks at one key, and gives its public half where that can be known.
 func (d *doctor) keyFile(area, name string) *keys.Public {
 	if keyService(name) {
-		d.ok(area, "%s is kept by a key service", keys.Shown(name))
+		var bad *keys.BadName
+		if errors.As(keys.CheckName(name), &bad) {
+			d.problem(area, bad.Hint(), "%v", bad)
+		} else {
+			d.ok(area, "%s is kept by a key service or a token, which is not asked here", keys.Shown(name))
+		}
 		return nil
 	}
 	path := d.k.config.abs(name)

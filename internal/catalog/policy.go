@@ -43,6 +43,24 @@ func (a *Assessment) All(waivers []manifest.Waiver) []Unmet {
 	}))
 }
 
+// Since is All for waivers that were given before: each covers what it was given against, word for word, and nothing that
+// came to stand against its site since.
+func (a *Assessment) Since(waivers []manifest.Waiver) []Unmet {
+	unmet := a.All(waivers)
+	for _, u := range a.Sites {
+		i := slices.IndexFunc(waivers, func(w manifest.Waiver) bool { return w.Site == u.Requirement })
+		if i >= 0 && waivers[i].Against != u.Against() {
+			unmet = append(unmet, Unmet{u.Requirement, fmt.Sprintf("%s; what was waived is: %s", u.Detail, waivers[i].Against)})
+		}
+	}
+	return unmet
+}
+
+// Against is the detail as a waiver states it.
+func (u Unmet) Against() string {
+	return strings.TrimSpace(manifest.CleanText(u.Detail, maxReason))
+}
+
 // Certification holds a release to the certification policy in effect. Whatever the policy says:
 //
 //   - it is published and validated, neither recalled nor yanked, and recalled.<p> can be relied on. Where the recall is

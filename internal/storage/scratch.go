@@ -32,7 +32,7 @@ func (s *dirStore) newScratch(ctx context.Context) (*scratch, error) {
 		return nil, errNoRoot
 	}
 	dir := filepath.Join(s.root, reservedSegment, "tmp")
-	if err := durable.MkdirAll(dir, 0o777); err != nil {
+	if err := s.own(dir); err != nil {
 		return nil, err
 	}
 	sweep(dir)
@@ -69,10 +69,31 @@ func lockedFile(path string) (*scratch, error) {
 	return t, nil
 }
 
+// own makes a directory for the store's own files. One that a link leads to is none of the store's: whoever may write here
+// could have files elsewhere removed.
+func (s *dirStore) own(dir string) error {
+	if err := durable.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	for _, path := range []string{filepath.Join(s.root, reservedSegment), dir} {
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("%s is a link, where the store needs a directory of its own: remove it", path)
+		}
+	}
+	return nil
+}
+
 // sweep removes what crashed writers left. Failing to is no harm.
 func sweep(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
+		if !entry.Type().IsRegular() || len(entry.Name()) != len(rand.Text()) {
+			continue // nothing that a writer made
+		}
 		path := filepath.Join(dir, entry.Name())
 		held := flock.New(path, flock.SetFlag(os.O_RDWR))
 		if ok, err := held.TryLock(); ok && err == nil {
@@ -104,7 +125,7 @@ func (t *scratch) discard() {
 // lock takes the lock of all swappers of this store, in this process and in others.
 func (s *dirStore) lock(ctx context.Context) (unlock func(), err error) {
 	dir := filepath.Join(s.root, reservedSegment)
-	if err := durable.MkdirAll(dir, 0o777); err != nil {
+	if err := s.own(dir); err != nil {
 		return nil, err
 	}
 	l := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o666))

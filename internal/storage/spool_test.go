@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/storage"
@@ -69,5 +70,31 @@ func TestASpoolIsNoObjectBeforeItHasAName(t *testing.T) {
 	}
 	if files, err := os.ReadDir(filepath.Join(root, "_store", "tmp")); err != nil || len(files) != 2 { // those that are open still
 		t.Errorf("%v are left: %v", files, err)
+	}
+}
+
+// TestALinkInThePlaceOfTheStoresOwnDirectory: what lies where it leads is nobody's leftover.
+func TestALinkInThePlaceOfTheStoresOwnDirectory(t *testing.T) {
+	t.Parallel()
+	for _, place := range []string{"_store", "_store/tmp"} {
+		root, elsewhere := t.TempDir(), t.TempDir()
+		precious := filepath.Join(elsewhere, "tmp", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+		link := filepath.Join(elsewhere, "tmp")
+		if place == "_store" {
+			link = elsewhere
+		}
+		for _, err := range []error{os.MkdirAll(filepath.Dir(precious), 0o700), os.WriteFile(precious, []byte("key"), 0o600),
+			os.MkdirAll(filepath.Dir(filepath.Join(root, place)), 0o700), os.Symlink(link, filepath.Join(root, place))} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		store := openURL(t, "file://"+root, storage.Options{})
+		if err := store.Create(t.Context(), "a", strings.NewReader("x"), 1, "text/plain", ""); err == nil || !strings.Contains(err.Error(), "is a link") {
+			t.Errorf("%s: %v", place, err)
+		}
+		if _, err := os.Stat(precious); err != nil {
+			t.Errorf("%s: %v", place, err)
+		}
 	}
 }
