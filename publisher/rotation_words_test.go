@@ -82,7 +82,7 @@ func TestRotationsThatMakeNoSense(t *testing.T) {
 	wantError[*publisher.Invalid](t, ask(rotate(readyRole, w.certA, nil)), "2 of 1 keys")
 	wantError[*publisher.Invalid](t, ask(publisher.RoleRequest{Role: readyRole, Threshold: 3}), "3 of 2 keys")
 	wantError[*publisher.Invalid](t, ask(rotate(readyRole, w.engineer, fresh)), "no key "+short(w.engineer))
-	wantError[*publisher.Invalid](t, ask(publisher.RoleRequest{Role: readyRole, Old: []string{w.certA.TUF.ID[:3]}}), "no key")
+	wantError[*publisher.Invalid](t, ask(publisher.RoleRequest{Role: readyRole, Old: []string{w.certA.TUF.ID[:3]}}), "too few digits")
 	wantError[*publisher.Invalid](t, ask(rotate(productRole, w.engineer, w.stagingCI)), "a site needs a key of its own")
 	wantError[*publisher.Invalid](t, ask(rotate(trust.RoleRoot, w.root[0], w.vendorCI)), "a site needs a key of its own")
 	wantError[*publisher.UnknownRole](t, ask(rotate("ready-to-deploy.openstack.acme", nil, fresh)), "ready-to-deploy.openstack.acme")

@@ -18,6 +18,7 @@ import (
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/storage"
+	"github.com/enovance/kitchen/internal/storage/storagetest"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
@@ -55,7 +56,7 @@ var base struct {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := storagetest.InMemory(m.Run)
 	if base.dir != "" {
 		os.RemoveAll(base.dir)
 	}

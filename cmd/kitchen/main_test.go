@@ -37,7 +37,9 @@ func TestMain(m *testing.M) {
 // sweeping removes, in the end, the directories that several tests share.
 type sweeping struct{ *testing.M }
 
-func (s sweeping) Run() int {
+func (s sweeping) Run() int { return storagetest.InMemory(s.run) }
+
+func (s sweeping) run() int {
 	opened, err := sharedDir("kitchen-opened")
 	if err == nil {
 		err = os.Setenv(onceVariable, opened)

@@ -1,0 +1,10 @@
+package fetcher
+
+import (
+	"os"
+	"testing"
+
+	"github.com/enovance/kitchen/internal/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { os.Exit(storagetest.InMemory(m.Run)) }
