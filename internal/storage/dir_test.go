@@ -3,6 +3,7 @@ package storage_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"os"
@@ -49,7 +50,7 @@ func TestDirectoryCrash(t *testing.T) {
 	root := t.TempDir()
 	s := openURL(t, "file://"+root, storage.Options{})
 	storagetest.Put(t, s, "a", []byte("x"))
-	left, busy := filepath.Join(root, "_store/tmp/left"), filepath.Join(root, "_store/tmp/busy")
+	left, busy := filepath.Join(root, "_store/tmp", rand.Text()), filepath.Join(root, "_store/tmp", rand.Text())
 	for _, path := range []string{left, busy} {
 		if err := os.WriteFile(path, []byte("half an obj"), 0o600); err != nil {
 			t.Fatal(err)
