@@ -155,15 +155,16 @@ func runSignCeremony(ctx context.Context, k *kitchen, o signOptions, file *publi
 func perhapsAltered(err error, path string) error {
 	untrusted, _ := errors.AsType[*trust.Error](err)
 	_, refused := errors.AsType[*publisher.Refused](err)
+	perhaps := path
 	switch {
 	case untrusted != nil && untrusted.Kind == trust.Rollback:
 		return hinted{err, path + " is older than what this machine has seen: ask whoever sent it for a new one (kitchen sign ROLE --export FILE)"}
 	case !refused && (untrusted == nil || untrusted.Kind == trust.Expired):
 		return err
 	case untrusted != nil && (untrusted.Kind == trust.Threshold || untrusted.Kind == trust.BadSignature):
-		path = path + " may be older than an exchange of keys that this machine has seen: ask for a new one. Or it"
+		perhaps = path + " may be older than an exchange of keys that this machine has seen: ask for a new one. Or it"
 	}
-	return hinted{err, path + " may have been altered or damaged on its way: ask whoever sent it for it again, and compare its sha256 by another way, such as by telephone (sha256sum " + path +
+	return hinted{err, perhaps + " may have been altered or damaged on its way: ask whoever sent it for it again, and compare its sha256 by another way, such as by telephone (sha256sum " + path +
 		"); if that is the same, they look at what waits in the catalog (kitchen pending)"}
 }
 
