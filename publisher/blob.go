@@ -147,7 +147,7 @@ func (u *uploader) share(ctx context.Context, it *item, before manifest.Artifact
 
 // store packs an item and sends it, with the deltas that lead to it.
 func (u *uploader) store(ctx context.Context, it *item, deltaFrom []*manifest.Manifest) (err error) {
-	p, err := u.pack(ctx, it)
+	p, err := u.pack(ctx, it, chunk.Options{Harder: true})
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func (p *packed) Close() error {
 }
 
 // pack reads an item once: it learns its size and digests, and makes the object that is to be stored.
-func (u *uploader) pack(ctx context.Context, it *item) (p *packed, err error) {
+func (u *uploader) pack(ctx context.Context, it *item, options chunk.Options) (p *packed, err error) {
 	task := u.sink().Start("packing "+it.path, it.artifact.Size)
 	defer func() { task.Done(err) }()
 	if err := it.readFiles(ctx); err != nil {
@@ -102,7 +102,7 @@ func (u *uploader) pack(ctx context.Context, it *item) (p *packed, err error) {
 	case err != nil:
 		return nil, err
 	}
-	return u.packChunks(ctx, it, head, counted)
+	return u.packChunks(ctx, it, io.MultiReader(bytes.NewReader(head), counted), options)
 }
 
 // packSmall stores an artifact as one zstd frame, or as it is where that is not smaller.
@@ -126,16 +126,19 @@ func (u *uploader) packSmall(it *item, raw []byte) (*packed, error) {
 	return &packed{body: bytes.NewReader(raw)}, nil
 }
 
-// packChunks stores an artifact in chunks. What the last publication of the same path stored is not compressed again.
-func (u *uploader) packChunks(ctx context.Context, it *item, head []byte, rest io.Reader) (p *packed, err error) {
+// packChunks stores an artifact in chunks. What the last publication of the same path stored is not compressed again; what is
+// new beside that may be packed harder: it is little, and all that those ask for who have the earlier release.
+func (u *uploader) packChunks(ctx context.Context, it *item, from io.Reader, options chunk.Options) (p *packed, err error) {
 	if u.codec == nil {
 		if u.codec, err = chunk.NewCodec(u.Packing.Level.zstd(), runtime.GOMAXPROCS(0)); err != nil {
 			return nil, err
 		}
 	}
-	options := chunk.Options{Workers: runtime.GOMAXPROCS(0)}
+	options.Workers = runtime.GOMAXPROCS(0)
 	if earlier := u.earlierFor(ctx, it.artifact.Path); earlier != nil {
 		options.Known = earlier.frame
+	} else {
+		options.Harder = false
 	}
 	spool, err := u.newSpool(ctx)
 	if err != nil {
@@ -146,7 +149,7 @@ func (u *uploader) packChunks(ctx context.Context, it *item, head []byte, rest i
 			err = errors.Join(err, spool.Close())
 		}
 	}()
-	made, err := u.codec.Pack(ctx, io.MultiReader(bytes.NewReader(head), rest), spool, options)
+	made, err := u.codec.Pack(ctx, from, spool, options)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/chunk"
+	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
@@ -160,7 +162,11 @@ func (b *publication) restoreItem(ctx context.Context, it *item, want *manifest.
 		it.artifact.Stored, it.artifact.Index = want.Stored, want.Index
 		return b.sendPacked(ctx, it, &packed{body: o.file, index: o.index, bytes: index})
 	}
-	p, err := b.pack(ctx, it)
+	var options chunk.Options
+	if want.Chunked() {
+		options.Like, _ = transfer.ReadIndex(ctx, b.Store, want) // it may be lost, too
+	}
+	p, err := b.pack(ctx, it, options)
 	if err != nil {
 		return err
 	}

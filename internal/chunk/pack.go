@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"slices"
 )
 
 // Packed is what Pack made.
@@ -23,6 +24,7 @@ type Digested struct {
 
 // piece is one chunk on its way: the cutter fills raw, a worker the rest.
 type piece struct {
+	at    int // position
 	raw   []byte
 	frame []byte
 	chunk Chunk
@@ -35,6 +37,11 @@ type Options struct {
 	// Known appends the frame of a chunk to dst where one is known, so that it need not be compressed again; the caller
 	// answers for its being that chunk's. Nil: none is. It is called by many at once.
 	Known func(dst []byte, sha [sha256.Size]byte) ([]byte, bool)
+	// Harder has what is not known compressed by EncodeHarder.
+	Harder bool
+	// Like is the index of an object that is to be made once more: of the ways to compress a chunk, the one that gives a frame
+	// of its length is taken. Whether the object is that one, its digest tells. Nil: it is a new one.
+	Like Index
 }
 
 // Pack reads an artifact to its end, cuts it, and writes its object to w, in one pass: workers compress and hash in
@@ -76,7 +83,7 @@ func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err er
 	defer close(p.order)
 	whole := sha256.New()
 	r := NewReader(src)
-	for {
+	for at := 0; ; at++ {
 		chunk, err := r.Next()
 		if err == io.EOF {
 			whole.Sum(packed.Raw.SHA256[:0])
@@ -93,7 +100,7 @@ func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err er
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		next.raw = append(next.raw[:0], chunk...)
+		next.at, next.raw = at, append(next.raw[:0], chunk...)
 		p.order <- next
 		p.todo <- next
 	}
@@ -102,19 +109,30 @@ func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err er
 func (p *packer) work() {
 	for next := range p.todo {
 		sha := sha256.Sum256(next.raw)
-		next.frame = p.frame(next.frame[:0], next.raw, sha)
+		next.frame = p.frame(next.frame[:0], next, sha)
 		next.chunk = Chunk{SHA256: sha, Raw: len(next.raw), Stored: len(next.frame)}
 		next.done <- struct{}{}
 	}
 }
 
-func (p *packer) frame(dst, raw []byte, sha [sha256.Size]byte) []byte {
+func (p *packer) frame(dst []byte, next *piece, sha [sha256.Size]byte) []byte {
+	encodings := []func(dst, raw []byte) []byte{p.codec.Encode, p.codec.EncodeHarder}
+	if p.options.Harder {
+		slices.Reverse(encodings)
+	}
+	right := func(frame []byte) bool {
+		return p.options.Like == nil || next.at < len(p.options.Like) && len(frame)-len(dst) == p.options.Like[next.at].Stored
+	}
 	if p.options.Known != nil {
-		if frame, ok := p.options.Known(dst, sha); ok {
+		if frame, ok := p.options.Known(dst, sha); ok && right(frame) {
 			return frame
 		}
 	}
-	return p.codec.Encode(dst, raw)
+	frame := encodings[0](dst, next.raw)
+	if !right(frame) {
+		frame = encodings[1](frame[:len(dst)], next.raw)
+	}
+	return frame
 }
 
 func (p *packer) write(ctx context.Context, w io.Writer, packed *Packed) error {
