@@ -207,7 +207,7 @@ func (c *Ceremony) authorities() []namedAuthority {
 // Shown is the ceremony as a signer is asked about it.
 func (c *Ceremony) Shown(now time.Time) PendingProposal {
 	return PendingProposal{ID: c.ID(), Kind: "init", Change: c.Words(), Roles: countSignatures(c.roles), Created: c.made,
-		Expires: c.made.Add(ceremonyAge), Age: max(0, now.Sub(c.made))}
+		Expires: c.made.Add(ceremonyAge), Age: max(0, now.Sub(c.made)), Waits: c.WaitsFor()}
 }
 
 // Complete tells whether every role has its signatures.
@@ -215,18 +215,20 @@ func (c *Ceremony) Complete() bool { return complete(c.roles) }
 
 // Authorize refuses a signer that holds none of the roles (*NotAuthorized).
 func (c *Ceremony) Authorize(signers []keys.Signer) error {
-	for _, s := range signers {
-		err := authorize(trust.RoleRoot, c.plan.root, []keys.Signer{s})
-		for _, r := range c.roles {
-			if authorize(r.name, r.authority, []keys.Signer{s}) == nil {
-				err = nil
+	var holders trust.Authority
+	for _, r := range c.roles {
+		for _, key := range r.authority.Keys {
+			if !holders.Has(key.ID) {
+				holders.Keys = append(holders.Keys, key)
 			}
 		}
-		if err != nil {
-			return beforeThere(err)
-		}
 	}
-	return nil
+	return beforeThere(authorize("root, targets or registry", holders, signers))
+}
+
+// AuthorizeOnline refuses a key that is not the online key of the catalog that is to be made (*NotAuthorized).
+func (c *Ceremony) AuthorizeOnline(online keys.Signer) error {
+	return beforeThere(authorize(trust.RoleTimestamp, c.plan.online, []keys.Signer{online}))
 }
 
 // beforeThere marks the refusal of a key for a catalog that is still to be made.
@@ -300,27 +302,30 @@ func (c *Ceremony) roleWords(name func(id string) string) map[string]string {
 
 // Outcome tells what the ceremony waits for.
 func (c *Ceremony) Outcome() *Outcome {
-	out := &Outcome{Status: Pending, Proposal: c.ID(), Summary: c.Words(), Roles: countSignatures(c.roles)}
+	return &Outcome{Status: Pending, Proposal: c.ID(), Summary: c.Words(), Roles: countSignatures(c.roles), WaitsFor: c.WaitsFor()}
+}
+
+// WaitsFor says whose signatures are missing, or else who makes the catalog.
+func (c *Ceremony) WaitsFor() string {
 	var parts []string
-	for _, r := range out.Roles {
+	for _, r := range countSignatures(c.roles) {
 		if !r.Complete() {
 			parts = append(parts, fmt.Sprintf("%s for %s, by %s", count(r.Need-r.Have, "more signature"), r.Role, strings.Join(r.Missing, " or ")))
 		}
 	}
-	out.WaitsFor = strings.Join(parts, "; ")
 	if len(parts) == 0 {
-		out.WaitsFor = "the holder of the online key (kitchen init --import FILE)"
+		return "the holder of the online key, " + listOr(shortIDs(c.plan.online.KeyIDs()), "nobody")
 	}
-	return out
+	return strings.Join(parts, "; ")
 }
 
 // InitializeFrom is Initialize with what the holders signed in a ceremony, which must be complete.
 func InitializeFrom(ctx context.Context, store storage.Store, now time.Time, c *Ceremony, online keys.Signer) (*InitResult, error) {
 	if !c.Complete() {
-		return nil, &Invalid{What: "ceremony", Reason: "it waits for " + c.Outcome().WaitsFor}
+		return nil, &Invalid{What: "ceremony", Reason: "it waits for " + c.WaitsFor()}
 	}
-	if err := authorize(trust.RoleTimestamp, c.plan.online, []keys.Signer{online}); err != nil {
-		return nil, beforeThere(err)
+	if err := c.AuthorizeOnline(online); err != nil {
+		return nil, err
 	}
 	i := &initializer{Publisher: &Publisher{Store: store, Online: online}, plan: c.plan, now: now.UTC().Truncate(time.Second), ceremony: c}
 	return i.run(ctx)

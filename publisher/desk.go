@@ -350,7 +350,7 @@ func authorize(role string, authority trust.Authority, signers []keys.Signer) er
 		}
 		if !authority.Has(key.ID) {
 			allowed := named(KeyNames(append(authority.KeyIDs(), key.ID)...), authority.KeyIDs())
-			return &NotAuthorized{Role: role, KeyID: key.ID, Path: signerPath(s), Allowed: allowed}
+			return &NotAuthorized{Role: role, KeyID: key.ID, Path: signerPath(s), Allowed: allowed, Holders: authority.KeyIDs()}
 		}
 	}
 	return nil

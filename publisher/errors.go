@@ -15,6 +15,7 @@ type NotAuthorized struct {
 	KeyID   string   // full
 	Path    string   // the key file, where the signer tells it
 	Allowed []string // key ids that may sign the role, short
+	Holders []string // the same, in full
 	New     bool     // the catalog is still to be made: nobody can ask it
 }
 
@@ -29,13 +30,22 @@ func (e *NotAuthorized) Error() string {
 	return fmt.Sprintf("%s may not sign role %s, which belongs to %s", key, e.Role, listOr(e.Allowed, "nobody"))
 }
 
+// Evidence is what has to be compared whole: somebody can make a key whose id begins like another's.
+func (e *NotAuthorized) Evidence() []string {
+	lines := []string{"given    " + e.KeyID}
+	for _, id := range e.Holders {
+		lines = append(lines, "expected "+id)
+	}
+	return lines
+}
+
 // Hint says how to find the right key.
 func (e *NotAuthorized) Hint() string {
 	switch {
 	case e.New && slices.Contains(onlineRoles, e.Role):
-		return "give the online key that the holders signed for with --online-key; kitchen key show FILE tells a key's id"
+		return "give the online key that the holders signed for with --online-key; kitchen key show FILE tells a key's id. To have another one, begin the ceremony anew"
 	case e.New:
-		return "give the key of one of its holders with --key; kitchen key show FILE tells a key's id"
+		return "give the key of one of its holders with --key; kitchen key show FILE tells a key's id. The online key is asked for at the end, by kitchen init --import"
 	case slices.Contains(onlineRoles, e.Role):
 		return "give the online key with --online-key, or [keys] online in kitchen.toml (kitchen role show " + e.Role + " names it)"
 	}
@@ -124,9 +134,15 @@ func (e *UnknownRole) Error() string {
 func (e *UnknownRole) Hint() string { return "kitchen role show lists them, with who signs them" }
 
 // Invalid is a request that contradicts itself or the catalog (exit 1).
-type Invalid struct{ What, Reason string }
+type Invalid struct {
+	What, Reason string
+	Next         string // what to do; "" where the command's help says it
+}
 
 func (e *Invalid) Error() string { return e.What + ": " + e.Reason }
+
+// Hint says what to do.
+func (e *Invalid) Hint() string { return e.Next }
 
 // Immutable is other content for a release that is published, or signed and waiting (exit 1).
 type Immutable struct {

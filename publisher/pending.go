@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -25,6 +26,7 @@ type PendingProposal struct {
 	Since   []string // with Stale: what took effect meanwhile in the roles that it changes
 	Again   []string // with Stale: the commands that make its change again
 	Refused string   // why it may not take effect, whoever signs; "" while it may
+	Waits   string   // what it waits for, where that is more than the signatures of roles
 	Within  string   // the id of a proposal that contains this one, or ""
 }
 
@@ -46,7 +48,7 @@ func (p *PendingProposal) WaitsFor() string {
 	case p.Refused != "":
 		return "nothing: " + p.Refused
 	}
-	return waitsFor(p.Roles)
+	return cmp.Or(p.Waits, waitsFor(p.Roles))
 }
 
 // Pending lists the proposals that wait, oldest first, then those that went stale lately.

@@ -101,7 +101,8 @@ func authorityOf(what string, publics []*keys.Public, threshold int) (trust.Auth
 		a.Threshold = min(2, len(a.Keys))
 	}
 	if a.Threshold < 1 || a.Threshold > len(a.Keys) {
-		return a, &Invalid{What: what, Reason: fmt.Sprintf("threshold %d of %d different keys cannot be met", threshold, len(a.Keys))}
+		return a, &Invalid{What: what, Reason: fmt.Sprintf("the threshold %d cannot be met by %s", threshold, count(len(a.Keys), "different key")),
+			Next: fmt.Sprintf("name every holder's key, a .pub for those who are not here, or give a threshold from 1 to %d", len(a.Keys))}
 	}
 	return a, nil
 }

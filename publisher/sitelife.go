@@ -37,8 +37,9 @@ func (p *Publisher) RotateSiteKey(ctx context.Context, req RotateRequest, signer
 		switch {
 		case site.Retired:
 			return nil, &Invalid{What: what, Reason: "is retired; a site that begins anew is added under another name"}
-		case i >= 0 && !site.Keys[i].ValidAt(d.now):
-			return nil, &Invalid{What: what, Reason: fmt.Sprintf("had the key %s before; a new one has to be new", shortPEM(public))}
+		case i >= 0 && !site.Keys[i].ValidTo.IsZero(): // of this very second, perhaps
+			return nil, &Invalid{What: what, Reason: fmt.Sprintf("had the key %s before; a new one has to be new", shortPEM(public)),
+				Next: "make one where the site is: kitchen key generate NAME, and give its NAME.pub with --pub"}
 		case i >= 0:
 			return nil, nil
 		}

@@ -85,6 +85,7 @@ type kitchen struct {
 	lookupEnv   func(string) (string, bool)
 	environ     func() []string
 
+	command  string          // its words, "kitchen key show"
 	ctx      context.Context // of the call, for prompts; cancelled by the first interrupt
 	global   globalOptions
 	config   *config
@@ -140,6 +141,7 @@ func (k *kitchen) main(ctx context.Context, argv []string) int {
 	k.ctx = ctx
 	app := k.app()
 	line, err := parseLine(app, argv)
+	k.command = commandWords(line.path)
 	// Errors of the command line itself already come in the form that was asked for.
 	format := line.output
 	if format == "" {
@@ -170,6 +172,9 @@ func (k *kitchen) finish(ctx context.Context, err error) int {
 		return int(a)
 	}
 	f := explain(ctx, k.beforeInit(err))
+	if f.Hint == "" {
+		f.Hint = nextStep(k.command, f.Code, err)
+	}
 	f.Warnings = k.warnings
 	f.write(k.stderr, k.global.json, k.stderrWidth)
 	return f.Code

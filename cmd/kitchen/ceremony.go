@@ -34,7 +34,7 @@ func runInitCeremony(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	c, begun, err := k.beginCeremony(o.ceremony, in, online[0])
+	c, fresh, err := k.beginCeremony(o.ceremony, in, online[0])
 	if err != nil {
 		return err
 	}
@@ -45,31 +45,41 @@ func runInitCeremony(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSigningFile(o.ceremony, file, begun); err != nil {
+	if err := writeSigningFile(o.ceremony, file, !fresh); err != nil {
 		return err
 	}
 	d := newOutcome("init", "", c.Outcome())
-	d.Wrote, d.Hint = []string{o.ceremony}, "every other holder: kitchen sign --import "+o.ceremony+" --key FILE"
+	d.Wrote, d.Hint = []string{o.ceremony}, afterCeremony(c, o.ceremony)
 	return k.showOutcome(d)
 }
 
-// beginCeremony makes a ceremony of the given keys, or opens the one in the file if it is of the same ones.
-func (k *kitchen) beginCeremony(path string, in publisher.Init, online *keys.Public) (c *publisher.Ceremony, begun bool, err error) {
+// afterCeremony is what is to be done next with a ceremony's file, once this machine has done its part.
+func afterCeremony(c *publisher.Ceremony, path string) string {
+	if !c.Complete() {
+		return "next, those whose signatures are missing, each at home: `kitchen sign --import " + shellWord(path) + " --key FILE`"
+	}
+	return "next, with the online key: `kitchen --catalog URL init --import " + shellWord(path) + " --online-key FILE --write-root root.json --write-config kitchen.toml`"
+}
+
+// beginCeremony makes a fresh ceremony of the given keys, or opens the one in the file if it is of the same ones.
+func (k *kitchen) beginCeremony(path string, in publisher.Init, online *keys.Public) (c *publisher.Ceremony, fresh bool, err error) {
+	if c, err = publisher.BeginCeremony(k.now(), in, online); err != nil {
+		return nil, false, err
+	}
 	file, err := readSigningFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		c, err = publisher.BeginCeremony(k.now(), in, online)
-		return c, false, err
+		return c, true, nil
 	}
 	if err != nil {
-		return nil, true, err
+		return nil, false, err
 	}
 	if c, err = publisher.OpenCeremony(k.now(), file); err != nil {
-		return nil, true, err
+		return nil, false, err
 	}
 	if err := c.Resume(in, online); err != nil {
-		return nil, true, hinted{err, path + " holds another ceremony: name a new file, and have all holders sign that"}
+		return nil, false, hinted{err, path + " holds another ceremony: name a new file, and have all holders sign that"}
 	}
-	return c, true, nil
+	return c, false, nil
 }
 
 // runInitImport makes the catalog that the holders signed.
@@ -85,15 +95,17 @@ func runInitImport(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	if !c.Complete() {
-		return k.showOutcome(newOutcome("init", "", c.Outcome()))
-	}
-	if isPublicFile(o.online) {
-		return usagef("--online-key %s: this needs the private key", o.online)
-	}
-	online, err := k.keys.signer(o.online)
+	online, err := k.onlineKey(o.online)
 	if err != nil {
 		return err
+	}
+	if err := c.AuthorizeOnline(online); err != nil {
+		return err
+	}
+	if !c.Complete() {
+		d := newOutcome("init", "", c.Outcome())
+		d.Hint = "copies that were signed side by side go together here, --import for each; " + afterCeremony(c, o.imported[0])
+		return k.showOutcome(d)
 	}
 	store, err := k.openStore(ctx, at, true)
 	if err != nil {

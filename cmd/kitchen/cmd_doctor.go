@@ -75,7 +75,7 @@ func (d *doctorDocument) human(p *page) {
 	tones := map[string]render.Tone{healthOK: render.Good, healthWarning: render.Warn, healthProblem: render.Bad}
 	for _, line := range d.Checks {
 		const column = 9
-		text := render.Wrap(render.Line(line.Area+": "+line.Detail), p.width-column)
+		text := render.Fold(render.Line(line.Area+": "+line.Detail), p.width-column)
 		for i, part := range text {
 			word := ""
 			if i == 0 {

@@ -179,13 +179,26 @@ func writeInitFiles(o initOptions, at string, result *publisher.InitResult, d *i
 // initKeys opens all the keys of a new catalog, the private ones side by side.
 func (k *kitchen) initKeys(o initOptions) (in publisher.Init, online keys.Signer, err error) {
 	if isPublicFile(o.online) {
-		return in, nil, usagef("--online-key %s: this needs the private key", o.online)
+		return in, nil, needsPrivate(o.online)
 	}
 	if in, err = k.holders(o, o.online); err != nil {
 		return in, nil, err
 	}
 	online, err = k.keys.signer(o.online)
 	return in, online, err
+}
+
+// onlineKey opens the private online key.
+func (k *kitchen) onlineKey(name string) (keys.Signer, error) {
+	if isPublicFile(name) {
+		return nil, needsPrivate(name)
+	}
+	return k.keys.signer(name)
+}
+
+func needsPrivate(public string) error {
+	return usageHint("--online-key "+public+": making a catalog needs the private key",
+		"run it where that key is; where holders are elsewhere, begin with kitchen init … --ceremony FILE, which takes .pub files")
 }
 
 // holders opens the keys of a new catalog but for the online one, the private ones side by side, with more.

@@ -126,5 +126,5 @@ func askToSign(tty io.ReadWriter, d interface{ human(*page) }) (bool, error) {
 }
 
 func nobodyToAsk() error {
-	return usageHint("signing asks first, and there is no terminal", "look at it with `kitchen pending`, then give --yes")
+	return usageHint("signing asks first, and there is no terminal", "run it on a terminal, where the change is shown before the question; what `kitchen pending` shows in the catalog can be signed unasked with --yes")
 }

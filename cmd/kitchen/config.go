@@ -300,6 +300,9 @@ func loadConfig(path string) (*config, error) {
 		c.dir = dir
 		return c, err
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, hinted{fmt.Errorf("configuration: %w", err), "name the right file with --config or KITCHEN_CONFIG"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/enovance/kitchen/fetcher"
 	"github.com/enovance/kitchen/internal/catalog"
@@ -14,6 +16,7 @@ import (
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 )
 
@@ -81,18 +84,25 @@ type failure struct {
 	Message string `json:"error"`
 	Hint    string `json:"hint,omitempty"`
 
+	Evidence []string `json:"evidence,omitempty"` // what is to be compared, such as whole key ids, a line each
 	Warnings []string `json:"warnings,omitempty"` // of this host, which have not been shown yet
+
+	lines []string // Message for people, safe to print
 }
 
 func explain(ctx context.Context, err error) failure {
-	f := failure{Schema: "kitchen.error/v1", Message: err.Error()}
+	f := failure{Schema: "kitchen.error/v1", Message: err.Error(), lines: errorLines(err)}
 	f.Code, f.Kind = exitCode(ctx, err)
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {
 		f.Hint = h.Hint()
 	}
+	var shows interface{ Evidence() []string }
+	if errors.As(err, &shows) {
+		f.Evidence = shows.Evidence()
+	}
 	if f.Code == exitInterrupted {
-		f.Message = "interrupted"
+		f.Message, f.lines = "interrupted", nil
 		f.Hint = "nothing is left half-done; run the same command again to go on"
 		if kept, ok := errors.AsType[*fetcher.Interrupted](err); ok {
 			f.Message += "; " + kept.Words()
@@ -103,6 +113,50 @@ func explain(ctx context.Context, err error) failure {
 		}
 	}
 	return f
+}
+
+// errorLines are an error's words, safe to print: a line for each of several errors, and none that begins in a text that
+// somebody else wrote.
+func errorLines(err error) []string {
+	var several interface {
+		error
+		Unwrap() []error
+	}
+	if !errors.As(err, &several) {
+		return []string{render.Line(err.Error())}
+	}
+	var lines, plain []string
+	for _, one := range several.Unwrap() {
+		lines, plain = append(lines, errorLines(one)...), append(plain, one.Error())
+	}
+	before, after, ok := strings.Cut(err.Error(), strings.Join(plain, "\n"))
+	if !ok { // not of errors.Join
+		return []string{render.Line(err.Error())}
+	}
+	lines[0] = render.Line(before) + lines[0]
+	lines[len(lines)-1] += render.Line(after)
+	return lines
+}
+
+// nextStep is what to do about an error of a command that has no hint of its own, by what kind of error it is.
+func nextStep(command string, code int, err error) string {
+	var request *publisher.Invalid
+	var file *manifest.FileError
+	switch {
+	case code == exitUsage, errors.As(err, &request):
+		return "see `" + command + " --help`"
+	case errors.As(err, &file):
+		return "correct that file; docs/FORMAT.md says what may stand in it"
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR):
+		return "name a file that is there; paths start at the folder you are in, those in kitchen.toml at that file's own"
+	case errors.Is(err, fs.ErrPermission):
+		return "give this user the right to it (ls -l shows whose it is), or name another"
+	case errors.Is(err, fs.ErrExist):
+		return "nothing is overwritten: name a file that does not exist yet"
+	case errors.Is(err, syscall.ENOSPC):
+		return "free some space, and run the same command again"
+	}
+	return "`kitchen doctor` looks for what is wrong with this host; `" + command + " --help` tells more about the command"
 }
 
 // beforeInit adds to a catalog that is not there what its vendor, who has the online key, may have forgotten.
@@ -174,16 +228,26 @@ func (f failure) write(w io.Writer, asJSON bool, width int) {
 			return
 		}
 	}
-	fmt.Fprintln(w, errorLine("error: ", f.Message, width))
+	lines := f.lines
+	if lines == nil {
+		lines = []string{render.Line(f.Message)}
+	}
+	for i, line := range lines {
+		fmt.Fprintln(w, errorLine([]string{"error: ", "  "}[min(i, 1)], line, width))
+	}
+	for _, line := range f.Evidence {
+		fmt.Fprintln(w, "  "+render.Line(line))
+	}
 	if f.Hint != "" {
-		fmt.Fprintln(w, errorLine("hint: ", f.Hint, width))
+		fmt.Fprintln(w, errorLine("hint: ", render.Line(f.Hint), width))
 	}
 }
 
+// errorLine wraps a text that is safe to print.
 func errorLine(label, text string, width int) string {
-	text = label + render.Text(text)
-	if width > 0 {
-		return render.Indent(text, 2, width)
+	if width <= 0 || len(label)+render.Width(text) <= width {
+		return label + text
 	}
-	return strings.ReplaceAll(text, "\n", "\n  ")
+	margin := label[:len(label)-len(strings.TrimLeft(label, " "))]
+	return margin + strings.Join(render.Fold(label+text, width-2), "\n  ")
 }

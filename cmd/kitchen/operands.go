@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,15 +15,11 @@ func operands(c *cli.Context, names ...string) error {
 	words := "kitchen " + strings.TrimSpace(commandPath(c))
 	for i, name := range names {
 		if i >= c.NArg() && !strings.HasPrefix(name, "[") {
-			err := usagef("%s needs %s", words, name)
-			err.hint = "see `" + words + " --help`"
-			return err
+			return usagef("%s needs %s", words, name)
 		}
 	}
 	if c.NArg() > len(names) {
-		err := usagef("unexpected argument %q", c.Args().Get(len(names)))
-		err.hint = "see `" + words + " --help`"
-		return err
+		return usagef("unexpected argument %q", c.Args().Get(len(names)))
 	}
 	return nil
 }
@@ -64,14 +61,27 @@ func siteValue(s string) (manifest.SiteID, error) {
 	return id, nil
 }
 
-// require makes a flag compulsory.
+// require makes flags compulsory.
 func require(c *cli.Context, flags ...string) error {
+	var missing []string
 	for _, name := range flags {
 		if !c.IsSet(name) || c.String(name) == "" && len(c.StringSlice(name)) == 0 {
-			err := usagef("kitchen %s needs --%s", commandPath(c), name)
-			err.hint = "see `kitchen " + commandPath(c) + " --help`"
-			return err
+			missing = append(missing, "--"+name)
 		}
 	}
+	if len(missing) > 0 {
+		return usagef("kitchen %s needs %s", commandPath(c), strings.Join(missing, ", "))
+	}
 	return nil
+}
+
+// plainWord is what a shell takes as one word, as it stands.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// shellWord is a word of a command that is printed to be copied.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

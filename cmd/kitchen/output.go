@@ -80,10 +80,11 @@ type page struct {
 	colour bool
 }
 
-// linef prints one line. Its arguments are foreign text as far as it knows,
-// whatever their type: the line is escaped as a whole.
+// linef prints one line, or several, indented, where the page is too narrow. Its arguments are foreign text as far as
+// it knows, whatever their type: the line is escaped as a whole.
 func (p *page) linef(format string, args ...any) {
-	fmt.Fprintln(p.w, render.Line(fmt.Sprintf(format, args...)))
+	text := fmt.Sprintf(format, args...)
+	p.para(2+len(text)-len(strings.TrimLeft(text, " ")), "", text)
 }
 
 // para prints a label and foreign text, wrapped to the page; later lines are
@@ -94,7 +95,10 @@ func (p *page) para(indent int, label, text string) {
 		label, text, indent = label+text[:deeper], text[deeper:], indent+deeper
 	}
 	margin := len(label) - len(strings.TrimLeft(label, " "))
-	lines := render.Wrap(label[margin:]+render.Line(text), p.width-max(margin, indent))
+	lines := []string{label[margin:] + render.Line(text)}
+	if margin+render.Width(lines[0]) > p.width {
+		lines = render.Fold(lines[0], p.width-max(margin, indent))
+	}
 	for i, line := range lines {
 		if i > 0 {
 			margin = indent
@@ -105,7 +109,7 @@ func (p *page) para(indent int, label, text string) {
 
 // verdict prints one line in the colour of what it says.
 func (p *page) verdict(tone render.Tone, text string) {
-	for i, line := range render.Wrap(render.Line(text), p.width) {
+	for i, line := range render.Fold(render.Line(text), p.width-2) {
 		if i > 0 {
 			line = "  " + line
 		}

@@ -120,7 +120,7 @@ func (v *voice) complain(f failure, away bool) {
 		f.write(v.k.stderr, true, 0)
 		return
 	}
-	text := "error: " + f.Message
+	text := strings.Join(append([]string{"error: " + f.Message}, f.Evidence...), "; ")
 	if away {
 		text += "; trying again, less and less often"
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 )
 
@@ -90,7 +91,7 @@ func runExport(ctx context.Context, k *kitchen, o signOptions) error {
 			d.Roles = append(d.Roles, roleDocuments(w.Roles)...)
 		}
 		d.Wrote = []string{o.export}
-		d.Hint = "at the signer's: kitchen sign --import " + o.export + " --key FILE"
+		d.Hint = "at the signer's: `kitchen sign --import " + shellWord(o.export) + " --key FILE`"
 		return k.showOutcome(d)
 	})
 }
@@ -115,7 +116,9 @@ func runSignFile(ctx context.Context, k *kitchen, o signOptions, file *publisher
 	if err != nil {
 		return perhapsAltered(err, o.imported)
 	}
-	return k.carryOn(o, file, newOutcome("sign", "", outcome), "back at the catalog: kitchen sign --import ")
+	return k.carryOn(o, file, newOutcome("sign", "", outcome), func(path string) string {
+		return "back at the catalog: `kitchen sign --import " + shellWord(path) + "`"
+	})
 }
 
 // runSignCeremony signs a catalog that is still to be made.
@@ -124,7 +127,10 @@ func runSignCeremony(ctx context.Context, k *kitchen, o signOptions, file *publi
 	if err != nil {
 		return err
 	}
-	signers, err := k.signers(o.keyOptions, "root")
+	signers, err := k.signers(o.keyOptions, "root", "targets", manifest.RoleRegistry)
+	if len(o.keys) == 0 && err != nil {
+		return usageHint("no key to sign with; "+o.imported+" waits for "+c.WaitsFor(), afterCeremony(c, o.imported))
+	}
 	if err != nil {
 		return err
 	}
@@ -148,7 +154,7 @@ func runSignCeremony(ctx context.Context, k *kitchen, o signOptions, file *publi
 	if file, err = c.File(); err != nil {
 		return err
 	}
-	return k.carryOn(o, file, newOutcome("sign", "", c.Outcome()), "then, with the online key: kitchen init --import ")
+	return k.carryOn(o, file, newOutcome("sign", "", c.Outcome()), func(path string) string { return afterCeremony(c, path) })
 }
 
 // perhapsAltered says of a file that is not believed what may have become of it on its way.
@@ -169,7 +175,7 @@ func perhapsAltered(err error, path string) error {
 }
 
 // carryOn writes a signed file, and says where it goes next.
-func (k *kitchen) carryOn(o signOptions, file *publisher.SigningFile, d *outcomeDocument, next string) error {
+func (k *kitchen) carryOn(o signOptions, file *publisher.SigningFile, d *outcomeDocument, next func(path string) string) error {
 	path := o.export
 	if path == "" {
 		path = o.imported
@@ -178,7 +184,7 @@ func (k *kitchen) carryOn(o signOptions, file *publisher.SigningFile, d *outcome
 		if err := writeSigningFile(path, file, o.export == ""); err != nil {
 			return err
 		}
-		d.Wrote, d.Hint = []string{path}, next+path
+		d.Wrote, d.Hint = []string{path}, next(path)
 	}
 	return k.showOutcome(d)
 }

@@ -66,29 +66,54 @@ func wrapParagraph(s string, n int) []string {
 	if Width(s) <= n {
 		return []string{strings.TrimRight(s, " ")}
 	}
-	var lines []string
-	line := ""
+	var words []string
 	for _, word := range strings.Fields(s) {
-		for {
-			switch {
-			case line == "" && Width(word) <= n:
-				line, word = word, ""
-			case line == "":
-				var head string
-				head, word = split(word, n)
-				lines = append(lines, head)
-			case Width(line)+1+Width(word) <= n:
-				line, word = line+" "+word, ""
-			default:
-				lines, line = append(lines, line), ""
+		for Width(word) > n {
+			head, tail := split(word, n)
+			if tail == "" {
+				break // one character wider than a line
 			}
-			if word == "" {
-				break
-			}
+			words, word = append(words, head), tail
+		}
+		words = append(words, word)
+	}
+	return join(words, n)
+}
+
+// Fold breaks s at spaces into lines of at most n columns, as Wrap does, but leaves whole what people copy: a word, such as
+// a path or a digest, and a command between backquotes. One that is longer than a line has a line of its own, and sticks
+// out.
+func Fold(s string, n int) []string {
+	if Width(s) <= n {
+		return []string{strings.TrimRight(s, " ")}
+	}
+	var words []string
+	open := false
+	for _, word := range strings.Fields(s) {
+		if open {
+			words[len(words)-1] += " " + word
+		} else {
+			words = append(words, word)
+		}
+		if strings.Count(word, "`")%2 == 1 {
+			open = !open
 		}
 	}
-	if line != "" || len(lines) == 0 {
-		lines = append(lines, line)
+	return join(words, n)
+}
+
+// join puts as many words on each line as fit.
+func join(words []string, n int) []string {
+	var lines []string
+	for _, word := range words {
+		if last := len(lines) - 1; last >= 0 && Width(lines[last])+1+Width(word) <= n {
+			lines[last] += " " + word
+		} else {
+			lines = append(lines, word)
+		}
+	}
+	if len(lines) == 0 {
+		return []string{""}
 	}
 	return lines
 }
