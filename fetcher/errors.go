@@ -203,16 +203,24 @@ func (e *UnknownSite) Hint() string {
 // the site at this time (exit 4).
 type WrongSiteKey struct {
 	Site manifest.SiteID
-	Have string   // short id of the configured key
-	Want []string // short ids of the site's keys that are valid now
+	Have string   // id of the configured key
+	Want []string // ids of the site's keys that are valid now
 }
 
 func (e *WrongSiteKey) Error() string {
-	want := "none that is valid now"
-	if len(e.Want) > 0 {
-		want = strings.Join(e.Want, ", ")
+	if len(e.Want) == 0 {
+		return fmt.Sprintf("the key of site %s is not in the registry, which has none that is valid now", e.Site)
 	}
-	return fmt.Sprintf("the key of site %s is not the one in the registry: configured %s, registered %s", e.Site, e.Have, want)
+	return fmt.Sprintf("the key of site %s is not the one in the registry", e.Site)
+}
+
+// Evidence is what has to be compared whole: somebody can make a key whose id begins like another's.
+func (e *WrongSiteKey) Evidence() []string {
+	lines := []string{"configured " + e.Have}
+	for _, id := range e.Want {
+		lines = append(lines, "registered "+id)
+	}
+	return lines
 }
 
 // Hint names the innocent cause.

@@ -116,7 +116,7 @@ func (f *Fetcher) identify(ctx context.Context, v *catalog.View) (*manifest.Cust
 		return nil, nil, &UnknownSite{Site: id, Retired: true, Reason: "is retired; its reports do not count any more"}
 	}
 	mine, now := f.Site.Signer.Public(), v.Now()
-	wrong := &WrongSiteKey{Site: id, Have: shortKeyID(mine)}
+	wrong := &WrongSiteKey{Site: id, Have: keyID(mine)}
 	for _, k := range site.Keys {
 		if !keyValid(k, now) {
 			continue
@@ -128,18 +128,18 @@ func (f *Fetcher) identify(ctx context.Context, v *catalog.View) (*manifest.Cust
 		if public.Hint() == mine.Hint() && public.PEM() == mine.PEM() {
 			return customer, site, nil
 		}
-		wrong.Want = append(wrong.Want, shortKeyID(public))
+		wrong.Want = append(wrong.Want, keyID(public))
 	}
 	return nil, nil, wrong
 }
 
-// shortKeyID is a key's id as status, role show and customer show give it.
-func shortKeyID(public *keys.Public) string {
+// keyID is a key's id as key show and customer show give it.
+func keyID(public *keys.Public) string {
 	key, err := trust.NewKey(public)
 	if err != nil {
 		return "(unreadable)"
 	}
-	return key.ID[:8]
+	return key.ID
 }
 
 func keyValid(k manifest.SiteKey, now time.Time) bool {

@@ -45,7 +45,8 @@ func (p *Publisher) RotateSiteKey(ctx context.Context, req RotateRequest, signer
 		}
 		lines := endKeys(d.now, site, req.CompromisedSince)
 		site.Keys = append(site.Keys, newSiteKey(req.Key, d.now))
-		return append([]string{fmt.Sprintf("%s signs with key %s from now on", what, shortPEM(public))}, lines...), nil
+		lines = append([]string{fmt.Sprintf("%s signs with key %s from now on", what, shortPEM(public))}, lines...)
+		return append(lines, inWords([]string{IDOfPEM(public)})...), nil
 	})
 }
 

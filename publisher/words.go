@@ -278,9 +278,10 @@ func customText(custom map[string]string) string {
 }
 
 func describeDelegations(current, next *trust.Targets) []string {
-	var lines []string
+	var lines, in []string
 	for _, d := range next.Delegations {
 		before, known := current.Delegation(d.Name)
+		in = append(in, keysIn(before.KeyIDs(), d.KeyIDs())...)
 		switch {
 		case !known:
 			lines = append(lines, fmt.Sprintf("new role %s: %d of %s", d.Name, d.Threshold, strings.Join(shortIDs(d.KeyIDs()), ", ")))
@@ -291,6 +292,23 @@ func describeDelegations(current, next *trust.Targets) []string {
 	for _, d := range current.Delegations {
 		if _, ok := next.Delegation(d.Name); !ok {
 			lines = append(lines, "role "+d.Name+" is dropped")
+		}
+	}
+	return append(lines, inWords(in)...)
+}
+
+// keysIn are the ids in after that are not in before.
+func keysIn(before, after []string) []string {
+	return slices.DeleteFunc(slices.Clone(after), func(id string) bool { return slices.Contains(before, id) })
+}
+
+// inWords show, whole and each once, the ids of keys that come in: they are to be compared with what their holders say, and
+// somebody can make a key whose id begins like another's.
+func inWords(ids []string) []string {
+	var lines []string
+	for _, id := range ids {
+		if line := "  key in: " + id; !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
 	return lines
@@ -339,7 +357,7 @@ func (p *Publisher) describeCustomer(ctx context.Context, path string, before, a
 }
 
 func describeEntry(what string, old, next *manifest.Customer, isNew bool) []string {
-	var lines []string
+	var lines, in []string
 	say := func(format string, args ...any) {
 		lines = append(lines, "registry: "+what+": "+fmt.Sprintf(format, args...))
 	}
@@ -364,9 +382,11 @@ func describeEntry(what string, old, next *manifest.Customer, isNew bool) []stri
 		switch {
 		case i < 0:
 			say("new site %s, %s", site.Name, siteText(site, KeyNames(siteKeys(site)...)))
+			in = append(in, siteKeys(site)...)
 		case siteText(old.Sites[i], inFull) != siteText(site, inFull):
 			name := KeyNames(append(siteKeys(old.Sites[i]), siteKeys(site)...)...)
 			say("site %s: %s; was %s", site.Name, siteText(site, name), siteText(old.Sites[i], name))
+			in = append(in, keysIn(siteKeys(old.Sites[i]), siteKeys(site))...)
 		}
 	}
 	for _, site := range old.Sites {
@@ -374,7 +394,7 @@ func describeEntry(what string, old, next *manifest.Customer, isNew bool) []stri
 			say("site %s is taken out", site.Name)
 		}
 	}
-	return lines
+	return append(lines, inWords(in)...)
 }
 
 // inFull names a key by all of its id.

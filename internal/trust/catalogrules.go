@@ -46,7 +46,7 @@ func checkCatalogAuthority(a Authority) error {
 			return fmt.Errorf("key %s is not there or of a kind that Kitchen does not take", clip(key.ID, 12))
 		}
 		if key.ID != key.computed {
-			return fmt.Errorf("key %s stands under an id that is not its own (%s)", clip(key.ID, 12), clip(key.computed, 12))
+			return fmt.Errorf("key %s stands under an id that is not its own (%s)", clip(key.ID, 64), clip(key.computed, 64))
 		}
 		if seen[key.same] {
 			return fmt.Errorf("key %s is listed twice", clip(key.ID, 12))

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -43,6 +44,21 @@ func (e *Error) Error() string {
 		text += ": " + e.Err.Error()
 	}
 	return text
+}
+
+// Evidence shows whole the keys of a BadSignature or Threshold, which Error tells apart by their first digits:
+// somebody can make a key whose id begins like another's.
+func (e *Error) Evidence() []string {
+	var lines []string
+	for _, id := range e.Signers {
+		lines = append(lines, "signed   "+id)
+	}
+	for _, id := range e.KeyIDs {
+		if !slices.Contains(e.Signers, id) {
+			lines = append(lines, "may sign "+id)
+		}
+	}
+	return lines
 }
 
 func signatureWords(n string) string {
