@@ -123,6 +123,11 @@ func (e *Exists) Error() string {
 	return fmt.Sprintf("%s %s exists already, with other content: %s", e.What, e.Name, strings.Join(e.Differs, "; "))
 }
 
+// Hint says how to see it, and how to change it.
+func (e *Exists) Hint() string {
+	return "`kitchen role show` and `kitchen customer show` say how it is; kitchen role rotate, kitchen customer change and kitchen site change make it otherwise"
+}
+
 // UnknownRole is a role that this catalog does not delegate (exit 1).
 type UnknownRole struct{ Role string }
 

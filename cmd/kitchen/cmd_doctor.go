@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/urfave/cli/v2"
 )
 
@@ -69,6 +71,8 @@ type doctorLine struct {
 	Status string `json:"status"` // ok | warning | problem
 	Detail string `json:"detail"`
 	Next   string `json:"next"` // what to do; "" with ok
+
+	Evidence []string `json:"evidence,omitempty"` // whole ids and fingerprints, to be compared
 }
 
 func (d *doctorDocument) human(p *page) {
@@ -82,6 +86,9 @@ func (d *doctorDocument) human(p *page) {
 				word = line.Status
 			}
 			fmt.Fprintf(p.w, "%s%s\n", render.Paint(fmt.Sprintf("%-*s", column, word), tones[line.Status], p.colour && word != ""), part)
+		}
+		for _, whole := range line.Evidence {
+			p.linef("%*s%s", column, "", whole)
 		}
 		if line.Next != "" {
 			p.para(column+2, strings.Repeat(" ", column)+"> ", line.Next)
@@ -103,6 +110,8 @@ type doctor struct {
 	url     string // "" when nobody says which catalog
 	state   string // "" when there is no place for it
 	health  catalog.StateHealth
+	offLine bool          // this machine signs what is carried to it, see signsOffLine
+	root    *trust.Root   // off line: the newest one that was seen
 	session *session      // nil when the catalog could not be opened
 	view    *catalog.View // nil when no view of it can be had, neither on line nor off
 	online  bool          // view is fresh
@@ -110,7 +119,7 @@ type doctor struct {
 }
 
 func (d *doctor) say(area, status, next, format string, args ...any) {
-	d.doc.Checks = append(d.doc.Checks, doctorLine{area, status, fmt.Sprintf(format, args...), next})
+	d.doc.Checks = append(d.doc.Checks, doctorLine{Area: area, Status: status, Detail: fmt.Sprintf(format, args...), Next: next})
 	switch status {
 	case healthWarning:
 		d.doc.Warnings++
@@ -129,14 +138,11 @@ func (d *doctor) problem(area, next, format string, args ...any) {
 	d.say(area, healthProblem, next, format, args...)
 }
 
-// fails is a problem that an error tells of, with the error's own hint.
+// fails is a problem that an error tells of, with what the program itself would say to do.
 func (d *doctor) fails(area string, err error) {
-	var h interface{ Hint() string }
-	next := ""
-	if errors.As(err, &h) {
-		next = h.Hint()
-	}
-	d.problem(area, next, "%v", err)
+	f := explain(d.k.ctx, err)
+	d.problem(area, cmp.Or(f.Hint, nextStep(d.k.command, f.Code, err)), "%v", err)
+	d.show(f.Evidence...)
 }
 
 func runDoctor(ctx context.Context, k *kitchen, o doctorOptions) error {
@@ -176,7 +182,7 @@ func (d *doctor) acceptClock(ctx context.Context, yes bool) error {
 		d.ok("clock", "nothing to accept: this host's clock is not behind what the catalog showed")
 		return nil
 	}
-	s, err := d.k.open(ctx, true)
+	s, err := d.open(ctx, true)
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,10 @@ func (w *dates) RoundTrip(req *http.Request) (*http.Response, error) {
 // catalog opens the catalog and refreshes the view; what was verified before serves where that fails.
 func (d *doctor) catalog(parent context.Context) {
 	const area = "catalog"
+	if d.offLine && d.state != "" {
+		d.lastSeen(parent)
+		return
+	}
 	if d.url == "" || d.state == "" {
 		return
 	}
@@ -58,7 +62,7 @@ func (d *doctor) catalog(parent context.Context) {
 	watch := &dates{now: d.k.now}
 	d.k.wrapTransport = func(next http.RoundTripper) http.RoundTripper { watch.next = next; return watch }
 	defer func() { d.k.wrapTransport, d.skew = nil, watch.skew }()
-	s, err := d.k.open(ctx, false)
+	s, err := d.open(ctx, false)
 	if err != nil {
 		d.rootFails(err)
 		return
@@ -95,19 +99,6 @@ func (d *doctor) rootFails(err error) {
 		return
 	}
 	d.fails("catalog", err)
-}
-
-// pinned says which root is trusted, and who says so.
-func (d *doctor) pinned() {
-	c := d.k.config
-	switch {
-	case c.Root != "":
-		d.ok("root", "pinned by %s", c.abs(c.Root))
-	case c.RootFingerprint != "":
-		d.ok("root", "pinned by its fingerprint in %s", c.path)
-	default:
-		d.warn("root", "set root or root_fingerprint in kitchen.toml: with the state directory the pin is lost, too", "pinned by the state directory alone: %s", d.health.Pin)
-	}
 }
 
 func (d *doctor) brokenRoles() {
@@ -185,8 +176,10 @@ func (d *doctor) roles() {
 		}
 	}
 	see(trust.RoleRoot, d.view.Root().Expires)
-	see(trust.RoleTimestamp, d.view.Timestamp().Expires)
-	see(trust.RoleSnapshot, d.view.Snapshot().Expires)
+	if !d.offLine { // where both are as old as the last file
+		see(trust.RoleTimestamp, d.view.Timestamp().Expires)
+		see(trust.RoleSnapshot, d.view.Snapshot().Expires)
+	}
 	for _, name := range append([]string{trust.RoleTargets}, d.concerns()...) {
 		if role, err := d.view.Role(name); err == nil {
 			see(name, role.Expires)

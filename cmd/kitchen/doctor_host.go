@@ -30,11 +30,7 @@ func (d *doctor) configuration() {
 		unread = true
 		k.config = newConfig("")
 		k.config.dir, _ = os.Getwd()
-		next := "correct the file; docs/FORMAT.md describes it"
-		if errors.Is(err, fs.ErrNotExist) {
-			next = "name the right file with --config or KITCHEN_CONFIG"
-		}
-		d.problem(area, next, "%v", err)
+		d.fails(area, err)
 	}
 	path := k.config.path
 	if info, e := os.Stat(path); path != "" && e == nil {
@@ -48,6 +44,10 @@ func (d *doctor) configuration() {
 		}
 	} else if err == nil {
 		d.ok(area, "no kitchen.toml here; flags and environment say everything")
+	}
+	if k.signsOffLine() {
+		d.withoutCatalog()
+		return
 	}
 	if d.url, err = k.catalogURL(); err != nil {
 		if !unread {
@@ -112,7 +112,7 @@ func (d *doctor) stateDirectory() {
 			d.problem(area, "make the directory for this user, or name another with --state or state in kitchen.toml", "%s is not there, and %s may not be written", d.state, parent)
 			return
 		}
-		d.ok(area, "%s is not there yet; the first refresh makes it", d.state)
+		d.ok(area, "%s is not there yet; the first command that needs it makes it", d.state)
 		return
 	case err != nil:
 		d.problem(area, "name another with --state or state in kitchen.toml", "%v", err)

@@ -26,7 +26,7 @@ func (d *doctor) keyFiles(ctx context.Context) {
 	for _, role := range slices.Sorted(maps.Keys(d.k.config.Keys)) {
 		for _, name := range d.k.config.Keys[role] {
 			area := "key of " + role
-			if public := d.keyFile(area, name); public != nil && d.view != nil {
+			if public := d.keyFile(area, name); public != nil && (d.view != nil || d.root != nil) {
 				d.authority(area, role, public)
 			}
 			if ctx.Err() != nil {
@@ -115,17 +115,23 @@ func (d *doctor) authority(area, role string, public *keys.Public) {
 		of = []string{trust.RoleTimestamp, trust.RoleSnapshot}
 	}
 	for _, name := range of {
-		authority, known := d.view.Authority(name)
+		authority, known, err := d.authorityFor(name)
 		switch {
+		case err != nil:
+			d.ok(area, "whether this key may sign %s is told by the first file that is signed here", name)
+			d.show(key.ID)
+			return
 		case !known:
 			d.problem(area, "correct [keys] in kitchen.toml; kitchen role show lists the roles", "the catalog has no role %s", name)
 			return
 		case !authority.Has(key.ID):
-			d.problem(area, "use the key that may, or have the role's keys changed; kitchen role show "+name+" names them", "key %.8s may not sign %s", key.ID, name)
+			d.problem(area, "use the key that may, or have the role's keys changed: kitchen role rotate "+name, "key %.8s may not sign %s", key.ID, name)
+			d.showKeys(key.ID, authority.KeyIDs())
 			return
 		}
 	}
-	d.ok(area, "key %.8s may sign %s", key.ID, strings.Join(of, " and "))
+	d.ok(area, "it may sign %s", strings.Join(of, " and "))
+	d.show(key.ID)
 }
 
 // site looks at the site that this host is: its registration, its key, and what of it waits.
@@ -187,12 +193,9 @@ func (d *doctor) siteKey(area string, site *manifest.Site, public *keys.Public) 
 				theirs = append(theirs, publisher.IDOfPEM(key.Public))
 			}
 		}
-		name := publisher.KeyNames(append(theirs, mine)...)
-		for i, id := range theirs {
-			theirs[i] = name(id)
-		}
 		d.problem(area, "name the file of the site's own key: [site] key in kitchen.toml. Where it is lost or was replaced: "+ask,
-			"its key here, %s, is not one of the site's in the registry (%s): no report signed with it counts", name(mine), dash(strings.Join(theirs, ", ")))
+			"its key here is not the one that the registry has for the site: no report signed with it counts")
+		d.showKeys(mine, theirs)
 	case !known.CompromisedSince.IsZero() && !d.view.Now().Before(known.CompromisedSince):
 		d.problem(area, ask, "its key here is said to be compromised since %s", stamp(known.CompromisedSince))
 	case d.view.Now().Before(known.ValidFrom):

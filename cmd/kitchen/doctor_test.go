@@ -71,7 +71,7 @@ func (h *ward) lines(code int, area string, flags ...string) []string {
 	var found []string
 	for _, line := range d.Checks {
 		if line.Area == area {
-			found = append(found, line.Status+" "+line.Detail)
+			found = append(found, strings.Join(append([]string{line.Status, line.Detail}, line.Evidence...), " "))
 		}
 		if (line.Status == healthOK) != (line.Next == "") {
 			h.t.Errorf("%+v: what to do next?", line)
@@ -197,7 +197,7 @@ func TestDoctorLooksAtThePin(t *testing.T) {
 	h := newWard(t)
 	h.ask(exitDone, "refresh")
 	put(t, filepath.Join(h.dir, "kitchen.toml"), []byte("catalog = \""+h.server.URL+"\"\nstate = \"state\"\n"))
-	h.wants(h.lines(exitDone, "root"), "warning pinned by the state directory alone: sha256:")
+	h.wants(h.lines(exitDone, "root"), "warning pinned by the state directory alone sha256:")
 	put(t, filepath.Join(h.dir, "root.json"), catalogtest.New(t).Root1)
 	h.configure("")
 	h.wants(h.lines(exitNo, "root"), "problem ", "is not the pinned one")

@@ -165,7 +165,7 @@ func (k *kitchen) catalogOptions(state string) (options catalog.Options, err err
 		return options, err
 	}
 	if options.Root, err = readCapped(k.config.abs(k.config.Root), kind.MaxSize); err != nil {
-		err = fmt.Errorf("pinned root: %w", err)
+		err = hinted{fmt.Errorf("pinned root: %w", err), "bring the file that root in kitchen.toml names (root.json of kitchen init --write-root, metadata/1.root.json in the catalog), and compare its sha256 with the fingerprint that two root holders tell"}
 	}
 	return options, err
 }
