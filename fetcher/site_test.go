@@ -171,7 +171,7 @@ func TestWhoMayNotRun(t *testing.T) {
 		{"no key", func(_ *testing.T, _ *catalogtest.World, f *follower) { f.Site.Signer = nil },
 			noSite, "key"},
 		{"wrong key", func(t *testing.T, _ *catalogtest.World, f *follower) { f.Site.Signer = catalogtest.NewKey(t) },
-			isA[*WrongSiteKey], "registered "},
+			isA[*WrongSiteKey], "is not the one in the registry"},
 		{"key of another site", func(t *testing.T, w *catalogtest.World, f *follower) {
 			f.Site.Signer = w.SiteKeys[manifest.SiteID{Customer: "acme", Site: "prod"}]
 		}, isA[*WrongSiteKey], "acme/staging"},
@@ -225,6 +225,22 @@ func TestWhoMayNotRun(t *testing.T) {
 				t.Errorf("reports %v", sent)
 			}
 		})
+	}
+}
+
+// TestASiteKeyWhoseIDBeginsLikeAnothers: the first digits of an id can be had by trying, so that a key that is not the
+// registered one is shown whole, with the one that is.
+func TestASiteKeyWhoseIDBeginsLikeAnothers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ready(w, r1, catalogtest.Content{})
+	f, stranger := at(t, w, "acme/staging", say), catalogtest.NewKey(t)
+	registered := keyID(f.Site.Signer.Public())
+	f.Site.Signer = stranger
+	_, err := f.Run(context.Background(), f.view(t), RunOptions{})
+	wrong, ok := errors.AsType[*WrongSiteKey](err)
+	if !ok || len(registered) != 64 || !slices.Equal(wrong.Evidence(), []string{"configured " + keyID(stranger.Public()), "registered " + registered}) {
+		t.Errorf("%v shows %q", err, wrong)
 	}
 }
 

@@ -265,7 +265,7 @@ func (r *replay) entry(ctx context.Context, path string, now *trust.Targets, bef
 		return r.not("registry: "+conflict, "look at it (kitchen customer show "+all[1].Customer+"), then make the change again with its own command")
 	}
 	present := now.Targets[path]
-	dr, err := registryDraft(now, merged, "")
+	dr, err := registryDraft(now, merged)
 	if err != nil {
 		return err
 	}

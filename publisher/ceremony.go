@@ -174,7 +174,7 @@ func (c *Ceremony) ID() string {
 
 // Words say what the catalog would be, with every key id in full, so that people can compare them.
 func (c *Ceremony) Words() []string {
-	lines := []string{fmt.Sprintf("a new catalog of the vendor %s (%s)", c.vendor.Customer, c.vendor.Name)}
+	lines := []string{fmt.Sprintf("a new catalog of the vendor %s (%q)", c.vendor.Customer, c.vendor.Name)}
 	said := map[string]bool{}
 	for _, role := range c.authorities() {
 		if said[role.name] {
@@ -293,7 +293,7 @@ func (c *Ceremony) differs(other *Ceremony) []string {
 }
 
 func (c *Ceremony) roleWords(name func(id string) string) map[string]string {
-	words := map[string]string{"vendor": c.vendor.Customer + " (" + c.vendor.Name + ")", "begun": c.made.Format(time.DateTime)}
+	words := map[string]string{"vendor": fmt.Sprintf("%s (%q)", c.vendor.Customer, c.vendor.Name), "begun": c.made.Format(time.DateTime)}
 	for _, role := range c.authorities() {
 		words[role.name] = fmt.Sprintf("%d of %s", role.Threshold, listOr(named(name, role.KeyIDs()), "nobody"))
 	}

@@ -94,7 +94,7 @@ func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req Certify
 // before, by whoever it was.
 func (c *CertifyResult) keepNote(note string) {
 	lost := c.Outcome != nil && note != "" && !slices.ContainsFunc(c.Outcome.Summary, func(line string) bool {
-		return strings.TrimSpace(line) == noteWord+note
+		return strings.TrimSpace(line) == noteLine(note)
 	})
 	if !lost {
 		c.Note = note
@@ -104,8 +104,8 @@ func (c *CertifyResult) keepNote(note string) {
 		"YOUR NOTE IS NOT KEPT: the note of a certificate is that of whoever proposed it, and this one was proposed before")
 }
 
-// noteWord begins the line that shows a certificate's note.
-const noteWord = "note: "
+// noteLine is the line that shows a certificate's note.
+func noteLine(note string) string { return fmt.Sprintf("note: %q", note) }
 
 // certificate works the certificate out and fills the result. It is nil when there is one.
 func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release, req CertifyRequest, result *CertifyResult) (*draft, error) {
@@ -260,7 +260,7 @@ func certifySummary(r manifest.Release, e *manifest.Evidence, lift *catalog.Reca
 	}
 	lines := []string{fmt.Sprintf("certify %s (sha256 %s) for %s", r, e.ManifestSHA256, whom)}
 	if lift != nil {
-		lines = append(lines, fmt.Sprintf("LIFTS recall %d: %s", lift.Since, lift.Reason))
+		lines = append(lines, fmt.Sprintf("LIFTS recall %d: %q", lift.Since, lift.Reason))
 	}
 	for _, report := range e.Reports {
 		lines = append(lines, fmt.Sprintf("rests on: %s reported %s", report.Site, report.Verdict))
@@ -269,7 +269,7 @@ func certifySummary(r manifest.Release, e *manifest.Evidence, lift *catalog.Reca
 		lines = append(lines, "WAIVED: "+catalog.WaiverWords(w))
 	}
 	if e.Note != "" {
-		lines = append(lines, noteWord+e.Note)
+		lines = append(lines, noteLine(e.Note))
 	}
 	return lines
 }

@@ -75,7 +75,7 @@ func (p *Publisher) describeEvidence(ctx context.Context, v *catalog.View, role,
 		lines = append(lines, fmt.Sprintf("  NOT MET: %s: %s", u.Requirement, u.Detail))
 	}
 	if e.Note != "" {
-		lines = append(lines, "  "+noteWord+e.Note)
+		lines = append(lines, "  "+noteLine(e.Note))
 	}
 	return lines
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -240,4 +241,20 @@ func TestInitializeWithHoldersOfTargetsOfTheirOwn(t *testing.T) {
 	})
 	wantError[*publisher.NotAuthorized](t, err, short(w.root[0]), "targets", short(w.certA))
 	mustCommit(t)(w.publisher(t, w.online).AddProduct(ctx, w.openstack(), []keys.Signer{w.certA, w.certB}))
+}
+
+// TestManyToApproveUnlessThereIsOne: what README.md and docs/FORMAT.md say of the thresholds that nobody named.
+func TestManyToApproveUnlessThereIsOne(t *testing.T) {
+	t.Parallel()
+	w := empty(t)
+	for n, want := range map[int][]string{1: {"root, targets: any 1 of", "registry, policy: any 1 of"}, 2: {"root, targets: any 2 of", "registry: any 1 of", "policy: any 2 of"}} {
+		holders, admins := publics(w.root[:n]...), publics([]key{w.admin, catalogtest.NewKey(t)}[:n]...)
+		c, err := publisher.BeginCeremony(w.now, publisher.Init{Vendor: "enovance", RootPublic: holders, RegistryPublic: admins}, w.online.Public())
+		check(t, err)
+		for _, line := range want {
+			if !slices.Contains(c.Words(), line) {
+				t.Errorf("%d keys: no %q in %q", n, line, c.Words())
+			}
+		}
+	}
 }

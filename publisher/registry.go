@@ -61,7 +61,7 @@ func (p *Publisher) AddCustomer(ctx context.Context, req CustomerRequest, signer
 			}
 			return nil, differs("customer", req.Name, entryDifferences(there, wanted))
 		}
-		return registryDraft(role, wanted, fmt.Sprintf("new customer %s (%s), subscribes to %s", req.Name, wanted.Name, listOr(wanted.Subscribe, "nothing")))
+		return registryDraft(role, wanted, fmt.Sprintf("new customer %s (%q), subscribes to %s", req.Name, wanted.Name, listOr(wanted.Subscribe, "nothing")))
 	}, signers)
 }
 
@@ -112,7 +112,7 @@ func siteNames(ids []manifest.SiteID) []string {
 }
 
 // registryDraft lists an entry's new content.
-func registryDraft(role *trust.Targets, entry *manifest.Customer, summary string) (*draft, error) {
+func registryDraft(role *trust.Targets, entry *manifest.Customer, summary ...string) (*draft, error) {
 	data, err := entry.Encode()
 	if err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func registryDraft(role *trust.Targets, entry *manifest.Customer, summary string
 	path := manifest.RegistryTarget(entry.Customer)
 	sha := digest(data)
 	role.Targets[path] = trust.Target{Length: int64(len(data)), SHA256: sha}
-	dr := newDraft("registry", manifest.RoleRegistry, summary).set(manifest.RoleRegistry, role)
+	dr := newDraft("registry", manifest.RoleRegistry, summary...).set(manifest.RoleRegistry, role)
 	dr.objects = []object{{manifest.TargetObject(path, sha), data}}
 	return dr, nil
 }

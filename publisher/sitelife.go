@@ -240,6 +240,6 @@ func (p *Publisher) changeCustomer(ctx context.Context, name string, signers []k
 		if err := after.checkRegistry(ctx, d.store, customers); err != nil {
 			return nil, err
 		}
-		return registryDraft(role, &entry, strings.Join(lines, "; "))
+		return registryDraft(role, &entry, lines...)
 	}, signers)
 }

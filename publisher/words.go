@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -132,7 +133,8 @@ func (p *Publisher) evidence(ctx context.Context, sha string) (*manifest.Evidenc
 	return manifest.ParseEvidence(data)
 }
 
-// describe says in words what the roles change, worked out from what is in effect. What cannot be read is said.
+// describe says in words what the roles change, worked out from what is in effect. What cannot be read is said. A text that
+// somebody chose, such as a name or a reason, stands between quotation marks (%q), so that none passes for words of Kitchen.
 func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*roleDraft) []string {
 	var lines []string
 	for _, r := range roles {
@@ -241,11 +243,11 @@ func (p *Publisher) describeRelease(ctx context.Context, v *catalog.View, role, 
 func yankText(what, before, after string) string {
 	switch {
 	case before == "":
-		return fmt.Sprintf("yank %s: %s", what, after)
+		return fmt.Sprintf("yank %s: %q", what, after)
 	case after == "":
-		return fmt.Sprintf("take back the yank of %s (was: %s)", what, before)
+		return fmt.Sprintf("take back the yank of %s (was: %q)", what, before)
 	}
-	return fmt.Sprintf("yank %s for another reason: %s (was: %s)", what, after, before)
+	return fmt.Sprintf("yank %s for another reason: %q (was: %q)", what, after, before)
 }
 
 // describeLift says which recall a certificate takes back, in the words of the recall that is in effect.
@@ -262,19 +264,27 @@ func describeLift(v *catalog.View, path string, before, after trust.Target) []st
 	}
 	entry, ok := role.Targets[manifest.TargetPath(manifest.StageRecalled, r)]
 	if recall := catalog.RecallOf(name, entry); ok && recall.LiftedBy(after) {
-		return []string{fmt.Sprintf("  LIFTS recall %s of %s; it was %s", number, r, recall)}
+		return []string{fmt.Sprintf("  LIFTS recall %s of %s; it was recalled: %q", number, r, recall.Reason)}
 	}
-	return []string{fmt.Sprintf("  names recall %s of %s, which is not the one that stands", number, r)}
+	return []string{fmt.Sprintf("  names recall %q of %s, which is not the one that stands", number, r)}
 }
 
 func customText(custom map[string]string) string {
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(custom)) {
 		if key != customEvidence && key != customSeq {
-			fmt.Fprintf(&b, ", %s: %s", key, custom[key])
+			fmt.Fprintf(&b, ", %s: %q", wordOr(key), custom[key])
 		}
 	}
 	return b.String()
+}
+
+// wordOr gives a plain word as it is, and quotes any other text.
+func wordOr(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == "" {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 func describeDelegations(current, next *trust.Targets) []string {
@@ -349,7 +359,7 @@ func (p *Publisher) describeCustomer(ctx context.Context, path string, before, a
 	old := &manifest.Customer{}
 	lines := []string{}
 	if before.SHA256 == "" {
-		lines = append(lines, fmt.Sprintf("registry: new customer %s (%s), subscribes to %s", what, next.Name, listOr(next.Subscribe, "nothing")))
+		lines = append(lines, fmt.Sprintf("registry: new customer %s (%q), subscribes to %s", what, next.Name, listOr(next.Subscribe, "nothing")))
 	} else if old, err = getCustomer(ctx, p.Store, path, before); err != nil {
 		return []string{fmt.Sprintf("registry: the present entry of %s cannot be read: %v", what, err)}
 	}

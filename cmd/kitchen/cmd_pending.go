@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -93,7 +94,7 @@ func (d *proposalDocument) human(p *page) {
 		p.para(4, "  to propose it again: ", strings.Join(d.Again, "; "))
 	}
 	if d.Kind == "decertify" && len(d.Stated) > 0 { // the reason stands nowhere else
-		p.para(4, "  its proposer says, unverified: ", d.Stated[0])
+		p.para(4, "  its proposer says, unverified: ", strconv.Quote(d.Stated[0]))
 	}
 	if d.Stale == "" { // else no signature helps
 		signatureLines(p, d.Roles)

@@ -220,13 +220,13 @@ func (v *View) assessPast(ctx context.Context, policy *PolicyInEffect, r manifes
 	return assessUnder(policy, customers, r, Question{Customer: e.Customer}, w, e.Created)
 }
 
-// WaiverWords are a waiver in words.
+// WaiverWords are a waiver in words. What a report and a sysadmin wrote stands between quotation marks.
 func WaiverWords(w manifest.Waiver) string {
 	until := "without an end"
 	if w.Until != "" {
 		until = "until " + w.Until
 	}
-	return fmt.Sprintf("%s (%s), %s: %s", w.Site, w.Against, until, w.Reason)
+	return fmt.Sprintf("%s (%q), %s: %q", w.Site, w.Against, until, w.Reason)
 }
 
 // EvidenceUnmet holds an evidence document by itself to the policy in effect, with its waivers: what can be said

@@ -2,6 +2,7 @@ package trust_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,5 +53,14 @@ func TestForeignTextInErrors(t *testing.T) {
 	line := w.fresh().Error()
 	if strings.ContainsAny(line, "\x1b\n") || len(line) > 400 {
 		t.Fatalf("error is %d bytes: %q", len(line), line)
+	}
+}
+
+// TestKeysThatDidNotSignAreShownWhole: one line tells keys apart, and the evidence has them whole, each once.
+func TestKeysThatDidNotSignAreShownWhole(t *testing.T) {
+	one, other := strings.Repeat("a1", 32), strings.Repeat("b2", 32)
+	e := &trust.Error{Kind: trust.Threshold, Role: "targets", Have: "1", Want: "2", KeyIDs: []string{one, other}, Signers: []string{one}}
+	if lines := e.Evidence(); !slices.Equal(lines, []string{"signed   " + one, "may sign " + other}) {
+		t.Errorf("%q", lines)
 	}
 }

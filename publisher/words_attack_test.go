@@ -1,0 +1,115 @@
+package publisher_test
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// forged is a name, or a reason, that goes on as words of Kitchen would.
+const forged = `ACME"), subscribes to nothing; new role root: 1 of 00000000 (`
+
+// betweenMarks holds words to what is theirs: the forged text is in them, and all of it between quotation marks.
+func betweenMarks(t *testing.T, lines []string) {
+	t.Helper()
+	text := strings.Join(lines, "\n")
+	if !strings.Contains(text, strconv.Quote(forged)) || strings.Contains(strings.ReplaceAll(text, strconv.Quote(forged), ""), "new role root") {
+		t.Errorf("a text passes for words of Kitchen:\n%s", text)
+	}
+}
+
+// soleChange gives the words of the one proposal that waits, as whoever is to sign it sees them.
+func (w *world) soleChange(t *testing.T) []string {
+	t.Helper()
+	pending, err := w.publisher(t, nil).Pending(ctx)
+	check(t, err)
+	if len(pending) != 1 {
+		t.Fatalf("%d proposals wait", len(pending))
+	}
+	return pending[0].Change
+}
+
+// TestANameOrReasonForgesWordsOfAProposal: names, reasons, notes and what reports say are shown to signers as quotations.
+func TestANameOrReasonForgesWordsOfAProposal(t *testing.T) {
+	t.Parallel()
+	for name, propose := range map[string]func(t *testing.T, w *world, p *publisher.Publisher) (*publisher.Outcome, error){
+		"a customer's name": func(_ *testing.T, w *world, p *publisher.Publisher) (*publisher.Outcome, error) {
+			return p.AddCustomer(ctx, publisher.CustomerRequest{Name: "globex", DisplayName: forged, Subscribe: []string{"openstack"}}, signers(w.admin))
+		},
+		"a customer's new name": func(_ *testing.T, w *world, p *publisher.Publisher) (*publisher.Outcome, error) {
+			return p.ChangeCustomer(ctx, publisher.CustomerChange{Name: "acme", DisplayName: forged}, signers(w.admin))
+		},
+		"the reason of a yank": func(_ *testing.T, w *world, p *publisher.Publisher) (*publisher.Outcome, error) {
+			return p.Yank(ctx, release(v1), forged, signers(w.engineer))
+		},
+		"the reason of a recall": func(_ *testing.T, w *world, p *publisher.Publisher) (*publisher.Outcome, error) {
+			return p.Recall(ctx, release(v1), forged, signers(w.certA))
+		},
+		"a note": func(_ *testing.T, w *world, p *publisher.Publisher) (*publisher.Outcome, error) {
+			result, err := p.Certify(ctx, release(v1), publisher.CertifyRequest{Note: forged}, signers(w.certA))
+			return result.Outcome, err
+		},
+		"the reason of a waiver": func(t *testing.T, w *world, p *publisher.Publisher) (*publisher.Outcome, error) {
+			w.report(t, "acme/staging", w.stagingCI, v1, manifest.Failed, func(r *manifest.Report) { r.Reason = "does not boot" })
+			result, err := p.Certify(ctx, release(v1), publisher.CertifyRequest{Waivers: []manifest.Waiver{{Site: "acme/staging", Reason: forged}}}, signers(w.certA))
+			return result.Outcome, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.validated(t, v1)
+			must(t, publisher.Pending)(propose(t, w, w.publisher(t, nil)))
+			betweenMarks(t, w.soleChange(t))
+		})
+	}
+	t.Run("a vendor's name", func(t *testing.T) {
+		t.Parallel()
+		w := empty(t)
+		in := w.absent()
+		in.VendorName = forged
+		c, err := publisher.BeginCeremony(w.now, in, w.online.Public())
+		check(t, err)
+		betweenMarks(t, c.Words())
+	})
+}
+
+// TestAKeyWhoseIDBeginsLikeAnothers: whoever signs a change sees the id of each key that comes in whole, on a line of its
+// own, and so does whoever used a key that may not sign: the first digits can be had by trying.
+func TestAKeyWhoseIDBeginsLikeAnothers(t *testing.T) {
+	t.Parallel()
+	w, fresh := newWorld(t), catalogtest.NewKey(t)
+	whole := "  key in: " + publisher.IDOfPEM(fresh.Public().PEM())
+	shown := func(what string, out *publisher.Outcome) {
+		t.Helper()
+		for _, lines := range [][]string{out.Summary, w.soleChange(t)} {
+			if text := strings.Join(lines, "\n"); strings.Count("\n"+text+"\n", "\n"+whole+"\n") != 1 {
+				t.Errorf("%s:\n%s", what, text)
+			}
+		}
+	}
+	p := w.publisher(t, nil)
+	shown("a key of a role", must(t, publisher.Pending)(p.ChangeRole(ctx, rotate(productRole, w.engineer, fresh), nil, signers(w.root[0]))))
+	w = newWorld(t)
+	p = w.publisher(t, nil)
+	shown("a product", must(t, publisher.Pending)(p.AddProduct(ctx, publisher.ProductRequest{Name: "glance", Engineers: publics(fresh), Validators: publics(w.validator),
+		Certifiers: publics(w.certA, w.certB)}, signers(w.root[0]))))
+	w = newWorld(t)
+	p = w.publisher(t, nil)
+	shown("a site", must(t, publisher.Pending)(p.AddSite(ctx, publisher.SiteRequest{Site: siteID("acme/new"), Kind: manifest.SiteCI, Key: fresh.Public()}, signers(w.admin))))
+	w = newWorld(t)
+	p = w.publisher(t, nil)
+	shown("a site's next key", must(t, publisher.Pending)(p.RotateSiteKey(ctx, publisher.RotateRequest{Site: siteID("acme/staging"), Key: fresh.Public()}, signers(w.admin))))
+
+	_, err := p.ChangeCustomer(ctx, publisher.CustomerChange{Name: "acme", DisplayName: "x"}, signers(w.engineer))
+	refused := wantError[*publisher.NotAuthorized](t, err)
+	given, expected := "given    "+publisher.IDOfPEM(w.engineer.Public().PEM()), "expected "+publisher.IDOfPEM(w.admin.Public().PEM())
+	if lines := refused.Evidence(); !slices.Equal(lines, []string{given, expected}) {
+		t.Errorf("a key that may not sign is shown as %q", lines)
+	}
+}
