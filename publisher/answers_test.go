@@ -36,7 +36,7 @@ func TestANoteThatIsNotKeptIsSaidToBeLost(t *testing.T) {
 		if said := strings.Contains(words, "YOUR NOTE IS NOT KEPT"); said == c.kept || (result.Note != "") != c.kept {
 			t.Errorf("%s: note %q, %s", c.note, result.Note, words)
 		}
-		if result.Outcome.Status != publisher.Unchanged && !strings.Contains(words, "note: first") {
+		if result.Outcome.Status != publisher.Unchanged && !strings.Contains(words, `note: "first"`) {
 			t.Errorf("%s: the note that counts is not shown: %s", c.note, words)
 		}
 	}

@@ -103,7 +103,7 @@ func TestCeremonyThatIsBegunAgain(t *testing.T) {
 		t.Errorf("%+v", c.Outcome().Roles)
 	}
 	for what, change := range map[string]func(in *publisher.Init){
-		"vendor: enovance (eNovance) here, enovance (other) there": func(in *publisher.Init) { in.VendorName = "other" },
+		"vendor: enovance (\"eNovance\") here, enovance (\"other\") there": func(in *publisher.Init) { in.VendorName = "other" },
 		"root: 2 of": func(in *publisher.Init) { in.RootThreshold = 3 },
 		"registry: ": func(in *publisher.Init) { in.RegistryPublic = publics(w.admin, w.stranger) },
 		"policy: ":   func(in *publisher.Init) { in.Policy = publics(w.stranger) },

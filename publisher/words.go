@@ -273,15 +273,15 @@ func customText(custom map[string]string) string {
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(custom)) {
 		if key != customEvidence && key != customSeq {
-			fmt.Fprintf(&b, ", %s: %q", wordOr(key), custom[key])
+			fmt.Fprintf(&b, ", %s: %s", quotedBut("abcdefghijklmnopqrstuvwxyz-", key), quotedBut("0123456789", custom[key]))
 		}
 	}
 	return b.String()
 }
 
-// wordOr gives a plain word as it is, and quotes any other text.
-func wordOr(s string) string {
-	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == "" {
+// quotedBut puts a text between quotation marks unless it is made of those characters alone.
+func quotedBut(plain, s string) string {
+	if s != "" && strings.Trim(s, plain) == "" {
 		return s
 	}
 	return strconv.Quote(s)

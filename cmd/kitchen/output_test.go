@@ -63,3 +63,25 @@ func TestANoShowsWhatChanged(t *testing.T) {
 		}
 	}
 }
+
+// TestALineThatIsTooLongKeepsItsPathWhole: a path that does not fit has a line of its own, and can be copied.
+func TestALineThatIsTooLongKeepsItsPathWhole(t *testing.T) {
+	path := "/srv/" + strings.Repeat("deep/", 20) + "ann.key"
+	for name, write := range map[string]func(p *page){
+		"a line":      func(p *page) { p.linef("  private key    %s (encrypted; keep it to yourself)", path) },
+		"a paragraph": func(p *page) { p.para(2, "  ", "nothing reaches "+path+" any more, and it takes some room on this disk") },
+		"a verdict":   func(p *page) { p.verdict(render.Bad, "the release that lies in "+path+" is not the one") },
+		"doctor":      (&doctorDocument{Checks: []doctorLine{{Area: "key of root", Status: healthOK, Detail: path + " opens"}}}).human,
+		"an error":    func(p *page) { _, _ = p.w.Write([]byte(errorLine("error: ", "the file "+path+" is not there, whoever asks", 80) + "\n")) },
+	} {
+		var out strings.Builder
+		write(&page{w: &out, width: 80})
+		own := false
+		for line := range strings.Lines(out.String()) {
+			own = own || strings.TrimSpace(line) == path
+		}
+		if wide := tooWide(out.String()); !own || wide != "" {
+			t.Errorf("%s: too wide is %q in\n%s", name, wide, out.String())
+		}
+	}
+}

@@ -110,6 +110,26 @@ func TestWrap(t *testing.T) {
 	}
 }
 
+func TestFoldNeverBreaksWhatIsCopied(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		n    int
+		want string
+	}{
+		{"", 10, ""},
+		{"one  two", 10, "one  two"},
+		{"one two three", 7, "one two|three"},
+		{"a abcdefghij b", 4, "a|abcdefghij|b"},
+		{"run `a b c` then", 6, "run|`a b c`|then"},
+		{"run (`a b c`) and `d", 6, "run|(`a b c`)|and `d"},
+		{"料理料理 x", 4, "料理料理|x"},
+	} {
+		if got := strings.Join(render.Fold(c.in, c.n), "|"); got != c.want {
+			t.Errorf("Fold(%q, %d) = %q, want %q", c.in, c.n, got, c.want)
+		}
+	}
+}
+
 func TestUnits(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 12_000_000: "12.0 MB", 2 << 30: "2.1 GB", 999_999_999: "1.0 GB"} {
 		if got := render.Size(n); got != want {
