@@ -12,7 +12,7 @@ import (
 // TestEveryWayToPrintALineEscapesIt, whatever the type of what is printed, on a colour terminal, too.
 func TestEveryWayToPrintALineEscapesIt(t *testing.T) {
 	var out strings.Builder
-	p := &page{w: &out, width: 40}
+	p := &page{w: &out, width: 4000}
 	p.linef("%s %v %v %v %v", evil, errors.New(evil), []string{evil}, manifest.Release{Product: evil}, map[string]string{evil: evil})
 	p.para(4, "  label: ", evil)
 	p.verdict(render.Bad, evil)
