@@ -67,7 +67,7 @@ func (d *pruneDocument) human(p *page) {
 	case d.Deleted:
 		p.linef("deleted %d blobs, %s; %d stay", len(d.Objects), render.Size(d.Bytes), d.Kept)
 	default:
-		p.linef("%d blobs, %s, are not needed; %d stay. Nothing was deleted: kitchen prune --yes does", len(d.Objects), render.Size(d.Bytes), d.Kept)
+		p.linef("%d blobs, %s, are not needed; %d stay. Nothing was deleted: `kitchen prune --yes` does", len(d.Objects), render.Size(d.Bytes), d.Kept)
 	}
 	if d.More {
 		p.linef("there are more: run it again")
