@@ -68,11 +68,15 @@ func TestANoShowsWhatChanged(t *testing.T) {
 func TestALineThatIsTooLongKeepsItsPathWhole(t *testing.T) {
 	path := "/srv/" + strings.Repeat("deep/", 20) + "ann.key"
 	for name, write := range map[string]func(p *page){
-		"a line":      func(p *page) { p.linef("  private key    %s (encrypted; keep it to yourself)", path) },
-		"a paragraph": func(p *page) { p.para(2, "  ", "nothing reaches "+path+" any more, and it takes some room on this disk") },
-		"a verdict":   func(p *page) { p.verdict(render.Bad, "the release that lies in "+path+" is not the one") },
-		"doctor":      (&doctorDocument{Checks: []doctorLine{{Area: "key of root", Status: healthOK, Detail: path + " opens"}}}).human,
-		"an error":    func(p *page) { _, _ = p.w.Write([]byte(errorLine("error: ", "the file "+path+" is not there, whoever asks", 80) + "\n")) },
+		"a line": func(p *page) { p.linef("  private key    %s (encrypted; keep it to yourself)", path) },
+		"a paragraph": func(p *page) {
+			p.para(2, "  ", "nothing reaches "+path+" any more, and it takes some room on this disk")
+		},
+		"a verdict": func(p *page) { p.verdict(render.Bad, "the release that lies in "+path+" is not the one") },
+		"doctor":    (&doctorDocument{Checks: []doctorLine{{Area: "key of root", Status: healthOK, Detail: path + " opens"}}}).human,
+		"an error": func(p *page) {
+			_, _ = p.w.Write([]byte(errorLine("error: ", "the file "+path+" is not there, whoever asks", 80) + "\n"))
+		},
 	} {
 		var out strings.Builder
 		write(&page{w: &out, width: 80})
