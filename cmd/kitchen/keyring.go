@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/publisher"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 )
@@ -147,13 +148,32 @@ func (s *lazySigner) load() error {
 	}
 	runtime.GC() // opening a file took 64 MiB (scrypt), which what comes next may have
 	if s.beside != nil && !opened.Public().Equal(s.beside) {
-		return hinted{fmt.Errorf("%s and the .pub beside it are not one key pair", s.path), "`kitchen key show " + s.path + "` shows the public half of the private key"}
+		return &otherPair{path: s.path, private: opened.Public(), public: s.beside}
 	}
 	if s.beside == nil {
 		s.public = opened.Public()
 	}
 	s.opened = opened
 	return nil
+}
+
+// otherPair is a private key with the .pub of another one beside it.
+type otherPair struct {
+	path            string
+	private, public *keys.Public
+}
+
+func (e *otherPair) Error() string {
+	return e.path + " and the .pub beside it are not one key pair"
+}
+
+// Evidence shows both keys whole.
+func (e *otherPair) Evidence() []string {
+	return []string{"private " + publisher.IDOfPEM(e.private.PEM()), "public  " + publisher.IDOfPEM(e.public.PEM())}
+}
+
+func (e *otherPair) Hint() string {
+	return "find out who changed one of them; `kitchen key show " + shellWord(e.path) + "` shows the public half of the private key"
 }
 
 // roomForKeys makes the 64 MiB that the password of a key file takes cheap to have, for two at a time.
