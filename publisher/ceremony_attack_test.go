@@ -49,6 +49,10 @@ func TestCeremonyOfHoldersWhoNeverMeet(t *testing.T) {
 	w.now = w.now.Add(3 * catalogtest.Day)
 	_, err := publisher.InitializeFrom(ctx, w.store, w.now, second, w.online)
 	wantError[*publisher.Invalid](t, err, "registry", short(w.admin))
+	shown := second.Shown(w.now) // nobody can ask a catalog that is still to be made, nor commit there
+	if waits := shown.WaitsFor(); !strings.Contains(waits, short(w.admin)) || strings.Contains(waits, "kitchen sign ") {
+		t.Errorf("a signer is told %q", waits)
+	}
 	check(t, second.Merge(third))
 	if !second.Complete() || second.ID() != first.ID() {
 		t.Fatalf("%+v", second.Outcome())
