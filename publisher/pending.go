@@ -148,7 +148,9 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if err != nil {
 			return nil, err
 		}
-		if p.explainStale(ctx, v, w, past, shown) {
+		if moot, err := p.explainStale(ctx, v, w, past, shown); err != nil {
+			return nil, err
+		} else if moot {
 			continue
 		}
 		list = append(list, *shown)

@@ -61,14 +61,13 @@ func (p *Publisher) whole(ctx context.Context, v *catalog.View, w *waiting) (*Pe
 	if err != nil {
 		return nil, err
 	}
+	if !done {
+		done, err = p.explainStale(ctx, v, w, past, shown)
+	}
 	if done {
-		shown.Stale = "what it changes is in effect already"
-		return shown, nil
+		shown.Stale, shown.Again = "what it changes is in effect already", nil
 	}
-	if p.explainStale(ctx, v, w, past, shown) {
-		shown.Stale = "what it changes is in effect already"
-	}
-	return shown, nil
+	return shown, err
 }
 
 // find reads one proposal, whoever signed it.

@@ -147,7 +147,9 @@ func (d *display) Note(line string) {
 	defer d.mu.Unlock()
 	d.doing = line
 	if !d.silent && !d.terse {
-		d.line(line)
+		d.clear()
+		fmt.Fprintln(d.out, render.Indent(render.Line(line), 2, 80))
+		d.shown = d.now()
 	}
 }
 
