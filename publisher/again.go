@@ -199,7 +199,7 @@ func (r *replay) delegations(role string, base, was, now *trust.Targets) error {
 		case isMade(before, after, there):
 			continue
 		case delegationText(there) != delegationText(before):
-			if err := r.not(fmt.Sprintf("%s: who signs %s changed meanwhile", role, after.Name), rotationCommand(before, after)); err != nil {
+			if err := r.not(fmt.Sprintf("%s: who signs %s changed meanwhile", role, after.Name), rotationCommand(before, after, there)); err != nil {
 				return err
 			}
 			continue

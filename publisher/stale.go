@@ -84,28 +84,28 @@ func commandFor(role, path string, before, after trust.Target) string {
 	return "kitchen " + verbs[kind] + " " + r.String()
 }
 
-// rotationCommand is the command that changes who signs a role as it was changed.
-func rotationCommand(before, after trust.Delegation) string {
-	command := ""
-	name := KeyNames(append(before.KeyIDs(), after.KeyIDs()...)...)
+// rotationCommand is the command for what is left of a change of who signs a role.
+func rotationCommand(before, after, there trust.Delegation) string {
+	keys := ""
+	name := KeyNames(slices.Concat(before.KeyIDs(), after.KeyIDs(), there.KeyIDs())...)
 	for _, id := range before.KeyIDs() {
-		if !after.Has(id) {
-			command += " --old " + name(id)
+		if !after.Has(id) && there.Has(id) {
+			keys += " --old " + name(id)
 		}
 	}
 	for _, id := range after.KeyIDs() {
-		if !before.Has(id) {
-			command += " --new FILE (of " + name(id) + ")"
+		if !before.Has(id) && !there.Has(id) {
+			keys += " --new FILE (of " + name(id) + ")"
 		}
 	}
-	lower := before.Threshold != after.Threshold
+	number := before.Threshold != after.Threshold && there.Threshold != after.Threshold
 	switch {
-	case before.Threshold == 0 || command == "" && !lower: // the role is new, or has other paths
+	case before.Threshold == 0 || keys == "" && !number: // the role is new, or has other paths
 		return "kitchen role show " + after.Name
-	case command == "":
+	case keys == "":
 		return fmt.Sprintf("kitchen role set-threshold %s %d --key FILE", after.Name, after.Threshold)
 	}
-	return "kitchen role rotate " + after.Name + command + ifSo(lower, fmt.Sprintf(" --threshold %d", after.Threshold)) + " --key FILE"
+	return "kitchen role rotate " + after.Name + keys + ifSo(number, fmt.Sprintf(" --threshold %d", after.Threshold)) + " --key FILE"
 }
 
 // isMade tells whether what a change says of who signs a role is so: the keys that come are there, those that go are not,
