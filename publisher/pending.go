@@ -177,7 +177,7 @@ func (p *Publisher) KnowsRole(ctx context.Context, role string) error {
 // several proposals the outcome is, in this order, that of one that was signed now and waits (Pending), that was signed or
 // complete and took effect (Committed), that was not confirmed (Declined), that waits with these signatures of before
 // (Pending); its Others are those of the others. Unchanged when nothing waits for the role. An error of confirm ends the
-// questions; it is the result only if nothing came of any proposal before.
+// questions; it is the result only if nothing was signed, committed or declined before.
 // Errors: *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait,
 // *NothingToSign for a proposal that takes no signature.
 func (p *Publisher) Sign(ctx context.Context, which string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
@@ -189,8 +189,8 @@ func (p *Publisher) Sign(ctx context.Context, which string, confirm func(Pending
 	for again := true; again; {
 		var err error
 		again, err = s.round(ctx)
-		if _, ok := errors.AsType[*unanswered](err); ok && s.rank > 0 && ctx.Err() == nil {
-			s.out.Summary = append(s.out.Summary, notAnswered(s.unanswered))
+		if _, ok := errors.AsType[*unanswered](err); ok && s.rank > 1 && ctx.Err() == nil {
+			s.out.Notes = append(s.out.Notes, notAnswered(s.unanswered))
 			break
 		}
 		if err != nil {
@@ -200,7 +200,7 @@ func (p *Publisher) Sign(ctx context.Context, which string, confirm func(Pending
 	if s.rank == 0 && s.refusal != nil {
 		return nil, s.refusal
 	}
-	s.out.Summary = append(s.out.Summary, s.leftAside()...)
+	s.out.Notes = append(s.out.Notes, s.leftAside()...)
 	s.out.Others = s.others
 	return s.out, nil
 }

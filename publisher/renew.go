@@ -107,11 +107,11 @@ type SignsNoRole struct {
 }
 
 func (e *SignsNoRole) Error() string {
-	whose := "and no site in the registry has it"
+	whose := ", and is no site's key"
 	if len(e.Sites) > 0 {
-		whose = "it is the key of " + strings.Join(e.Sites, ", ") + ", and signs reports"
+		whose = ": it is the key of site " + strings.Join(e.Sites, ", ") + ", which signs reports"
 	}
-	return fmt.Sprintf("key %s signs no role in this catalog: %s", ShortID(e.KeyID), whose)
+	return "key " + ShortID(e.KeyID) + " signs no role in this catalog" + whose
 }
 
 // Hint says which keys are wanted.

@@ -121,13 +121,18 @@ func askToSign(tty io.ReadWriter, d interface{ human(*page) }) (bool, error) {
 	fmt.Fprint(tty, "sign this? [y/N] ")
 	line, err := bufio.NewReader(tty).ReadString('\n')
 	if errors.Is(err, io.EOF) {
-		return false, nobodyToAsk()
+		fmt.Fprintln(tty) // what is said next begins a line
+		return false, notAnswered()
 	}
 	if err != nil {
 		return false, err
 	}
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes", nil
+}
+
+func notAnswered() error {
+	return usageHint("nothing was signed: the question had no answer", "run it again and answer y or n, or give --yes")
 }
 
 func nobodyToAsk() error {

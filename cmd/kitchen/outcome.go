@@ -22,6 +22,7 @@ type outcomeDocument struct {
 	Hint     string         `json:"hint,omitempty"`
 
 	Others []*outcomeDocument `json:"others,omitempty"` // of other proposals
+	Notes  []string           `json:"notes,omitempty"`  // on proposals that were not offered, or not signed
 
 	heading string // instead of its status in words
 }
@@ -44,7 +45,7 @@ type roleDocument struct {
 func newOutcome(command, release string, o *publisher.Outcome) *outcomeDocument {
 	d := &outcomeDocument{
 		Schema: "kitchen." + command + "/v1", Release: release, Status: o.Status, Proposal: o.Proposal,
-		Summary: list(o.Summary), Roles: roleDocuments(o.Roles), WaitsFor: o.WaitsFor,
+		Summary: list(o.Summary), Roles: roleDocuments(o.Roles), WaitsFor: o.WaitsFor, Notes: o.Notes,
 	}
 	for _, other := range o.Others {
 		d.Others = append(d.Others, newOutcome(command, release, other))
@@ -77,8 +78,11 @@ func (d *outcomeDocument) human(p *page) {
 		}[other.Status]))
 		other.block(p)
 	}
-	if len(d.Others) > 0 && len(d.Wrote) > 0 {
+	if len(d.Others) > 0 && len(d.Wrote)+len(d.Notes) > 0 {
 		p.linef("")
+	}
+	for _, note := range d.Notes {
+		p.para(2, "", note)
 	}
 	for _, file := range d.Wrote {
 		p.linef("wrote %s", file)
