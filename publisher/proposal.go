@@ -92,7 +92,7 @@ func (w *waiting) signedByAll(signers []keys.Signer) bool {
 }
 
 // within tells whether other changes everything that w changes, in the same way and on the same evidence, or was made
-// on top of it.
+// on top of it, and one of those who hold a role today has signed that, where one has signed w.
 func (w *waiting) within(v *catalog.View, other *waiting) bool {
 	if w == other {
 		return false
@@ -102,7 +102,7 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 	for _, r := range w.roles {
 		o := other.role(r.name)
 		current, err := currentRole(v, r.name)
-		if o == nil || err != nil {
+		if o == nil || err != nil || r.byHolder && !o.byHolder {
 			return false
 		}
 		mine, theirs := diffTargets(current, r.next), diffTargets(current, o.next)
@@ -119,16 +119,6 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 		return later
 	}
 	return more || other.created.Before(w.created) || (other.created.Equal(w.created) && other.id < w.id)
-}
-
-// goesFurther tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a
-// published release, and not what it is; of who signs a role another change may say more.
-func goesFurther(role, path string, current, earlier, later *trust.Targets) bool {
-	if name, ok := strings.CutPrefix(path, handOut); ok {
-		return delegationMade(name, current, earlier, later)
-	}
-	before, after := earlier.Targets[path], later.Targets[path]
-	return manifest.RoleStage(role) == manifest.StageCatalog && before.SHA256 == after.SHA256 && before.Length == after.Length
 }
 
 // putProposal leaves a draft with its signatures for others. proposal.json comes last and makes it visible.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -111,6 +112,16 @@ func takesNone(w *PendingProposal) error {
 func (w *waiting) supersedes(v *catalog.View, other *waiting) bool {
 	return w.created.After(other.created) && w.isRenewal(v) &&
 		slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.byHolder && other.role(r.name) != nil })
+}
+
+// goesFurther tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a
+// published release, and not what it is; of who signs a role another change may say more.
+func goesFurther(role, path string, current, earlier, later *trust.Targets) bool {
+	if name, ok := strings.CutPrefix(path, handOut); ok {
+		return delegationMade(name, current, earlier, later)
+	}
+	before, after := earlier.Targets[path], later.Targets[path]
+	return manifest.RoleStage(role) == manifest.StageCatalog && before.SHA256 == after.SHA256 && before.Length == after.Length
 }
 
 // relate completes what shown proposals say of each other: one is superseded by what contains the proposal that ends it,
