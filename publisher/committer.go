@@ -94,20 +94,9 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 		if _, done := tried[w.id]; done || !w.complete() {
 			continue
 		}
-		shown, err := p.present(ctx, view, w)
+		shown, err := p.presentToCommit(ctx, view, live, w)
 		if err != nil {
 			return err
-		}
-		if lacks := p.onlineLacks(p.candidate(view, w.roles)); lacks != nil && shown.Refused == "" {
-			shown.Refused = lacks.Error()
-			if needs, ok := errors.AsType[*NeedsOnlineKeys](lacks); ok {
-				shown.Refused += ": " + needs.Hint()
-			}
-		}
-		if by, err := p.heldBy(ctx, view, live, w.roles); err != nil {
-			return err
-		} else if by != nil && shown.Refused == "" {
-			shown.Refused = heldWords(by)
 		}
 		if shown.Refused != "" {
 			tried[w.id] = shown.Refused
@@ -142,6 +131,25 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 		return errAgain
 	}
 	return nil
+}
+
+// presentToCommit is present, with what keeps the committer from it.
+func (p *Publisher) presentToCommit(ctx context.Context, view *catalog.View, live []*waiting, w *waiting) (*PendingProposal, error) {
+	shown, err := p.present(ctx, view, w)
+	if err != nil {
+		return nil, err
+	}
+	if lacks := p.onlineLacks(p.candidate(view, w.roles)); lacks != nil && shown.Refused == "" {
+		shown.Refused = lacks.Error()
+		if needs, ok := errors.AsType[*NeedsOnlineKeys](lacks); ok {
+			shown.Refused += ": " + needs.Hint()
+		}
+	}
+	by, err := p.heldBy(ctx, view, live, w.roles)
+	if by != nil && shown.Refused == "" {
+		shown.Refused = heldWords(by)
+	}
+	return shown, err
 }
 
 // awaitedRoot is the proposal by which root gives the online key snapshot and timestamp, if one waits.

@@ -240,8 +240,11 @@ func (s *signing) take(o *Outcome, gave bool) {
 	}
 }
 
-// begin looks at all that waits in the beginning.
+// begin looks at all that waits in the beginning, and at the signers.
 func (s *signing) begin(view *catalog.View, live []*waiting, shown []PendingProposal) error {
+	if s.begun {
+		return nil
+	}
 	s.begun = true
 	for _, w := range shown {
 		if w.Within == "" {
@@ -271,10 +274,8 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if !s.begun {
-		if err := s.begin(view, live, shown); err != nil {
-			return false, err
-		}
+	if err := s.begin(view, live, shown); err != nil {
+		return false, err
 	}
 	for i, w := range live {
 		if s.seen[w.id] || !s.offers(&shown[i]) {
