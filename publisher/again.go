@@ -51,7 +51,7 @@ func (p *Publisher) Again(ctx context.Context, id string, signers []keys.Signer)
 		if w.stale == "" {
 			return nil, &NotAgain{ID: id, Reason: "it can still take effect", Command: "kitchen sign " + w.roles[0].name + " --key FILE"}
 		}
-		r := &replay{Publisher: p, w: w, d: d, draft: newDraft(manifest.CleanText(w.kind, 40), w.roles[0].name)}
+		r := &replay{Publisher: p, w: w, d: d, draft: newDraft(manifest.CleanText(w.kind, 40), w.roles[0].name), past: map[string]*history{}}
 		return r.run(ctx, signers)
 	}, signers)
 	if refused, ok := errors.AsType[*Refused](err); ok {
@@ -68,6 +68,11 @@ type replay struct {
 	draft   *draft
 	changes int // that the proposal made
 	again   int // of these, what is not so already
+
+	past    map[string]*history // what is known of it
+	asks    bool                // all that is refused is wanted, and not only the first of it
+	refuses bool
+	instead []string // with asks: the commands for what is refused
 }
 
 func (r *replay) run(ctx context.Context, signers []keys.Signer) (*draft, error) {
@@ -89,7 +94,7 @@ func (r *replay) run(ctx context.Context, signers []keys.Signer) (*draft, error)
 
 // role sets one role's next content.
 func (r *replay) role(ctx context.Context, was *roleDraft) error {
-	h, err := r.history(ctx, r.d.view, was.name)
+	h, err := r.historyOf(ctx, r.d.view, was.name, r.past)
 	if err != nil {
 		return err
 	}
@@ -191,10 +196,13 @@ func (r *replay) delegations(role string, base, was, now *trust.Targets) error {
 		}
 		r.changes++
 		switch {
-		case delegationText(there) == delegationText(after):
+		case isMade(before, after, there):
 			continue
 		case delegationText(there) != delegationText(before):
-			return r.not(fmt.Sprintf("%s: who signs %s changed meanwhile", role, after.Name), "kitchen role show "+after.Name)
+			if err := r.not(fmt.Sprintf("%s: who signs %s changed meanwhile", role, after.Name), rotationCommand(before, after, there)); err != nil {
+				return err
+			}
+			continue
 		case i < 0:
 			now.Delegations = append(now.Delegations, after)
 		default:
@@ -239,7 +247,15 @@ func authorizeAny(roles []*roleDraft, s keys.Signer) (err error) {
 	return err
 }
 
+// not refuses one change of the proposal.
 func (r *replay) not(reason, command string) error {
+	if r.asks {
+		r.refuses = true
+		if command != "" {
+			r.instead = append(r.instead, command)
+		}
+		return nil
+	}
 	return &NotAgain{ID: r.w.id, Reason: reason, Command: command}
 }
 

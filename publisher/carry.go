@@ -16,24 +16,43 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// NothingToSign is a role for which no change waits (exit 3).
-type NothingToSign struct{ Role string }
+// NothingToSign is a role for which no change waits, or a proposal that takes no signature (exit 3).
+type NothingToSign struct {
+	Role     string
+	Proposal string // "" = any that changes the role
+	Reason   string // with Proposal: why it takes none
+	Command  string // what to run instead; "" = nothing
+}
 
-func (e *NothingToSign) Error() string { return "nothing waits for a signature of role " + e.Role }
+func (e *NothingToSign) Error() string {
+	if e.Proposal != "" {
+		return "proposal " + e.Proposal + " takes no signature: " + e.Reason
+	}
+	return "nothing waits for a signature of role " + e.Role
+}
 
-// Hint says where to look.
-func (e *NothingToSign) Hint() string { return "kitchen pending shows what waits" }
+// Hint says where to look, or what to run instead.
+func (e *NothingToSign) Hint() string {
+	if e.Command != "" {
+		return "instead: " + e.Command
+	}
+	return "kitchen pending shows what waits"
+}
 
-// Export writes what signers of a role need who cannot reach the catalog: the live proposals that change it, with
-// the signatures so far, and everything that Sign reads to check and to show them, from the first root on. It tells
-// what those proposals are. Errors: *NothingToSign, *Refused when nothing but refused changes wait, *Invalid when
+// Export writes what signers of a role, or of one proposal, need who cannot reach the catalog: the live proposals that
+// Sign would offer, with the signatures so far, and everything that it reads to check and to show them, from the first
+// root on. It tells what those proposals are. Errors: *NothingToSign, *Refused when nothing but refused changes wait, *Invalid when
 // the file would be larger than readers take.
-func (p *Publisher) Export(ctx context.Context, role string) (*SigningFile, []PendingProposal, error) {
+func (p *Publisher) Export(ctx context.Context, which string) (*SigningFile, []PendingProposal, error) {
+	s := &signing{role: which}
+	if role, _, _, err := manifest.ParseProposalID(which); err == nil {
+		s.role, s.id = role, which
+	}
 	trusted, err := p.renewing().refresh(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	file := &SigningFile{Schema: signingSchema, Catalog: p.Store.URL(), Role: role, Objects: map[string][]byte{}, Sizes: map[string]int64{}}
+	file := &SigningFile{Schema: signingSchema, Catalog: p.Store.URL(), Role: s.role, Objects: map[string][]byte{}, Sizes: map[string]int64{}}
 	store := &recorder{Store: p.Store, file: file}
 	if err := recordRoots(ctx, store, trusted.Root().Version); err != nil {
 		return nil, nil, err
@@ -48,7 +67,8 @@ func (p *Publisher) Export(ctx context.Context, role string) (*SigningFile, []Pe
 	if fresh.Catalog, err = catalog.Open(ctx, catalog.Options{Store: store, Dir: state, Root: trusted.RawRoot(), Now: p.Now}); err != nil {
 		return nil, nil, err
 	}
-	shown, err := fresh.rehearse(ctx, role)
+	s.Publisher = fresh
+	shown, err := s.rehearse(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,30 +87,30 @@ func recordRoots(ctx context.Context, store storage.Reader, last int64) error {
 }
 
 // rehearse reads all that Sign would read, and gives what it would offer.
-func (p *Publisher) rehearse(ctx context.Context, role string) ([]PendingProposal, error) {
-	view, err := p.refresh(ctx)
+func (s *signing) rehearse(ctx context.Context) ([]PendingProposal, error) {
+	view, err := s.refresh(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, known := view.Authority(role); !known {
-		return nil, unknownRole(view, role)
+	if _, known := view.Authority(s.role); !known {
+		return nil, unknownRole(view, s.role)
 	}
-	live, err := p.live(ctx, view)
+	live, err := s.live(ctx, view)
 	if err != nil {
 		return nil, err
 	}
-	live = slices.DeleteFunc(live, func(w *waiting) bool { return w.role(role) == nil })
-	shown, err := p.show(ctx, view, live)
+	_, shown, err := s.changing(ctx, view, live, s.role)
 	if err != nil {
 		return nil, err
 	}
 	var offered []PendingProposal
-	err = &NothingToSign{Role: role}
+	err = &NothingToSign{Role: s.role}
 	for _, w := range shown {
 		switch {
+		case !s.offers(&w):
 		case w.Refused != "":
-			err = &Refused{Role: role, Reason: w.Refused}
-		case w.Within == "":
+			err = &Refused{Role: s.role, Reason: w.Refused}
+		default:
 			offered = append(offered, w)
 		}
 	}

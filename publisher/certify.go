@@ -38,15 +38,18 @@ func (req *CertifyRequest) role(product string) string {
 
 // CertifyResult is the evidence, and what became of the certificate.
 type CertifyResult struct {
-	Outcome  *Outcome             // nil with DryRun, and when requirements are unmet
-	Evidence *manifest.Evidence   // what the certificate rests on; nil when it is Unchanged
-	Sites    []catalog.SiteStatus // the matrix of reports
-	Unmet    []catalog.Unmet      // with *NotCertifiable
-	Policy   *catalog.PolicyInEffect
-	Required []string // sites that the policy wants to have passed
-	Waivers  []manifest.Waiver
-	Since    []string // what changed in registry and policy since the product's last certificate
-	Note     string   // the request's, where it is kept with the evidence; "" where it is not
+	Outcome   *Outcome             // nil with DryRun, and when requirements are unmet
+	Evidence  *manifest.Evidence   // what the certificate rests on; nil when it is Unchanged
+	Sites     []catalog.SiteStatus // the matrix of reports
+	Unmet     []catalog.Unmet      // with *NotCertifiable
+	Policy    *catalog.PolicyInEffect
+	Required  []string // sites that the policy wants to have passed
+	Waivers   []manifest.Waiver
+	Since     []string  // what changed in registry and policy since the product's last certificate
+	Note      string    // the request's, where it is kept with the evidence; "" where it is not
+	notWaived *[]string // what became of waivers for a release that is certified
+
+	Waiting []string // with *NotCertifiable: proposals that certify it all the same, with waivers, and that take signatures
 }
 
 // Certify signs a release into ready-to-deploy.<product>, or the role of one customer, resting on the reports as they
@@ -54,13 +57,18 @@ type CertifyResult struct {
 // same. The second certifier's signature joins the waiting proposal of the first, provided that the evidence is
 // the same; the note that counts is then the first one's, and where another was given the outcome says so. A certified release is Unchanged,
 // unless it is recalled or yanked: that is *NotCertifiable. Errors besides: *catalog.UnknownRelease,
-// *NotAuthorized, *catalog.UnknownCustomer, *catalog.UnknownSite, *Invalid for a recall to lift that there is not, and
-// for a waiver that has ended or that nothing needs.
+// *NotAuthorized, *catalog.UnknownCustomer, *BadWaiver, also where the release is certified and no waiver is added to that,
+// *Invalid for a recall to lift that there is not, and for a waiver that nothing needs.
 func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req CertifyRequest, signers []keys.Signer) (*CertifyResult, error) {
 	req.Note = strings.TrimSpace(manifest.CleanText(req.Note, maxReason))
 	result := &CertifyResult{}
+	var seen *catalog.View
+	var aside []string // of the last attempt, which may have looked at the catalog without what waits in it, too
 	certify := func(ctx context.Context, d *desk) (*draft, error) {
-		*result = CertifyResult{}
+		if seen != d.view {
+			seen, aside = d.view, nil
+		}
+		*result = CertifyResult{notWaived: &aside}
 		name := req.role(r.Product)
 		if err := certifiersOf(ctx, d.view, r.Product, req.Customer); err != nil {
 			return nil, err
@@ -86,8 +94,38 @@ func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req Certify
 	}
 	if err == nil {
 		result.keepNote(req.Note)
+		if result.Outcome != nil {
+			result.Outcome.Summary = append(result.Outcome.Summary, aside...)
+		}
+		return result, nil
+	}
+	var waits error
+	if result.Waiting, waits = p.certifiedIn(ctx, req.role(r.Product), r); storeFailure(waits) && !denied(waits) {
+		return nil, waits
 	}
 	return result, err
+}
+
+// certifiedIn are the waiting proposals by which the role would list a release with a waiver.
+func (p *Publisher) certifiedIn(ctx context.Context, role string, r manifest.Release) (ids []string, err error) {
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live, err := p.live(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	_, shown, err := p.changing(ctx, view, slices.DeleteFunc(live, func(w *waiting) bool {
+		draft := w.role(role)
+		return draft == nil || len(catalog.Waived(draft.next.Targets[manifest.TargetPath(manifest.RoleStage(role), r)])) == 0
+	}), role)
+	for _, w := range shown {
+		if w.Refused == "" && !w.Complete() && w.Within == "" {
+			ids = append(ids, w.ID)
+		}
+	}
+	return ids, err
 }
 
 // keepNote says, by the words of what was signed, whether a note is part of it: not where the certificate was made
@@ -137,7 +175,7 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 	}
 	done := listed && catalog.WaiverEnded(before, d.now) == "" && (standing == nil || lift != nil && lift.LiftedBy(before))
 	if done && info.Yanked == "" && !req.DryRun {
-		return nil, nil
+		return nil, p.notWaived(ctx, d, r, req, reports, before, result)
 	}
 	err = p.certifiable(ctx, d, r, req, reports, lift != nil, result)
 	if done && err == nil || err != nil && result.Unmet == nil {
@@ -201,40 +239,6 @@ func (p *Publisher) certifiable(ctx context.Context, d *desk, r manifest.Release
 		return &NotCertifiable{Release: r, Unmet: result.Unmet}
 	}
 	return nil
-}
-
-// waive completes the waivers with what each lets pass. Every one has to be needed, by a site that there is, and in time.
-func waive(ctx context.Context, d *desk, a *catalog.Assessment, asked []manifest.Waiver) ([]manifest.Waiver, error) {
-	var waivers []manifest.Waiver
-	for _, w := range asked {
-		refuse := func(format string, args ...any) ([]manifest.Waiver, error) {
-			return nil, &Invalid{What: "waiver for " + w.Site, Reason: fmt.Sprintf(format, args...)}
-		}
-		id, err := manifest.ParseSite(w.Site)
-		if err != nil {
-			return nil, err
-		}
-		if _, _, err := d.view.Site(ctx, id); err != nil {
-			return nil, err
-		}
-		w.Reason = strings.TrimSpace(manifest.CleanText(w.Reason, maxReason))
-		i := slices.IndexFunc(a.Sites, func(u catalog.Unmet) bool { return u.Requirement == w.Site })
-		end := w.Ends()
-		switch {
-		case w.Reason == "":
-			return refuse("needs a reason")
-		case !end.IsZero() && !d.now.Before(end):
-			return refuse("it ended with %s", w.Until)
-		case i < 0:
-			return refuse("nothing stands against certifying there")
-		case slices.ContainsFunc(waivers, func(other manifest.Waiver) bool { return other.Site == w.Site }):
-			return refuse("is given twice")
-		}
-		w.Against = a.Sites[i].Against()
-		waivers = append(waivers, w)
-	}
-	slices.SortFunc(waivers, func(a, b manifest.Waiver) int { return strings.Compare(a.Site, b.Site) })
-	return waivers, nil
 }
 
 // gatherEvidence writes down the latest report of every site, and the policy it was held to.

@@ -22,6 +22,7 @@ type CommitResult struct {
 	Stale      []PendingProposal // went stale lately: make them again
 	Journaled  int               // reports that were recorded in the journal
 	Renewed    bool              // snapshot and timestamp were signed again because they were about to expire, or had
+	AwaitsRoot string            // with Stolen: the proposal by which root would give the online key its roles, which waits; nothing was done
 	Version    int64             // of the timestamp now
 	Expires    time.Time         // of the timestamp now
 }
@@ -36,8 +37,8 @@ func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 	}
 	p = p.renewing()
 	result := &CommitResult{}
-	tried := map[string]string{}
-	err := p.race(ctx, func() error { return p.commitNext(ctx, result, tried) })
+	tried, begun := map[string]string{}, map[string]PendingProposal{}
+	err := p.race(ctx, func() error { return p.commitNext(ctx, result, tried, begun) })
 	if err != nil {
 		return nil, err
 	}
@@ -54,8 +55,9 @@ func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 }
 
 // commitNext commits one proposal and asks to be called again, until there is none. tried are those that it need not
-// look at again, with what its commit failed of, if it did: one that cannot be committed must not stop the others.
-func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried map[string]string) error {
+// look at again, with what its commit failed of, if it did: one that cannot be committed must not stop the others. begun are
+// those of which a part is in effect, as they were before.
+func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried map[string]string, begun map[string]PendingProposal) error {
 	view, err := p.refreshToCommit(ctx)
 	if err != nil {
 		return err
@@ -68,39 +70,33 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 	if err != nil {
 		return err
 	}
-	news, err := p.journalNews(ctx, view)
-	if err != nil {
-		return err
+	var news *journalNews
+	if notAuthorized == nil {
+		if news, err = p.journalNews(ctx, view); err != nil {
+			return err
+		}
 	}
-	if err := p.commitFirst(ctx, view, latestFirst(live), news, result, tried); err != nil {
+	if err := p.commitFirst(ctx, view, latestFirst(live), news, result, tried, begun); err != nil {
 		return err
 	}
 	if notAuthorized != nil {
+		if result.AwaitsRoot = p.awaitedRoot(live); result.AwaitsRoot != "" {
+			return nil
+		}
 		return notAuthorized
 	}
 	return p.renew(ctx, view, news, result)
 }
 
 // commitFirst commits the first of the proposals that can be, and asks to be called again then.
-func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []*waiting, news *journalNews, result *CommitResult, tried map[string]string) error {
+func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []*waiting, news *journalNews, result *CommitResult, tried map[string]string, begun map[string]PendingProposal) error {
 	for _, w := range live {
 		if _, done := tried[w.id]; done || !w.complete() {
 			continue
 		}
-		shown, err := p.present(ctx, view, w)
+		shown, err := p.presentToCommit(ctx, view, live, w)
 		if err != nil {
 			return err
-		}
-		if lacks := p.onlineLacks(p.candidate(view, w.roles)); lacks != nil && shown.Refused == "" {
-			shown.Refused = lacks.Error()
-			if needs, ok := errors.AsType[*NeedsOnlineKeys](lacks); ok {
-				shown.Refused += ": " + needs.Hint()
-			}
-		}
-		if by, err := p.heldBy(ctx, view, live, w.roles); err != nil {
-			return err
-		} else if by != nil && shown.Refused == "" {
-			shown.Refused = heldWords(by)
 		}
 		if shown.Refused != "" {
 			tried[w.id] = shown.Refused
@@ -116,6 +112,9 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 			tried[w.id] = used.Error() // somebody took the number just now
 			continue
 		case errors.Is(err, errLost), errors.Is(err, errAgain):
+			if _, ok := begun[w.id]; !ok && errors.Is(err, errAgain) {
+				begun[w.id] = *shown
+			}
 			return err
 		case refusesCandidate(err):
 			tried[w.id] = err.Error() // readers would refuse it
@@ -124,11 +123,45 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 			return fmt.Errorf("proposal %s: %w", w.id, err)
 		}
 		tried[w.id] = ""
+		if whole, ok := begun[w.id]; ok {
+			shown = &whole
+		}
 		result.Committed = append(result.Committed, *shown)
 		result.Journaled += news.count()
 		return errAgain
 	}
 	return nil
+}
+
+// presentToCommit is present, with what keeps the committer from it.
+func (p *Publisher) presentToCommit(ctx context.Context, view *catalog.View, live []*waiting, w *waiting) (*PendingProposal, error) {
+	shown, err := p.present(ctx, view, w)
+	if err != nil {
+		return nil, err
+	}
+	if lacks := p.onlineLacks(p.candidate(view, w.roles)); lacks != nil && shown.Refused == "" {
+		shown.Refused = lacks.Error()
+		if needs, ok := errors.AsType[*NeedsOnlineKeys](lacks); ok {
+			shown.Refused += ": " + needs.Hint()
+		}
+	}
+	by, err := p.heldBy(ctx, view, live, w.roles)
+	if by != nil && shown.Refused == "" {
+		shown.Refused = heldWords(by)
+	}
+	return shown, err
+}
+
+// awaitedRoot is the proposal by which root gives the online key snapshot and timestamp, if one waits.
+func (p *Publisher) awaitedRoot(live []*waiting) string {
+	for _, w := range live {
+		if root := w.role(trust.RoleRoot); root != nil {
+			if next, ok := root.next.Delegation(trust.RoleTimestamp); ok && held(p.onlineKeys(), next.Authority) > 0 {
+				return w.id
+			}
+		}
+	}
+	return ""
 }
 
 // refusesCandidate tells that what was about to be shown is not what readers would take; nothing was.

@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
@@ -31,6 +32,18 @@ func (p *Publisher) history(ctx context.Context, v *catalog.View, role string) (
 		return nil, err
 	}
 	return h, nil
+}
+
+// historyOf is history, looked up in what is known.
+func (p *Publisher) historyOf(ctx context.Context, v *catalog.View, role string, known map[string]*history) (*history, error) {
+	if known[role] == nil {
+		h, err := p.history(ctx, v, role)
+		if err != nil {
+			return nil, err
+		}
+		known[role] = h
+	}
+	return known[role], nil
 }
 
 // walkBack visits the versions of a role that were in effect, the present one first, until visit says no or the past
@@ -66,14 +79,10 @@ func (p *Publisher) walkBack(ctx context.Context, v *catalog.View, role string, 
 // inEffect tells whether everything that a stale proposal changed, on top of what it rested on, is so now.
 func (p *Publisher) inEffect(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history) (bool, error) {
 	for _, r := range w.roles {
-		if past[r.name] == nil {
-			h, err := p.history(ctx, v, r.name)
-			if err != nil {
-				return false, err
-			}
-			past[r.name] = h
+		h, err := p.historyOf(ctx, v, r.name, past)
+		if err != nil {
+			return false, err
 		}
-		h := past[r.name]
 		if h.payloads[digest(r.payload)] {
 			continue
 		}
@@ -84,7 +93,11 @@ func (p *Publisher) inEffect(ctx context.Context, v *catalog.View, w *waiting, p
 		now := diffTargets(base, current)
 		for path, change := range diffTargets(base, r.next) {
 			after, listed := r.next.Targets[path]
-			if now[path] != change && !(listed && meansTheSame(r.name, base.Targets[path], after, current.Targets[path])) {
+			same := listed && meansTheSame(r.name, base.Targets[path], after, current.Targets[path])
+			if role, ok := strings.CutPrefix(path, handOut); ok {
+				same = delegationMade(role, base, r.next, current)
+			}
+			if now[path] != change && !same {
 				return false, nil
 			}
 		}

@@ -114,8 +114,16 @@ func (p *Publisher) waits(v *catalog.View, id string, summary []string, roles []
 	if by != nil {
 		out.WaitsFor = heldWords(by)
 	}
-	if complete(roles) && p.candidate(v, roles).changesOnline() {
+	if !complete(roles) {
+		return out
+	}
+	c := p.candidate(v, roles)
+	next, _ := c.topAuthority(trust.RoleTimestamp)
+	switch {
+	case c.takesOnline():
 		out.WaitsFor = "the committer, with the old and the new online key (kitchen commit); with the old one stolen or lost: kitchen commit --stolen"
+	case c.changesOnline() && next.Threshold > 1:
+		out.WaitsFor = fmt.Sprintf("the committer, with %d online keys (kitchen commit)", next.Threshold)
 	}
 	return out
 }

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/manifest"
 )
 
 // PendingProposal is one proposal that waits, or went stale within the last 14 days.
@@ -28,6 +28,9 @@ type PendingProposal struct {
 	Refused string   // why it may not take effect, whoever signs; "" while it may
 	Waits   string   // what it waits for, where that is more than the signatures of roles
 	Within  string   // the id of a proposal that contains this one, or ""
+
+	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
+	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""
 }
 
 // Complete tells whether all signatures are there, so that the committer is all it waits for.
@@ -47,6 +50,8 @@ func (p *PendingProposal) WaitsFor() string {
 		return "nothing: " + p.Stale
 	case p.Refused != "":
 		return "nothing: " + p.Refused
+	case p.SupersededBy != "" && !p.Complete():
+		return "nothing: " + p.SupersededBy + " supersedes it (" + signCommand(p.SupersededBy) + ")"
 	}
 	return cmp.Or(p.Waits, waitsFor(p.Roles))
 }
@@ -85,12 +90,18 @@ func (p *Publisher) show(ctx context.Context, v *catalog.View, live []*waiting) 
 	}
 	for i, w := range live {
 		for j, other := range live {
-			// One that may not take effect must not hide the good one that it contains.
-			if list[j].Refused == "" && w.within(v, other) {
+			if list[j].Refused != "" {
+				continue // it must not hide the good one that it contains, or supersede one
+			}
+			if w.within(v, other) {
 				list[i].Within = other.id
+			}
+			if other.supersedes(v, w) && !w.isRenewal(v) { // a renewal is contained in a later one
+				list[i].SupersededBy = other.id
 			}
 		}
 	}
+	relate(list)
 	return list, nil
 }
 
@@ -139,7 +150,9 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if err != nil {
 			return nil, err
 		}
-		if p.explainStale(ctx, v, w, past, shown) {
+		if moot, err := p.explainStale(ctx, v, w, past, shown); err != nil {
+			return nil, err
+		} else if moot {
 			continue
 		}
 		list = append(list, *shown)
@@ -160,67 +173,90 @@ func (p *Publisher) KnowsRole(ctx context.Context, role string) error {
 	return nil
 }
 
-// Sign adds the signers' signatures to the live proposals that change a role. confirm sees each change, worked out
-// anew, with its evidence, and says whether to sign it; nil signs all. What does not follow on the current catalog
-// by the rules is not offered. Of several proposals the outcome is, in this order, that of one that was signed now and
-// waits (Pending), that was signed or complete and took effect (Committed), that was not confirmed (Declined), that
-// waits with these signatures of before (Pending); its summary tells of the others, too. Unchanged when nothing waits.
-// Errors: *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait.
-func (p *Publisher) Sign(ctx context.Context, role string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
-	s := &signing{Publisher: p.renewing(), role: role, confirm: confirm, signers: signers, seen: map[string]bool{},
-		out: &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + role}}}
+// Sign adds the signers' signatures to the live proposals that change a role, or to the one with that id. confirm sees each
+// change, worked out anew, with its evidence, and says whether to sign it; nil signs all. What does not follow on the
+// current catalog by the rules is not offered; nor is, where a role is named, what another contains or supersedes. Of
+// several proposals the outcome is, in this order, that of one that was signed now and waits (Pending), that was signed or
+// complete and took effect (Committed), that was not confirmed (Declined), that waits with these signatures of before
+// (Pending); its Others are those of the others. Unchanged when nothing waits for the role. An error of confirm ends the
+// questions; it is the result only if nothing was signed, committed or declined before.
+// Errors: *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait,
+// *NothingToSign for a proposal that takes no signature.
+func (p *Publisher) Sign(ctx context.Context, which string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
+	s := &signing{Publisher: p.renewing(), role: which, confirm: confirm, signers: signers, seen: map[string]bool{},
+		out: &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + which}}}
+	if role, _, _, err := manifest.ParseProposalID(which); err == nil {
+		s.role, s.id = role, which
+	}
 	for again := true; again; {
 		var err error
-		if again, err = s.round(ctx); err != nil {
+		again, err = s.round(ctx)
+		if _, ok := errors.AsType[*unanswered](err); ok && s.rank > 1 && ctx.Err() == nil {
+			s.out.Notes = append(s.out.Notes, notAnswered(s.unanswered))
+			break
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	if s.rank == 0 && s.refusal != nil {
 		return nil, s.refusal
 	}
-	for _, id := range s.waited {
-		if !s.seen[id] {
-			s.aside = append(s.aside, id+" went stale by that; to propose it again: kitchen pending again "+id)
-		}
-	}
-	s.out.Summary = append(s.out.Summary, s.aside...)
+	s.out.Notes = append(s.out.Notes, s.leftAside()...)
+	s.out.Others = s.others
 	return s.out, nil
 }
 
 // signing is one Sign on its way through the proposals.
 type signing struct {
 	*Publisher
-	role    string
-	confirm func(PendingProposal) (bool, error)
-	signers []keys.Signer
-	waited  []string        // proposals that could be offered in the beginning
-	seen    map[string]bool // those that were offered, or need not be
-	out     *Outcome
-	rank    int      // of out; 0 = nothing was offered yet
-	aside   []string // what became of the other proposals
-	refusal error
+	role       string
+	id         string // the one proposal that is to be signed; "" = all that change the role
+	confirm    func(PendingProposal) (bool, error)
+	signers    []keys.Signer
+	begun      bool
+	waited     []PendingProposal // that could take effect in the beginning
+	seen       map[string]bool   // those that were offered, or need not be
+	out        *Outcome
+	rank       int        // of out; 0 = nothing was offered yet
+	others     []*Outcome // what became of the other proposals
+	committed  bool       // one took effect
+	unanswered string     // the proposal at which nobody answered any more
+	refusal    error
 }
 
-// take keeps the outcome that asks most of the caller, and remembers the other in words. gave tells whether a
-// signature was given just now.
+// take keeps the outcome that asks most of the caller, and the others behind it. gave tells whether a signature was
+// given just now.
 func (s *signing) take(o *Outcome, gave bool) {
 	rank := map[string]int{Pending: 1, Declined: 2, Committed: 3}[o.Status]
 	if gave && o.Status == Pending {
 		rank = 4
 	}
+	s.committed = s.committed || o.Status == Committed
 	other := o
 	if rank > s.rank {
 		other, s.out, s.rank = s.out, o, rank
 	}
-	word := map[string]string{Pending: "waits with your signature, too: ", Committed: "in effect, too: ", Declined: "not signed, as you said: "}[other.Status]
-	if word == "" {
-		return
+	if other.Status != Unchanged {
+		s.others = append(s.others, other)
 	}
-	for _, line := range other.Summary {
-		if !strings.HasPrefix(line, " ") { // without its evidence
-			s.aside = append(s.aside, word+line)
+}
+
+// begin looks at all that waits in the beginning, and at the signers.
+func (s *signing) begin(view *catalog.View, live []*waiting, shown []PendingProposal) error {
+	if s.begun {
+		return nil
+	}
+	s.begun = true
+	for _, w := range shown {
+		if w.Within == "" {
+			s.waited = append(s.waited, w)
 		}
 	}
+	if s.id != "" {
+		return s.aim(live)
+	}
+	return authorizeSigning(view, s.role, live, s.signers)
 }
 
 // round offers what waits. It ends with true once something took effect: others may have gone stale by that.
@@ -236,26 +272,16 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 	if _, err := currentRole(view, s.role); err != nil {
 		return false, err // nothing follows on what is refused or out of reach
 	}
-	live = slices.DeleteFunc(live, func(w *waiting) bool { return w.role(s.role) == nil })
-	if len(s.seen) == 0 {
-		if err := authorizeSigning(view, s.role, live, s.signers); err != nil {
-			return false, err
-		}
-	}
-	shown, err := s.show(ctx, view, live)
+	live, shown, err := s.changing(ctx, view, live, s.role)
 	if err != nil {
 		return false, err
 	}
-	if len(s.seen) == 0 {
-		for _, w := range shown {
-			if w.Within == "" {
-				s.waited = append(s.waited, w.ID)
-			}
-		}
+	if err := s.begin(view, live, shown); err != nil {
+		return false, err
 	}
 	for i, w := range live {
-		if s.seen[w.id] || shown[i].Within != "" {
-			continue // its container is offered
+		if s.seen[w.id] || !s.offers(&shown[i]) {
+			continue
 		}
 		s.seen[w.id] = true
 		if !w.concerns(s.signers) { // it takes the role from them
@@ -269,14 +295,23 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 		before := w.signedByAll(s.signers)
 		signed, err := s.signProposal(ctx, w, shown[i], s.confirm, s.signers)
 		if err != nil {
+			s.unanswered = w.id
 			return false, err
 		}
 		s.take(signed, !before)
 		if signed.Status == Committed {
-			return true, nil
+			return s.id == "", nil
 		}
 	}
 	return false, nil
+}
+
+// offers tells whether a proposal is to be looked at: the one that was named, or whatever no other stands for.
+func (s *signing) offers(w *PendingProposal) bool {
+	if s.id != "" {
+		return w.ID == s.id
+	}
+	return w.Within == "" && w.SupersededBy == ""
 }
 
 // concerns tells whether any of the signers may sign any of the proposal's roles.
@@ -306,7 +341,7 @@ func (p *Publisher) signProposal(ctx context.Context, w *waiting, shown PendingP
 		if confirm != nil {
 			yes, err := confirm(shown)
 			if err != nil {
-				return nil, err
+				return nil, &unanswered{err}
 			}
 			if !yes {
 				return outcome(Declined, w.id, shown.Change, w.roles), nil

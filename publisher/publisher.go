@@ -108,6 +108,8 @@ type Outcome struct {
 	Summary  []string         // the change in words, a line each
 	Roles    []RoleSignatures // the roles that changed or wait
 	WaitsFor string           // with Pending: in words, such as "1 more signature for ready-to-deploy.openstack"
+	Others   []*Outcome       // of Sign: what became of other proposals
+	Notes    []string         // of Sign: what became of those that were not offered, or not signed
 }
 
 // RoleSignatures counts the signatures of one role's next version. Key ids are short: the first 8 hex digits.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -44,18 +45,18 @@ type RenewRequest struct {
 // expire; without signers, and with DryRun, it does no more than that. The first to expire come first. A change of the
 // role that waits is renewal enough, unless the role has no longer to live than a proposal. A renewal that waits already
 // is joined. It works in a catalog whose root or targets role has expired: then that comes first, and the others have to wait.
-// Errors: *NotAuthorized for a key that may sign none of the roles.
+// Errors: *SignsNoRole for a key that may sign none of the roles.
 func (p *Publisher) Renew(ctx context.Context, req RenewRequest, signers []keys.Signer) ([]RoleExpiry, error) {
 	p = p.renewing()
 	view, err := p.refresh(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := holdSomething(view, signers); err != nil {
-		return nil, err
-	}
 	list, waits, err := p.expiries(ctx, view, req.Within)
 	if err != nil {
+		return nil, err
+	}
+	if err := holdSomething(ctx, view, list, signers); err != nil {
 		return nil, err
 	}
 	for i := range list {
@@ -98,8 +99,31 @@ func (w *waiting) isRenewal(v *catalog.View) bool {
 	})
 }
 
+// SignsNoRole is a key given to renew roles that may sign none of them (exit 4).
+type SignsNoRole struct {
+	KeyID string   // full
+	Sites []string // whose key it is
+	Due   []string // the roles that are due, with who can sign them
+}
+
+func (e *SignsNoRole) Error() string {
+	whose := ", and is no site's key"
+	if len(e.Sites) > 0 {
+		whose = ": it is the key of site " + strings.Join(e.Sites, ", ") + ", which signs reports"
+	}
+	return "key " + ShortID(e.KeyID) + " signs no role in this catalog" + whose
+}
+
+// Hint says which keys are wanted.
+func (e *SignsNoRole) Hint() string {
+	if len(e.Due) == 0 {
+		return "no role is due; kitchen renew, without --key, says when each expires and who can sign it"
+	}
+	return "due, and signed by: " + strings.Join(e.Due, "; ")
+}
+
 // holdSomething refuses keys that sign none of the roles that their holders renew.
-func holdSomething(v *catalog.View, signers []keys.Signer) error {
+func holdSomething(ctx context.Context, v *catalog.View, list []RoleExpiry, signers []keys.Signer) error {
 	names := []string{trust.RoleRoot, trust.RoleTargets}
 	if targets, err := currentRole(v, trust.RoleTargets); err == nil {
 		for _, d := range targets.Delegations {
@@ -107,11 +131,38 @@ func holdSomething(v *catalog.View, signers []keys.Signer) error {
 		}
 	}
 	for _, s := range signers {
-		if !slices.ContainsFunc(names, func(role string) bool { return len(holders(v, role, []keys.Signer{s})) > 0 }) {
-			return authorizeRole(v, trust.RoleTargets, []keys.Signer{s})
+		if slices.ContainsFunc(names, func(role string) bool { return len(holders(v, role, []keys.Signer{s})) > 0 }) {
+			continue
 		}
+		key, err := trust.NewKey(s.Public())
+		if err != nil {
+			return err
+		}
+		e := &SignsNoRole{KeyID: key.ID, Sites: sitesOf(ctx, v, key.ID)}
+		for _, r := range list {
+			if r.Due && r.By == RenewedByHolders {
+				e.Due = append(e.Due, fmt.Sprintf("%s (%d of %s)", r.Role, r.Threshold, strings.Join(r.Keys, ", ")))
+			}
+		}
+		return e
 	}
 	return nil
+}
+
+// sitesOf are the sites that a key belongs to, as far as the registry can be read.
+func sitesOf(ctx context.Context, v *catalog.View, id string) (names []string) {
+	customers, err := v.Customers(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, c := range customers {
+		for _, site := range c.Sites {
+			if slices.Contains(siteKeys(site), id) {
+				names = append(names, manifest.SiteID{Customer: c.Customer, Site: site.Name}.String())
+			}
+		}
+	}
+	return names
 }
 
 // renewable are the roles that their holders sign again.

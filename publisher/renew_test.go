@@ -93,7 +93,7 @@ func TestRenewInTwoPlaces(t *testing.T) {
 	}
 	w.wantStage(t, v1, manifest.StageReady)
 	_, err = w.publisher(t, nil).Renew(ctx, publisher.RenewRequest{}, signers(w.stranger))
-	wantError[*publisher.NotAuthorized](t, err)
+	wantError[*publisher.SignsNoRole](t, err)
 }
 
 // What expired comes back by the signatures of its holders, and by nobody else's.

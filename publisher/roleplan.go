@@ -164,12 +164,41 @@ func lowered(after *candidate, req RoleRequest) []string {
 			power += " (those of " + customer + " alone)"
 		}
 		who := fmt.Sprintf("any %d of the %d holders of %s", is.Threshold, len(is.Keys), name)
-		if is.Threshold == 1 {
+		switch {
+		case len(is.Keys) == 1:
+			who = "the one holder of " + name + ", alone,"
+		case is.Threshold == 1:
 			who = fmt.Sprintf("each of the %d holders of %s, alone,", len(is.Keys), name)
 		}
 		notes = append(notes, fmt.Sprintf("From then on %s can %s. So can whoever steals %d of their keys.", who, power, is.Threshold))
 	}
 	return notes
+}
+
+// noSpare begins a line of withoutSpare.
+const noSpare = "  NO KEY TO SPARE: "
+
+// withoutSpare says of roles that a change leaves without a key to spare what the loss of one means, and who can mend it.
+// One key alone, as is usual for an engineer or the committer, is told of for root and targets only.
+func withoutSpare(current, next *trust.Targets) []string {
+	var lines []string
+	for _, d := range next.Delegations {
+		before, known := current.Delegation(d.Name)
+		top := d.Name == trust.RoleRoot || d.Name == trust.RoleTargets
+		if !known || authorityText(before.Authority) == authorityText(d.Authority) || d.Threshold < len(d.Keys) || d.Threshold == 1 && !top {
+			continue
+		}
+		remedy := fmt.Sprintf("the holders of %s can give it other keys then (kitchen role rotate %s)", parentOf(d.Name), d.Name)
+		if d.Name == trust.RoleRoot {
+			remedy = "nobody can mend that: the only way on is a new catalog, with a root that every host has to pin anew"
+		}
+		which := fmt.Sprintf("ANY ONE of its %d keys is lost", len(d.Keys))
+		if d.Threshold == 1 {
+			which = "its ONE key is lost"
+		}
+		lines = append(lines, fmt.Sprintf(noSpare+"once %s, nobody can sign %s any more; %s", which, d.Name, remedy))
+	}
+	return lines
 }
 
 // rotationNotes say in which order things happen, and what to look at before.
@@ -179,6 +208,8 @@ func (p *Publisher) rotationNotes(after *candidate, plan *RolePlan) []string {
 	case after.changes(trust.RoleRoot) && after.changesOnline() && p.Stolen:
 		notes = append(notes, fmt.Sprintf("Root %d is written first. From then until the new key has signed snapshot and timestamp, which the same command does next, every host that refreshes refuses the catalog (exit 4); "+
 			"what hosts hold serves them offline meanwhile. Use the committer's own host and state directory, which saw the catalog before the theft.", after.view.Root().Version+1))
+	case after.changes(trust.RoleRoot) && after.changesOnline() && !after.takesOnline():
+		notes = append(notes, fmt.Sprintf("The committer signs snapshot and timestamp so that the present and the next root take them; then root %d is written. No host notices. No key goes (--old KEY would say which). %s", after.view.Root().Version+1, after.onlineThen()))
 	case after.changes(trust.RoleRoot) && after.changesOnline():
 		notes = append(notes, fmt.Sprintf("The committer signs snapshot and timestamp with the old and the new online key; then root %d is written; then the new key signs alone. No host notices. "+
 			"With the old key stolen or lost: --stolen.", after.view.Root().Version+1))
@@ -192,6 +223,22 @@ func (p *Publisher) rotationNotes(after *candidate, plan *RolePlan) []string {
 		notes = append(notes, "The role's signatures suffice under its new keys: it stays as it is, with every release that it lists.")
 	}
 	return notes
+}
+
+// takesOnline tells whether an online key goes.
+func (c *candidate) takesOnline() bool {
+	was, _ := c.view.Authority(trust.RoleTimestamp)
+	is, _ := c.topAuthority(trust.RoleTimestamp)
+	return slices.ContainsFunc(was.KeyIDs(), func(id string) bool { return !is.Has(id) })
+}
+
+// onlineThen says who signs snapshot and timestamp from then on, where no online key goes.
+func (c *candidate) onlineThen() string {
+	is, _ := c.topAuthority(trust.RoleTimestamp)
+	if is.Threshold == 1 {
+		return fmt.Sprintf("From then on each of the %d online keys, alone, suffices: so does whoever steals one of them.", len(is.Keys))
+	}
+	return fmt.Sprintf("From then on it takes %d of the %d online keys.", is.Threshold, len(is.Keys))
 }
 
 // maxNamed is how many releases a line names.

@@ -44,8 +44,17 @@ func (p *Publisher) ChangeRole(ctx context.Context, req RoleRequest, confirm fun
 		if dr == nil || err != nil {
 			return nil, err
 		}
-		if err := dr.authorizeAny(d.view, req, signers); err != nil || confirm == nil {
+		if err := dr.authorizeAny(d.view, req, signers); err != nil {
 			return dr, err
+		}
+		if confirm == nil {
+			for _, line := range dr.summary {
+				if strings.HasPrefix(line, noSpare) && !shown[line] {
+					shown[line] = true
+					p.sink().Note(strings.TrimSpace(line))
+				}
+			}
+			return dr, nil
 		}
 		plan, err := p.planRole(ctx, d, req, dr)
 		if err != nil || !plan.more(shown) {

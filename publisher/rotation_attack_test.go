@@ -238,7 +238,7 @@ func TestTwoRotationsAtTheSameTime(t *testing.T) {
 	if len(result.Committed) != 1 || len(result.Stale) != 1 || w.view(t).Root().Version != 2 {
 		t.Fatalf("%+v", result)
 	}
-	if again := result.Stale[0].Again; len(again) != 1 || !strings.HasPrefix(again[0], "kitchen pending again root.") {
+	if again := result.Stale[0].Again; len(again) != 1 || !strings.HasPrefix(again[0], "kitchen role rotate root --new FILE (of ") {
 		t.Errorf("to propose it again: %q", again)
 	}
 	w.nothing(t)

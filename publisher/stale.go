@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -12,12 +13,17 @@ import (
 
 // explainStale says of a stale proposal what it would have changed, what took effect in its place, and what makes its change
 // again: by what it changed on what it rested on, as far as the past of its roles can be read. True: all that it changes is so
-// by now, and nobody misses it.
-func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history, shown *PendingProposal) (moot bool) {
+// by now, and nobody misses it. An error is the store's.
+func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history, shown *PendingProposal) (moot bool, err error) {
 	shown.Change, moot = nil, true
+	anew := &replay{Publisher: p, w: w, d: &desk{view: v, store: p.Store, now: v.Now()}, draft: newDraft(w.kind, w.roles[0].name), past: past, asks: true}
 	for _, r := range w.roles {
-		h, current := past[r.name], currentContent(v, r.name)
-		if h == nil || current == nil || h.files[r.next.Replaces] == nil {
+		h, err := p.historyOf(ctx, v, r.name, past)
+		if err != nil {
+			return false, err
+		}
+		current := currentContent(v, r.name)
+		if current == nil || h.files[r.next.Replaces] == nil {
 			moot = false
 			continue
 		}
@@ -29,25 +35,23 @@ func (p *Publisher) explainStale(ctx context.Context, v *catalog.View, w *waitin
 				shown.Since = append(shown.Since, line)
 			}
 		}
-		now := diffTargets(base, current)
-		for path, change := range diffTargets(base, r.next) {
-			if now[path] != change {
-				shown.Again = append(shown.Again, w.commandAgain(r.name, path, base.Targets[path], r.next.Targets[path]))
-			}
+		if err := anew.role(ctx, r); storeFailure(err) {
+			return false, err
+		} else if err != nil {
+			moot = false
 		}
 	}
-	slices.Sort(shown.Again)
-	shown.Again = slices.Compact(shown.Again)
-	return moot && len(shown.Again) == 0
+	shown.Again = anew.commands()
+	return moot && len(shown.Again) == 0 && !anew.refuses, nil
 }
 
-// commandAgain is the command that proposes one change of a stale proposal again: a certificate needs its evidence anew,
-// all else is taken from the proposal.
-func (w *waiting) commandAgain(role, path string, before, after trust.Target) string {
-	if isCertificate(role, after) {
-		return commandFor(role, path, before, after)
+// commands make what is left of the change again: what Again refuses takes the command that is meant for it.
+func (r *replay) commands() []string {
+	if r.again > 0 && !r.refuses {
+		return []string{"kitchen pending again " + r.w.id + " --key FILE"}
 	}
-	return "kitchen pending again " + w.id + " --key FILE"
+	slices.Sort(r.instead)
+	return slices.Compact(r.instead)
 }
 
 // isCertificate tells an entry whose evidence has to be gathered from one that stands for itself.
@@ -78,4 +82,46 @@ func commandFor(role, path string, before, after trust.Target) string {
 		return "kitchen recall " + r.String() + " --reason TEXT"
 	}
 	return "kitchen " + verbs[kind] + " " + r.String()
+}
+
+// rotationCommand is the command for what is left of a change of who signs a role.
+func rotationCommand(before, after, there trust.Delegation) string {
+	keys := ""
+	name := KeyNames(slices.Concat(before.KeyIDs(), after.KeyIDs(), there.KeyIDs())...)
+	for _, id := range before.KeyIDs() {
+		if !after.Has(id) && there.Has(id) {
+			keys += " --old " + name(id)
+		}
+	}
+	for _, id := range after.KeyIDs() {
+		if !before.Has(id) && !there.Has(id) {
+			keys += " --new FILE (of " + name(id) + ")"
+		}
+	}
+	number := before.Threshold != after.Threshold && there.Threshold != after.Threshold
+	switch {
+	case before.Threshold == 0 || keys == "" && !number: // the role is new, or has other paths
+		return "kitchen role show " + after.Name
+	case keys == "":
+		return fmt.Sprintf("kitchen role set-threshold %s %d --key FILE", after.Name, after.Threshold)
+	}
+	return "kitchen role rotate " + after.Name + keys + ifSo(number, fmt.Sprintf(" --threshold %d", after.Threshold)) + " --key FILE"
+}
+
+// isMade tells whether what a change says of who signs a role is so: the keys that come are there, those that go are not,
+// and the threshold is the one that it sets. Another change may have said more of it since.
+func isMade(before, after, there trust.Delegation) bool {
+	come := func(id string) bool { return !before.Has(id) && !there.Has(id) }
+	stay := func(id string) bool { return !after.Has(id) && there.Has(id) }
+	return there.Threshold > 0 && !slices.ContainsFunc(after.KeyIDs(), come) && !slices.ContainsFunc(before.KeyIDs(), stay) &&
+		(before.Threshold == after.Threshold || there.Threshold == after.Threshold) &&
+		(slices.Equal(before.Paths, after.Paths) || slices.Equal(there.Paths, after.Paths))
+}
+
+// delegationMade is isMade for the change of one role's hand-out from base to next.
+func delegationMade(role string, base, next, now *trust.Targets) bool {
+	before, _ := base.Delegation(role)
+	after, kept := next.Delegation(role)
+	there, _ := now.Delegation(role)
+	return kept && isMade(before, after, there)
 }

@@ -33,7 +33,21 @@ func (p *Publisher) PendingOne(ctx context.Context, id string) (*PendingProposal
 	if err != nil {
 		return nil, err
 	}
-	return p.whole(ctx, view, w)
+	shown, err := p.whole(ctx, view, w)
+	if err != nil || w.stale != "" || !w.signed() {
+		return shown, err
+	}
+	live, err := p.live(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	_, beside, err := p.changing(ctx, view, live, w.roles[0].name)
+	for _, other := range beside {
+		if other.ID == id {
+			return &other, err
+		}
+	}
+	return shown, err
 }
 
 // whole is present, with what became of a proposal that went stale.
@@ -47,14 +61,13 @@ func (p *Publisher) whole(ctx context.Context, v *catalog.View, w *waiting) (*Pe
 	if err != nil {
 		return nil, err
 	}
+	if !done {
+		done, err = p.explainStale(ctx, v, w, past, shown)
+	}
 	if done {
-		shown.Stale = "what it changes is in effect already"
-		return shown, nil
+		shown.Stale, shown.Again = "what it changes is in effect already", nil
 	}
-	if p.explainStale(ctx, v, w, past, shown) {
-		shown.Stale = "what it changes is in effect already"
-	}
-	return shown, nil
+	return shown, err
 }
 
 // find reads one proposal, whoever signed it.
@@ -162,14 +175,9 @@ func (p *Publisher) supersede(ctx context.Context, v *catalog.View, w *waiting, 
 	return err
 }
 
-// supersededBy are the renewals that make a proposal stale once they are in effect, and that committers prefer to it.
-func (w *waiting) supersededBy(v *catalog.View, live []*waiting) (list []*waiting) {
-	for _, other := range live {
-		if other.created.After(w.created) && other.isRenewal(v) && slices.ContainsFunc(other.roles, func(r *roleDraft) bool { return w.role(r.name) != nil }) {
-			list = append(list, other)
-		}
-	}
-	return list
+// supersededBy are the waiting proposals that end one once they are in effect.
+func (w *waiting) supersededBy(v *catalog.View, live []*waiting) []*waiting {
+	return slices.DeleteFunc(slices.Clone(live), func(other *waiting) bool { return !other.supersedes(v, w) })
 }
 
 // deleteProposal removes a proposal's objects: first what makes it visible.

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/storage/storagetest"
 	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 )
 
@@ -145,8 +148,15 @@ func TestADroppedProposalIsSuperseded(t *testing.T) {
 			if drop.Outcome.Status != publisher.Pending || drop.Outcome.Proposal == out.Proposal {
 				t.Fatalf("%+v", drop.Outcome)
 			}
-			mine := func(p publisher.PendingProposal) (bool, error) { return p.ID == drop.Outcome.Proposal || complete, nil }
-			must(t, publisher.Pending)(w.publisher(t, nil).Sign(ctx, readyRole, mine, signers(w.certB)))
+			offered := []string{}
+			note := func(p publisher.PendingProposal) (bool, error) { offered = append(offered, p.ID); return true, nil }
+			signed := must(t, publisher.Pending)(w.publisher(t, nil).Sign(ctx, readyRole, note, signers(w.certB)))
+			if !slices.Equal(offered, []string{drop.Outcome.Proposal}) || len(signed.Notes) != 1 || !strings.Contains(signed.Notes[0], "kitchen sign "+out.Proposal) {
+				t.Errorf("offered %q, told %q", offered, signed.Notes)
+			}
+			if complete {
+				must(t, publisher.Pending)(w.publisher(t, nil).Sign(ctx, out.Proposal, nil, signers(w.certB)))
+			}
 			result := commit(t, w.publisher(t, w.online))
 			if len(result.Committed) != 1 || result.Committed[0].ID != drop.Outcome.Proposal || w.stage(t, v2) != "validated" || w.stage(t, v1) != "ready-to-deploy" {
 				t.Fatalf("%+v", result)
@@ -203,5 +213,64 @@ func TestNothingTakesEffectOnExpiredTargets(t *testing.T) {
 	commit(t, w.publisher(t, w.online))
 	if w.info(t, v1).Recalled == nil {
 		t.Error("the recall is lost")
+	}
+}
+
+// Somebody who holds another role names the role of a waiting change in a proposal of his own, as it is, later, and unsigned by
+// any of that role's holders: the change is not said to be superseded, and is offered to its signers as before. One of the
+// holders can say so.
+func TestAStrangerSupersedesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	w.validated(t, v2)
+	out := must(t, publisher.Pending)(certify(w.publisher(t, nil), v2, w.certA))
+	shown := func() *publisher.PendingProposal {
+		t.Helper()
+		p, err := w.publisher(t, nil).PendingOne(ctx, out.Proposal)
+		check(t, err)
+		return p
+	}
+	w.now = w.now.Add(time.Minute)
+	w.craft(t, crafted{recalledRole, nil, signers(w.engineer)}, crafted{readyRole, nil, signers(w.engineer)})
+	if p := shown(); p.SupersededBy != "" || !strings.Contains(p.WaitsFor(), "1 more signature") {
+		t.Errorf("superseded by a stranger: %+v", p)
+	}
+	offered := []string{}
+	note := func(p publisher.PendingProposal) (bool, error) { offered = append(offered, p.ID); return false, nil }
+	must(t, publisher.Declined)(w.publisher(t, nil).Sign(ctx, readyRole, note, signers(w.certB)))
+	if !slices.Contains(offered, out.Proposal) {
+		t.Errorf("offered: %q", offered)
+	}
+	by := w.craft(t, crafted{readyRole, nil, signers(w.certB)})
+	if p := shown(); p.SupersededBy != by || !strings.Contains(p.WaitsFor(), "kitchen sign "+by) {
+		t.Errorf("a holder cannot supersede it: %+v", p)
+	}
+}
+
+// Somebody who holds another role puts all of a waiting change, and more, into a proposal of his own, which none of the
+// role's holders has signed: the change is offered to its signers as before.
+func TestAStrangerContainsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	w.validated(t, v2)
+	out := must(t, publisher.Pending)(certify(w.publisher(t, nil), v2, w.certA))
+	change, err := trust.ParseTargetsPayload(w.object(t, manifest.ProposalObject(out.Proposal, manifest.PayloadName(readyRole))))
+	check(t, err)
+	w.now = w.now.Add(time.Minute)
+	more := func(next *trust.Targets) {
+		next.Targets = change.Targets
+		delete(next.Targets, "ready-to-deploy/openstack/1.0.0/manifest.toml")
+	}
+	w.craft(t, crafted{recalledRole, nil, signers(w.engineer)}, crafted{readyRole, more, nil})
+	shown, err := w.publisher(t, nil).PendingOne(ctx, out.Proposal)
+	check(t, err)
+	if shown.Within != "" {
+		t.Errorf("contained in a stranger's: %+v", shown)
+	}
+	by := w.craft(t, crafted{readyRole, more, signers(w.certB)})
+	if shown, err = w.publisher(t, nil).PendingOne(ctx, out.Proposal); err != nil || shown.Within != by {
+		t.Errorf("not contained in a holder's: %v %+v", err, shown)
 	}
 }

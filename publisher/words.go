@@ -146,6 +146,7 @@ func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*role
 		before := len(lines)
 		lines = append(lines, p.describeTargets(ctx, v, r, current)...)
 		lines = append(lines, describeDelegations(current, r.next)...)
+		lines = append(lines, withoutSpare(current, r.next)...)
 		if len(lines) > before && r.name == trust.RoleRoot {
 			lines = append(lines, fmt.Sprintf("root: version %d, valid until %s (was %s)", r.next.Version,
 				r.next.Expires.Format(time.DateOnly), current.Expires.Format(time.DateOnly)))

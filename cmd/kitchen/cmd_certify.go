@@ -91,7 +91,8 @@ type certifyDocument struct {
 	PolicyVersion int64            `json:"policy_version"`     // 0 = the default
 	Required      []string         `json:"required"`           // sites that the policy wants to have passed
 	Waivers       []waiverDocument `json:"waivers"`
-	Since         []string         `json:"since"` // what changed in registry and policy since the last certificate
+	Since         []string         `json:"since"`             // what changed in registry and policy since the last certificate
+	Waiting       []string         `json:"waiting,omitempty"` // where requirements are unmet: proposals that certify it with waivers
 }
 
 // waiverDocument is an exception that the certifiers signed.
@@ -229,6 +230,11 @@ func (d *certifyDocument) human(p *page) {
 		unmetLines(p, d.Unmet)
 		waiverLines(p, d.Waivers)
 		d.sinceLines(p)
+		for _, id := range d.Waiting {
+			p.para(2, "", "A certificate of it with a waiver waits for signatures. To look at it, and to sign it:")
+			p.linef("  kitchen pending %s", id)
+			p.linef("  kitchen sign %s --key FILE", id)
+		}
 	case d.DryRun:
 		p.verdict(render.Good, d.Release+" can be certified"+whom+" (dry run: nothing is signed)")
 		waiverLines(p, d.Waivers)
@@ -292,7 +298,7 @@ func newCertifyDocument(o certifyOptions, result *publisher.CertifyResult, no *p
 		DryRun: o.request.DryRun, Sites: []siteVerdict{}, Customer: o.request.Customer, Required: []string{}, Waivers: []waiverDocument{}, Since: []string{}}
 	if result != nil {
 		d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
-		d.Required, d.Waivers, d.Since = list(result.Required), waiverDocuments(result.Waivers), list(result.Since)
+		d.Required, d.Waivers, d.Since, d.Waiting = list(result.Required), waiverDocuments(result.Waivers), list(result.Since), result.Waiting
 		if result.Policy != nil {
 			d.PolicyVersion = result.Policy.Version
 		}

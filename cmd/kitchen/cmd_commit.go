@@ -11,7 +11,8 @@ import (
 func commitCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "commit", Category: groupOperator, Usage: "put complete proposals into effect, record new reports, renew the timestamp",
-		Description: "For the committer, who holds the online key. Says what still waits, and for whom. Timestamp, snapshot and journal are signed again once half their life is over.\n\n" +
+		Description: "For the committer, who holds the online key. Says what still waits, and for whom. Timestamp, snapshot and journal are signed again once half their life is over. " +
+			"Exit 8 with --stolen while the change of root that gives its roles to this online key waits.\n\n" +
 			"With --watch it is a service: it looks at once and then about every DURATION (30s will do), tells each event on one line, and ends with SIGTERM. " +
 			"Several committers may run at once. docs/COMMITTER.md has a unit for systemd.",
 		Flags: append([]cli.Flag{
@@ -46,6 +47,7 @@ type commitDocument struct {
 	Renewed    bool               `json:"renewed"`
 	Timestamp  int64              `json:"timestamp_version"`
 	Expires    string             `json:"expires"`
+	AwaitsRoot string             `json:"awaits_root,omitempty"` // the proposal that has to take effect before this online key may sign
 }
 
 func (d *commitDocument) human(p *page) {
@@ -69,6 +71,9 @@ func (d *commitDocument) human(p *page) {
 			waiting[i].human(p)
 		}
 	}
+	if d.AwaitsRoot != "" {
+		p.para(2, "", "Until "+d.AwaitsRoot+" has its signatures, this online key signs nothing. Then run kitchen commit --stolen again.")
+	}
 	p.linef("timestamp %d, valid until %s", d.Timestamp, d.Expires)
 }
 
@@ -84,6 +89,7 @@ func newCommit(result *publisher.CommitResult) *commitDocument {
 	return &commitDocument{
 		Schema: "kitchen.commit/v1", Committed: newProposals(result.Committed), Incomplete: newProposals(result.Incomplete), Stale: newProposals(result.Stale),
 		Refused: newProposals(result.Refused), Journaled: result.Journaled, Renewed: result.Renewed, Timestamp: result.Version, Expires: stamp(result.Expires),
+		AwaitsRoot: result.AwaitsRoot,
 	}
 }
 
@@ -99,6 +105,12 @@ func runCommit(ctx context.Context, k *kitchen, o commitOptions) error {
 		if err != nil {
 			return err
 		}
-		return k.show(newCommit(result))
+		if err := k.show(newCommit(result)); err != nil {
+			return err
+		}
+		if result.AwaitsRoot != "" {
+			return answer(exitNotInEffect)
+		}
+		return nil
 	})
 }

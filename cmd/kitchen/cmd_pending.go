@@ -35,29 +35,31 @@ type pendingDocument struct {
 }
 
 type proposalDocument struct {
-	ID         string         `json:"id"`
-	Kind       string         `json:"kind"` // the proposer's word
-	Stated     []string       `json:"stated"`
-	Change     []string       `json:"change"` // worked out from the catalog, not from what was stated
-	Roles      []roleDocument `json:"roles"`
-	Complete   bool           `json:"complete"`
-	Created    string         `json:"created"`
-	Expires    string         `json:"expires"`
-	AgeSeconds int64          `json:"age_seconds"`
-	Stale      string         `json:"stale,omitempty"`   // why it can never take effect
-	Since      []string       `json:"since,omitempty"`   // what took effect in its place
-	Again      []string       `json:"again,omitempty"`   // commands that make its change again
-	Within     string         `json:"within,omitempty"`  // the later proposal that contains it
-	Refused    string         `json:"refused,omitempty"` // why it may not take effect, whoever signs
-	WaitsFor   string         `json:"waits_for"`
-	left       time.Duration  // until it lapses
+	ID           string         `json:"id"`
+	Kind         string         `json:"kind"` // the proposer's word
+	Stated       []string       `json:"stated"`
+	Change       []string       `json:"change"` // worked out from the catalog, not from what was stated
+	Roles        []roleDocument `json:"roles"`
+	Complete     bool           `json:"complete"`
+	Created      string         `json:"created"`
+	Expires      string         `json:"expires"`
+	AgeSeconds   int64          `json:"age_seconds"`
+	Stale        string         `json:"stale,omitempty"`   // why it can never take effect
+	Since        []string       `json:"since,omitempty"`   // what took effect in its place
+	Again        []string       `json:"again,omitempty"`   // commands that make its change again
+	Within       string         `json:"within,omitempty"`  // the later proposal that contains it
+	Refused      string         `json:"refused,omitempty"` // why it may not take effect, whoever signs
+	WaitsFor     string         `json:"waits_for"`
+	Supersedes   []string       `json:"supersedes,omitempty"`    // those that can never take effect once this one has
+	SupersededBy string         `json:"superseded_by,omitempty"` // the one that is to end it
+	left         time.Duration  // until it lapses
 }
 
 func newProposal(w publisher.PendingProposal) proposalDocument {
 	return proposalDocument{
 		ID: w.ID, Kind: w.Kind, Stated: list(w.Stated), Change: list(w.Change), Roles: roleDocuments(w.Roles), Complete: w.Complete(),
 		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Again: w.Again, Refused: w.Refused, Within: w.Within,
-		WaitsFor: w.WaitsFor(), left: w.Expires.Sub(w.Created) - w.Age,
+		WaitsFor: w.WaitsFor(), Supersedes: w.Supersedes, SupersededBy: w.SupersededBy, left: w.Expires.Sub(w.Created) - w.Age,
 	}
 }
 
@@ -78,12 +80,15 @@ func (d *proposalDocument) state() string {
 		return "STALE: " + d.Stale
 	case d.Within != "":
 		return "contained in " + d.Within
+	case d.SupersededBy != "" && !d.Complete:
+		return "is being superseded by " + d.SupersededBy
 	}
 	return "waits for " + d.WaitsFor
 }
 
 func (d *proposalDocument) human(p *page) {
 	p.para(2, d.ID+"  ", d.state())
+	d.supersedeLines(p)
 	for _, line := range d.Change {
 		p.para(4, "  ", line)
 	}
@@ -109,6 +114,22 @@ func (d *proposalDocument) human(p *page) {
 		lapses = "lapses in " + days(d.left+12*time.Hour) + ", "
 	}
 	p.linef("  %s old, %s%s", days(time.Duration(d.AgeSeconds)*time.Second), lapses, d.Expires)
+}
+
+// supersedeLines say which of two proposals is the one to sign, where one is to end the other.
+func (d *proposalDocument) supersedeLines(p *page) {
+	for _, id := range d.Supersedes {
+		p.para(4, "  supersedes ", id+", which can never take effect once this has")
+	}
+	if d.SupersededBy == "" || d.Stale != "" || d.Refused != "" {
+		return
+	}
+	if d.Complete {
+		p.para(4, "  is being superseded by ", d.SupersededBy+", unless the committer comes first")
+		return
+	}
+	p.para(4, "  sign that instead: ", "kitchen sign "+d.SupersededBy+" --key FILE")
+	p.para(4, "  or this one, if its change is wanted after all: ", "kitchen sign "+d.ID+" --key FILE")
 }
 
 // signers are the short ids of all who signed any of its roles.

@@ -109,7 +109,7 @@ func (d *dropDocument) human(p *page) {
 	if d.Superseded != nil && !superseded {
 		p.para(0, "", "It is over for good once this is in effect, if it does not come first:")
 		d.Superseded.human(p)
-		p.para(0, "", "Its other holders run the same command, with their keys: that signs this and not the proposal.")
+		p.para(0, "", "Its other holders sign this and not the proposal: kitchen sign "+d.Superseded.Proposal+" --key FILE")
 	}
 	if d.Superseded == nil && d.Harmless == "" {
 		p.para(0, "", "To end it before: kitchen pending drop "+d.Proposal.ID+" --supersede --key FILE (of "+d.Supersedes+")")

@@ -15,15 +15,16 @@ import (
 
 type signOptions struct {
 	keyOptions
-	role             string
+	which            string // a role, or the beginning of a proposal's id
 	yes              bool
 	export, imported string // signing files
 }
 
 func signCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
-		Name: "sign", Category: groupSysadmin, Usage: "add your signature to a waiting change of a role", ArgsUsage: "ROLE --key FILE",
-		Description: "Shows what would change, worked out from the current catalog, and asks on the terminal. `kitchen pending` lists what waits.\n\n" +
+		Name: "sign", Category: groupSysadmin, Usage: "add your signature to a waiting change of a role", ArgsUsage: "ROLE or ID --key FILE",
+		Description: "Shows what would change, worked out from the current catalog, and asks on the terminal. `kitchen pending` lists what waits. " +
+			"With a role, all that changes it, but for what is contained in another proposal or is being superseded; with a proposal's id, or the beginning of it, that one alone.\n\n" +
 			"For a signer without network: `kitchen sign ROLE --export FILE` at the catalog; `kitchen sign --import FILE --key K` on the signer's machine, which checks " +
 			"everything from its own pinned root, and writes the signatures into the file, or into that of --export; `kitchen sign --import FILE`, without a key, at the catalog.\n\n" +
 			"Exit 8 while something that was signed now waits on; else 0 when something took effect, 3 when the answer to all that was asked was no, " +
@@ -39,7 +40,7 @@ func signCommand(k *kitchen) *cli.Command {
 
 func readSignOptions(k *kitchen) func(c *cli.Context) (signOptions, error) {
 	return func(c *cli.Context) (signOptions, error) {
-		o := signOptions{keyOptions: k.readKeyOptions(c), role: c.Args().First(), yes: c.Bool("yes"), export: c.String("export"), imported: c.String("import")}
+		o := signOptions{keyOptions: k.readKeyOptions(c), which: c.Args().First(), yes: c.Bool("yes"), export: c.String("export"), imported: c.String("import")}
 		if o.imported != "" {
 			if c.NArg() > 0 {
 				return o, usageHint("--import takes no role: the file says which it is about", "kitchen sign --import "+o.imported+" --key FILE")
@@ -47,9 +48,9 @@ func readSignOptions(k *kitchen) func(c *cli.Context) (signOptions, error) {
 			return o, nil
 		}
 		if o.export != "" && len(o.keys) > 0 {
-			return o, usageHint("--export writes what is to be signed elsewhere", "sign with `kitchen sign "+o.role+" --key FILE` first, or leave --key out")
+			return o, usageHint("--export writes what is to be signed elsewhere", "sign with `kitchen sign "+o.which+" --key FILE` first, or leave --key out")
 		}
-		return o, operands(c, "ROLE")
+		return o, operands(c, "ROLE or ID")
 	}
 }
 
@@ -60,14 +61,18 @@ func runSign(ctx context.Context, k *kitchen, o signOptions) error {
 	case o.export != "":
 		return runExport(ctx, k, o)
 	}
-	signers, err := k.signers(o.keyOptions, o.role)
-	if err != nil {
-		return err
-	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
-		outcome, err := p.Sign(ctx, o.role, k.confirmation(o), signers)
+		which, roles, err := p.ToSign(ctx, o.which)
+		if err != nil {
+			return k.nothingToSign(err)
+		}
+		signers, err := k.signers(o.keyOptions, roles...)
 		if err != nil {
 			return err
+		}
+		outcome, err := p.Sign(ctx, which, k.confirmation(o), signers)
+		if err != nil {
+			return k.nothingToSign(err)
 		}
 		return k.showOutcome(newOutcome("sign", "", outcome))
 	})
@@ -116,13 +121,18 @@ func askToSign(tty io.ReadWriter, d interface{ human(*page) }) (bool, error) {
 	fmt.Fprint(tty, "sign this? [y/N] ")
 	line, err := bufio.NewReader(tty).ReadString('\n')
 	if errors.Is(err, io.EOF) {
-		return false, nobodyToAsk()
+		fmt.Fprintln(tty) // what is said next begins a line
+		return false, notAnswered()
 	}
 	if err != nil {
 		return false, err
 	}
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes", nil
+}
+
+func notAnswered() error {
+	return usageHint("nothing was signed: the question had no answer", "run it again and answer y or n, or give --yes")
 }
 
 func nobodyToAsk() error {

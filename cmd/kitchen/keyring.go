@@ -187,8 +187,8 @@ func openEarly(signer keys.Signer) {
 	}
 }
 
-// errNoPassword says how a password can be given.
-var errNoPassword = errors.New("no password")
+// errNoPassword is a question for a password that nobody answered.
+var errNoPassword = errors.New("no password was given")
 
 // password finds the password of one key: --password-file, COSIGN_PASSWORD, or
 // a prompt on the terminal.
@@ -248,37 +248,18 @@ func (r *keyring) prompt(question string) ([]byte, error) {
 	defer r.ask.Unlock()
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil || !term.IsTerminal(int(tty.Fd())) {
-		return nil, hinted{fmt.Errorf("%s%w", question, errNoPassword),
+		return nil, hinted{errNoPassword,
 			"give --password-file FILE, set COSIGN_PASSWORD, or run it on a terminal to be asked"}
 	}
 	defer tty.Close()
 	defer r.k.progress.pause()()
 	fmt.Fprint(tty, question)
 	defer fmt.Fprintln(tty)
-	return readPassword(r.k.ctx, int(tty.Fd()))
-}
-
-// readPassword reads a line without echo. An interrupt ends it, and gives the terminal its echo back.
-func readPassword(ctx context.Context, tty int) ([]byte, error) {
-	before, err := term.GetState(tty)
-	if err != nil {
-		return nil, err
+	line, err := readPassword(r.k.ctx, tty)
+	if errors.Is(err, io.EOF) {
+		return nil, hinted{errNoPassword, "type it and press Enter; or give --password-file FILE, or set COSIGN_PASSWORD"}
 	}
-	type typed struct {
-		password []byte
-		err      error
-	}
-	line := make(chan typed, 1) // nobody may be there to take it any more
-	go func() {
-		password, err := term.ReadPassword(tty)
-		line <- typed{password, err}
-	}()
-	select {
-	case t := <-line:
-		return t.password, t.err
-	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), term.Restore(tty, before))
-	}
+	return line, err
 }
 
 // readCapped reads a small local file, and refuses one that is larger than max.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,6 +20,11 @@ type outcomeDocument struct {
 	WaitsFor string         `json:"waits_for,omitempty"`
 	Wrote    []string       `json:"wrote,omitempty"` // local files
 	Hint     string         `json:"hint,omitempty"`
+
+	Others []*outcomeDocument `json:"others,omitempty"` // of other proposals
+	Notes  []string           `json:"notes,omitempty"`  // on proposals that were not offered, or not signed
+
+	heading string // instead of its status in words
 }
 
 // statusRefused is the status of a change that the release's own state forbids: the answer no.
@@ -37,10 +43,14 @@ type roleDocument struct {
 }
 
 func newOutcome(command, release string, o *publisher.Outcome) *outcomeDocument {
-	return &outcomeDocument{
+	d := &outcomeDocument{
 		Schema: "kitchen." + command + "/v1", Release: release, Status: o.Status, Proposal: o.Proposal,
-		Summary: list(o.Summary), Roles: roleDocuments(o.Roles), WaitsFor: o.WaitsFor,
+		Summary: list(o.Summary), Roles: roleDocuments(o.Roles), WaitsFor: o.WaitsFor, Notes: o.Notes,
 	}
+	for _, other := range o.Others {
+		d.Others = append(d.Others, newOutcome(command, release, other))
+	}
+	return d
 }
 
 func roleDocuments(roles []publisher.RoleSignatures) []roleDocument {
@@ -59,7 +69,31 @@ func (d *outcomeDocument) human(p *page) {
 	if d.Status == publisher.Declined && d.Proposal == "" {
 		heading = "nothing was signed, as you said"
 	}
-	p.verdict(toneOf(d.Status), heading)
+	p.verdict(toneOf(d.Status), cmp.Or(d.heading, heading))
+	d.block(p)
+	for _, other := range d.Others {
+		p.linef("")
+		p.verdict(toneOf(other.Status), cmp.Or(other.heading, map[string]string{
+			publisher.Committed: "in effect, too", publisher.Pending: "waits with your signature, too", publisher.Declined: "not signed, as you said; it still waits",
+		}[other.Status]))
+		other.block(p)
+	}
+	if len(d.Others) > 0 && len(d.Wrote)+len(d.Notes) > 0 {
+		p.linef("")
+	}
+	for _, note := range d.Notes {
+		p.para(2, "", note)
+	}
+	for _, file := range d.Wrote {
+		p.linef("wrote %s", file)
+	}
+	if d.Hint != "" {
+		p.para(2, "", d.Hint)
+	}
+}
+
+// block is what became of one proposal.
+func (d *outcomeDocument) block(p *page) {
 	for _, line := range d.Summary {
 		p.para(4, "  ", line)
 	}
@@ -67,12 +101,6 @@ func (d *outcomeDocument) human(p *page) {
 		p.linef("proposal %s", d.Proposal)
 		signatureLines(p, d.Roles)
 		p.para(2, "waits for ", d.WaitsFor)
-	}
-	for _, file := range d.Wrote {
-		p.linef("wrote %s", file)
-	}
-	if d.Hint != "" {
-		p.para(2, "", d.Hint)
 	}
 }
 

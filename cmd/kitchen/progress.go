@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -147,8 +149,18 @@ func (d *display) Note(line string) {
 	defer d.mu.Unlock()
 	d.doing = line
 	if !d.silent && !d.terse {
-		d.line(line)
+		for i, part := range render.Wrap(render.Line(line), d.noteWidth()) {
+			d.line(strings.Repeat("  ", min(i, 1)) + part)
+		}
 	}
+}
+
+// noteWidth is how wide a note is written: a service that logs to a file has it on one line.
+func (d *display) noteWidth() int {
+	if d.stays && !d.terminal {
+		return math.MaxInt
+	}
+	return 78
 }
 
 // Start implements progress.Sink.

@@ -127,10 +127,13 @@ func (v *voice) complain(f failure, away bool) {
 	if f.Code == exitInterrupted {
 		text += "; " + f.Hint
 	}
-	fmt.Fprintln(v.k.stderr, render.Line(text))
+	if text = render.Line(text); v.k.stderrWidth > 0 {
+		text = render.Indent(text, 2, v.k.stderrWidth)
+	}
+	fmt.Fprintln(v.k.stderr, text)
 }
 
-// tell prints the events of a round, a line each, or in JSON the round's document on one.
+// tell prints the events of a round, a line each but on a terminal, or in JSON the round's document on one.
 func (v *voice) tell(lines []string, d any) error {
 	if len(lines) == 0 {
 		return nil
@@ -145,7 +148,11 @@ func (v *voice) tell(lines []string, d any) error {
 	}
 	var all strings.Builder
 	for _, line := range lines {
-		all.WriteString(render.Line(line) + "\n")
+		line = render.Line(line)
+		if v.k.stdoutTTY {
+			line = render.Indent(line, 2, v.k.width)
+		}
+		all.WriteString(line + "\n")
 	}
 	_, err := io.WriteString(v.k.stdout, all.String())
 	return err

@@ -66,34 +66,49 @@ func (k *kitchen) openFile(ctx context.Context, file *publisher.SigningFile) (s 
 	return s, err
 }
 
-// runExport writes what waits for a role into a file.
+// runExport writes what waits for a role, or one proposal, into a file.
 func runExport(ctx context.Context, k *kitchen, o signOptions) error {
 	if err := checkNewFiles(o.export); err != nil {
 		return err
 	}
-	d := &outcomeDocument{Schema: "kitchen.sign/v1", Status: publisher.Pending, Roles: []roleDocument{}}
 	return k.withPublisher(ctx, "", func(_ *session, p *publisher.Publisher) error {
-		file, shown, err := p.Export(ctx, o.role)
-		var nothing *publisher.NothingToSign
-		if errors.As(err, &nothing) {
-			d.Status, d.Summary, d.Hint = statusRefused, []string{err.Error()}, nothing.Hint()
-			return k.showOutcome(d)
+		which, _, err := p.ToSign(ctx, o.which)
+		var file *publisher.SigningFile
+		var shown []publisher.PendingProposal
+		if err == nil {
+			file, shown, err = p.Export(ctx, which)
 		}
 		if err != nil {
-			return err
+			return k.nothingToSign(err)
 		}
 		if err := writeSigningFile(o.export, file, false); err != nil {
 			return err
 		}
-		for _, w := range shown {
-			d.Proposal, d.WaitsFor = w.ID, w.WaitsFor()
-			d.Summary = append(d.Summary, w.Change...)
-			d.Roles = append(d.Roles, roleDocuments(w.Roles)...)
+		d := newOutcome("sign", "", &publisher.Outcome{Status: publisher.Pending})
+		for i, w := range shown {
+			one := newOutcome("sign", "", &publisher.Outcome{Status: publisher.Pending, Proposal: w.ID, Summary: w.Change, Roles: w.Roles, WaitsFor: w.WaitsFor()})
+			one.heading = "to be signed elsewhere"
+			if i == 0 {
+				d = one
+				continue
+			}
+			d.Others = append(d.Others, one)
 		}
 		d.Wrote = []string{o.export}
 		d.Hint = "at the signer's: `kitchen sign --import " + shellWord(o.export) + " --key FILE`"
 		return k.showOutcome(d)
 	})
+}
+
+// nothingToSign is the answer no where nothing takes a signature; any other error is passed on.
+func (k *kitchen) nothingToSign(err error) error {
+	nothing, ok := errors.AsType[*publisher.NothingToSign](err)
+	if !ok {
+		return err
+	}
+	d := newOutcome("sign", "", &publisher.Outcome{Status: statusRefused, Summary: []string{nothing.Error()}})
+	d.Hint = nothing.Hint()
+	return k.showOutcome(d)
 }
 
 // runSignFile signs what a file holds, without any network.

@@ -1,0 +1,212 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// maxOffered is how many commands a hint names.
+const maxOffered = 5
+
+// NotToSign is a name that is neither a role's nor one waiting proposal's (exit 1).
+type NotToSign struct {
+	Name    string
+	Several bool     // it begins the ids of several
+	Waits   []string // with Several those, else all that could be signed
+}
+
+func (e *NotToSign) Error() string {
+	if e.Several {
+		return fmt.Sprintf("%d waiting proposals begin with %s", len(e.Waits), e.Name)
+	}
+	return fmt.Sprintf("there is no role %s in this catalog, and no waiting proposal whose id begins so", e.Name)
+}
+
+// Hint names the commands that sign what waits.
+func (e *NotToSign) Hint() string {
+	var commands []string
+	for _, id := range e.Waits[:min(len(e.Waits), maxOffered)] {
+		commands = append(commands, signCommand(id))
+	}
+	if len(e.Waits) > maxOffered {
+		commands = append(commands, fmt.Sprintf("and %d more (kitchen pending)", len(e.Waits)-maxOffered))
+	}
+	switch {
+	case e.Several:
+		return "one of them: " + strings.Join(commands, "; ")
+	case len(commands) == 0:
+		return "kitchen role show lists them, with who signs them; nothing waits for a signature"
+	}
+	return "kitchen role show lists them, with who signs them; what waits is signed by: " + strings.Join(commands, "; ")
+}
+
+// signCommand signs what waits for a role, or one proposal.
+func signCommand(which string) string { return "kitchen sign " + which + " --key FILE" }
+
+// ToSign tells what a name means to Sign and Export: a role, or the one waiting proposal whose id begins with it; and the
+// roles whose holders sign that. A role is not looked up. Errors: *NotToSign, *NothingToSign for a proposal that takes no
+// signature.
+func (p *Publisher) ToSign(ctx context.Context, name string) (which string, roles []string, err error) {
+	if isRole(name) {
+		return name, []string{name}, nil
+	}
+	list, err := p.Pending(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	var waits, found []string
+	for _, w := range list {
+		switch begins := strings.HasPrefix(w.ID, name); {
+		case w.Stale != "" && w.ID == name:
+			return "", nil, takesNone(&w)
+		case w.Stale != "":
+		case begins:
+			found, roles = append(found, w.ID), rolesOf(&w)
+			fallthrough
+		default:
+			waits = append(waits, w.ID)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], roles, nil
+	}
+	if len(found) > 1 {
+		return "", nil, &NotToSign{Name: name, Several: true, Waits: found}
+	}
+	if _, _, _, err := manifest.ParseProposalID(name); err == nil {
+		w, err := p.PendingOne(ctx, name)
+		if err == nil {
+			return "", nil, takesNone(w)
+		}
+		if storeFailure(err) {
+			return "", nil, err
+		}
+	}
+	return "", nil, &NotToSign{Name: name, Waits: waits}
+}
+
+func rolesOf(w *PendingProposal) (names []string) {
+	for _, r := range w.Roles {
+		names = append(names, r.Role)
+	}
+	return slices.Compact(names)
+}
+
+// takesNone says why a proposal that is there takes no signature, and what makes its change again.
+func takesNone(w *PendingProposal) error {
+	e := &NothingToSign{Proposal: w.ID, Reason: w.Stale, Command: strings.Join(w.Again, "; ")}
+	if w.Stale == "" {
+		e.Reason = "nobody who may has signed it"
+	}
+	return e
+}
+
+// supersedes tells whether w does no more than to sign a role again that other, made before it, is to change: whoever holds
+// the role asked for that to end the other, and committers prefer it.
+func (w *waiting) supersedes(v *catalog.View, other *waiting) bool {
+	return w.created.After(other.created) && w.isRenewal(v) &&
+		slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.byHolder && other.role(r.name) != nil })
+}
+
+// goesFurther tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a
+// published release, and not what it is; of who signs a role another change may say more.
+func goesFurther(role, path string, current, earlier, later *trust.Targets) bool {
+	if name, ok := strings.CutPrefix(path, handOut); ok {
+		return delegationMade(name, current, earlier, later)
+	}
+	before, after := earlier.Targets[path], later.Targets[path]
+	return manifest.RoleStage(role) == manifest.StageCatalog && before.SHA256 == after.SHA256 && before.Length == after.Length
+}
+
+// relate completes what shown proposals say of each other: one is superseded by what contains the proposal that ends it,
+// and which knows that it ends it.
+func relate(list []PendingProposal) {
+	place := map[string]int{}
+	for i := range list {
+		place[list[i].ID] = i
+	}
+	for i := range list {
+		by, superseded := place[list[i].SupersededBy]
+		if !superseded {
+			continue
+		}
+		for range list {
+			if next, contained := place[list[by].Within]; contained && next != i {
+				by = next
+			}
+		}
+		list[i].SupersededBy = list[by].ID
+		list[by].Supersedes = append(list[by].Supersedes, list[i].ID)
+	}
+}
+
+// changing shows the live proposals that change a role. What else waits for one of their roles is looked at, too: it may
+// supersede one.
+func (p *Publisher) changing(ctx context.Context, v *catalog.View, live []*waiting, role string) (list []*waiting, shown []PendingProposal, err error) {
+	beside := func(w *waiting) bool {
+		return slices.ContainsFunc(live, func(other *waiting) bool {
+			return other.role(role) != nil && slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return other.role(r.name) != nil })
+		})
+	}
+	near := slices.DeleteFunc(slices.Clone(live), func(w *waiting) bool { return !beside(w) })
+	all, err := p.show(ctx, v, near)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, w := range near {
+		if w.role(role) != nil {
+			list, shown = append(list, w), append(shown, all[i])
+		}
+	}
+	return list, shown, nil
+}
+
+// unanswered is a question about a proposal to which there was no answer.
+type unanswered struct{ error }
+
+func (e *unanswered) Unwrap() error { return e.error }
+
+// aim refuses signers who may sign none of the roles of the one proposal that is to be signed.
+func (s *signing) aim(live []*waiting) error {
+	i := slices.IndexFunc(live, func(w *waiting) bool { return w.id == s.id })
+	if i < 0 {
+		return &NothingToSign{Proposal: s.id, Reason: "it waits no more"}
+	}
+	for _, by := range s.signers {
+		if err := authorizeAny(live[i].roles, by); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftAside says of what was not offered why.
+func (s *signing) leftAside() (lines []string) {
+	for _, w := range s.waited {
+		switch {
+		case s.seen[w.ID] && w.SupersededBy != "" && s.out.Status == Pending:
+			lines = append(lines, "it is being superseded by "+w.SupersededBy+", which committers prefer to it")
+		case s.seen[w.ID]:
+		case s.committed && w.SupersededBy != "":
+			lines = append(lines, w.ID+" was superseded: it can never take effect now")
+		case s.committed:
+			lines = append(lines, w.ID+" went stale by that; to propose it again: kitchen pending again "+w.ID)
+		case s.id != "":
+		case s.unanswered != "":
+			lines = append(lines, notAnswered(w.ID))
+		case w.SupersededBy != "":
+			lines = append(lines, fmt.Sprintf("%s was not offered: %s supersedes it; to sign it all the same: %s", w.ID, w.SupersededBy, signCommand(w.ID)))
+		}
+	}
+	return lines
+}
+
+func notAnswered(id string) string {
+	return "not signed, for want of an answer: " + id + " (" + signCommand(id) + ")"
+}
