@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -88,11 +89,12 @@ func (e *FilesDiffer) Hint() string {
 	return fmt.Sprintf("a local edit or a damaged disk causes this too; fetch a clean copy: kitchen fetch %s --into DIR", e.Release)
 }
 
-// Occupied says that the target of a fetch exists and holds something else (exit 1).
+// Occupied says that the target of a fetch exists and holds something else, or cannot be replaced (exit 1).
 type Occupied struct {
 	Dir     string
 	Release manifest.Release
 	Reason  string
+	Within  bool // a directory below it would do
 }
 
 func (e *Occupied) Error() string {
@@ -100,7 +102,13 @@ func (e *Occupied) Error() string {
 }
 
 // Hint names the way out.
-func (e *Occupied) Hint() string { return "name a directory that does not exist yet with --into" }
+func (e *Occupied) Hint() string {
+	const hint = "name a directory that does not exist yet with --into"
+	if e.Within {
+		return hint + ", such as " + filepath.Join(e.Dir, e.Release.Product+"-"+e.Release.Version)
+	}
+	return hint
+}
 
 // NotReady carries the verdict on a release that may not be deployed (exit 3).
 type NotReady struct {

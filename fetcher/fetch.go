@@ -43,7 +43,7 @@ type Moves struct {
 
 // Fetch brings a visible release into the directory into: the release engineer's
 // files under their own paths with modes 0644 and 0755, and nothing else. A missing
-// directory is made, an empty one is filled, one that holds exactly this release is
+// directory is made, an empty one is filled (unless it is a mount point), one that holds exactly this release is
 // left as it is; any other is *Occupied. On every error the name is as it was before.
 // What was interrupted goes on from the verified chunks that it left in a hidden
 // directory beside into.
@@ -142,10 +142,12 @@ func (f *Fetcher) occupancy(ctx context.Context, m *manifest.Manifest, target st
 	}
 	_, err = dir.Readdirnames(1)
 	dir.Close()
-	if err == io.EOF {
+	switch {
+	case err == io.EOF && isMountPoint(target):
+		return free, &Occupied{Dir: target, Release: m.Release(), Reason: "a mount point, and a release gets its name in one step", Within: true}
+	case err == io.EOF:
 		return free, nil
-	}
-	if err != nil {
+	case err != nil:
 		return free, err
 	}
 	err = f.VerifyFiles(ctx, m, target)

@@ -17,7 +17,7 @@ import (
 // Import writes the private key of a PEM file as the key pair prefix.key and prefix.pub, as Generate does, under a new
 // password. The file, of at most 64 KiB, holds one ECDSA P-256 key: in PKCS #8, with or without a password, in SEC 1 (EC
 // PRIVATE KEY), or in cosign's format. old gives its password where it has one, then new the one for prefix.key. Errors: an
-// *Exists, a *WrongPassword, a *CannotSign for every other key and form, those of old and new, or that the file is damaged.
+// *Exists, a *WrongPassword, a *TooCostly, a *CannotSign for every other key and form, those of old and new, or that the file is damaged.
 func Import(file, prefix string, old, new PasswordFunc) (*Public, error) {
 	text, err := readKeyFile(file)
 	if err != nil {
@@ -66,6 +66,9 @@ func privateBlock(file string, text []byte) (*pem.Block, error) {
 }
 
 func parsePrivate(file string, block *pem.Block, old PasswordFunc) (key any, err error) {
+	if err := checkCost(file, block); err != nil {
+		return nil, err
+	}
 	var password []byte
 	switch block.Type {
 	case "ENCRYPTED PRIVATE KEY", cosign.SigstorePrivateKeyPemType, cosign.CosignPrivateKeyPemType:

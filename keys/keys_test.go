@@ -170,7 +170,7 @@ func TestKeysThatDoNotSign(t *testing.T) {
 	}
 	for name, says := range map[string]string{
 		"ed.key": "ed25519 keys verify but do not sign", "p384.key": "P-256", "plain.key": "not an encrypted cosign key", "public.key": "it is the public key",
-		"text.key": "no PEM block", "empty.key": "no PEM block", "big.key": "larger than 64 KiB", "damaged.key": "damaged", "costly.key": "scrypt parameters", "absent.key": "no such file",
+		"text.key": "no PEM block", "empty.key": "no PEM block", "big.key": "larger than 64 KiB", "damaged.key": "damaged", "costly.key": "scrypt with N=1073741824", "absent.key": "no such file",
 	} {
 		path := filepath.Join(dir, name)
 		s, err := LoadSigner(path, password("story"))

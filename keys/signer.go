@@ -81,8 +81,8 @@ const decryptionFailed = "encrypted: decryption failed"
 
 // LoadSigner opens a cosign private key file (ENCRYPTED SIGSTORE PRIVATE KEY,
 // or the older ENCRYPTED COSIGN PRIVATE KEY) of at most 64 KiB. Errors: a
-// *WrongPassword, a *CannotSign for a key that is not ECDSA P-256, an error of
-// pw, or that the file is absent or damaged; all name the file.
+// *WrongPassword, a *CannotSign for a key that is not ECDSA P-256, a *TooCostly, an
+// error of pw, or that the file is absent or damaged; all name the file.
 func LoadSigner(path string, pw PasswordFunc) (Signer, error) {
 	text, err := readKeyFile(path)
 	if err != nil {
@@ -123,7 +123,7 @@ func checkPrivateBlock(path string, text []byte) error {
 	case block.Type != cosign.SigstorePrivateKeyPemType && block.Type != cosign.CosignPrivateKeyPemType:
 		return &CannotSign{Path: path, Reason: fmt.Sprintf("its PEM block %q is not an encrypted cosign key", block.Type)}
 	}
-	return nil
+	return checkCost(path, block)
 }
 
 // signingKey accepts only what Signer promises.

@@ -48,12 +48,38 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestFetchIntoAMountPoint: whose name no release can take. It is said before anything is downloaded, and a directory below is
+// as good.
+func TestFetchIntoAMountPoint(t *testing.T) {
+	t.Parallel()
+	disk := t.TempDir()
+	if err := syscall.Mount("kitchen-test", disk, "tmpfs", 0, "size=2m"); err != nil {
+		inNamespace(t, err)
+		return
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	s := chapter(t, "ready")
+	if err := os.Rename(s.path("bucket/blobs"), s.path("blobs")); err != nil { // asking for one is an error of its own
+		t.Fatal(err)
+	}
+	e := s.start(t, "--config ./laptop.toml fetch openstack@1.0.0 --into "+disk)
+	e.want(t, exitFailed, "error: "+disk+" exists and is not openstack@1.0.0 (a mount point, ", "nothing was changed", "--into, such as "+disk+"/openstack-1.0.0")
+	if err := os.Rename(s.path("blobs"), s.path("bucket/blobs")); err != nil {
+		t.Fatal(err)
+	}
+	s.start(t, "--config ./laptop.toml fetch openstack@1.0.0 --into "+disk+"/openstack-1.0.0").want(t, exitDone)
+}
+
 // inNamespace plays the calling test again in a user namespace, in which anybody may mount. The skip is loud: without
 // a small disk nothing here is tested.
 func inNamespace(t *testing.T, cause error) {
 	t.Helper()
 	if os.Getenv(insideVariable) != "" {
-		t.Skipf("full disks are NOT tested: not even in a namespace of its own may this process mount a tmpfs: %v", cause)
+		t.Skipf("small disks and mount points are NOT tested: not even in a namespace of its own may this process mount a tmpfs: %v", cause)
 	}
 	again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	again.Env = append(os.Environ(), insideVariable+"=1")
@@ -65,7 +91,7 @@ func inNamespace(t *testing.T, cause error) {
 	out, err := again.CombinedOutput()
 	switch {
 	case again.Process == nil:
-		t.Skipf("full disks are NOT tested: a tmpfs cannot be mounted (%v), and a user namespace cannot be made (%v)", cause, err)
+		t.Skipf("small disks and mount points are NOT tested: a tmpfs cannot be mounted (%v), and a user namespace cannot be made (%v)", cause, err)
 	case err != nil:
 		t.Fatalf("%v\n%s", err, out)
 	case bytes.Contains(out, []byte("--- SKIP")):

@@ -3,7 +3,6 @@ package chunk
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"hash"
 	"io"
 	"slices"
@@ -66,7 +65,10 @@ func (c *Codec) Pack(ctx context.Context, src io.Reader, w io.Writer, o Options)
 		for range p.order { // the cutter ends, and closes it
 		}
 	}
-	return packed, errors.Join(err, <-total)
+	if cut := <-total; err == nil { // what ended the writer ended the cutter, too
+		err = cut
+	}
+	return packed, err
 }
 
 type packer struct {
@@ -148,5 +150,5 @@ func (p *packer) write(ctx context.Context, w io.Writer, packed *Packed) error {
 		p.free <- next
 	}
 	sum.Sum(packed.Stored.SHA256[:0])
-	return ctx.Err()
+	return context.Cause(ctx)
 }

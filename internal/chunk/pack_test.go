@@ -2,6 +2,7 @@ package chunk
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -111,3 +112,23 @@ func TestPackHarderAndOnceMore(t *testing.T) {
 		t.Error("an index of something else cuts it short")
 	}
 }
+
+// TestAFullDiskIsSaidOnce: what the writer failed on ends the cutter, too, and is not said for both.
+func TestAFullDiskIsSaidOnce(t *testing.T) {
+	c := codec(t)
+	full := errors.New("the disk is full")
+	_, err := c.Pack(t.Context(), bytes.NewReader(noise(5, 20<<20)), writerFunc(func([]byte) (int, error) { return 0, full }), Options{Workers: 2})
+	if err == nil || err.Error() != full.Error() {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	interrupted := errors.New("interrupted")
+	cancel(interrupted)
+	if _, err := c.Pack(ctx, bytes.NewReader(noise(5, 20<<20)), io.Discard, Options{Workers: 2}); err == nil || err.Error() != interrupted.Error() {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
