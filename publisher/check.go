@@ -13,7 +13,6 @@ import (
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
-	"github.com/enovance/kitchen/manifest"
 )
 
 // A check looks through the whole catalog, as a file system's check does. What it believes it believes for the reasons
@@ -149,6 +148,7 @@ type checker struct {
 	*Publisher
 	req      CheckRequest
 	view     *catalog.View // fresh: all of it came from the store
+	seen     int64         // the newest root that this host knew before
 	past     *past
 	doubtful map[string]bool // products whose reports cannot be compared with what is published
 	hidden   map[string]bool // prefixes that cannot be listed
@@ -179,52 +179,6 @@ func (c *checker) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// look gives the view to check. First comes what this host knows: whoever shows it an older catalog is found out. What
-// the view shows must then come from the store alone. Nil when no reader can have a view; the findings say why.
-func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, error) {
-	ever := trust.AllowStale{MaxAge: 100 * lifeLong} // expiries are findings of their own
-	for _, from := range []*catalog.Catalog{c.Catalog, c.Catalog.Afresh(scratch)} {
-		view, err := from.RefreshStale(ctx, ever)
-		var refused *trust.Error
-		var gone *catalog.NoCatalog
-		if errors.As(err, &gone) {
-			if there, look := c.exists(ctx, manifest.RootObject(1)); look != nil || !there {
-				return nil, cmp.Or(look, err)
-			}
-			err = &trust.Error{Kind: trust.Missing, Role: trust.RoleTimestamp} // with a root there is a catalog
-		}
-		switch {
-		case err != nil && !errors.As(err, &refused):
-			return nil, err
-		case err != nil:
-			c.refused(refused)
-			c.unchecked("everything below: no reader can have a view of the catalog")
-			return nil, nil
-		case from != c.Catalog:
-			return view, nil
-		}
-		if err := c.newestRoot(ctx, view.Root().Version); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-// newestRoot: the store has the newest root that this host saw. To a host that is new, one that is gone was never there: it
-// stays on the root before, and on the keys that were replaced since.
-func (c *checker) newestRoot(ctx context.Context, n int64) error {
-	if n == 1 {
-		return nil // see roots
-	}
-	there, err := c.exists(ctx, manifest.RootObject(n))
-	if err != nil || there {
-		return err
-	}
-	c.find(Finding{Severity: Fault, Code: CodeMetadataMissing, Object: manifest.RootObject(n), Why: fmt.Sprintf("this host has seen root %d, and the store does not hold it: new hosts trust the keys of the root before", n),
-		Next: fmt.Sprintf("put it back from a mirror, or from the state directory of a host that saw it (root/%d.root.json): it is the same everywhere", n)})
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -40,8 +39,7 @@ func (c *checker) roots(ctx context.Context) error {
 		key := manifest.RootObject(n)
 		file, err := get(ctx, c.Store, key)
 		if errors.Is(err, storage.ErrNotFound) {
-			c.find(Finding{Severity: Fault, Code: CodeMetadataMissing, Object: key, Why: "hosts that know no later root cannot go on from it",
-				Next: "put the file back from a copy or a mirror of the catalog: it is the same everywhere"})
+			c.find(Finding{Severity: Fault, Code: CodeMetadataMissing, Object: key, Why: "hosts that know no later root cannot go on from it", Next: c.rootBack(n)})
 			return nil
 		}
 		if err != nil {
@@ -58,7 +56,7 @@ func (c *checker) roots(ctx context.Context) error {
 		}
 		var refused *trust.Error
 		if errors.As(err, &refused) {
-			c.find(Finding{Severity: Fault, Code: CodeRefused, Object: key, Why: refused.Error(), Next: mend(refused)})
+			c.find(Finding{Severity: Fault, Code: CodeRefused, Object: key, Why: refused.Error(), Next: c.rootBack(n)})
 			return nil
 		}
 	}
@@ -94,7 +92,7 @@ func (c *checker) history(ctx context.Context) error {
 		role, number, ok := parseRoleObject(o.Key)
 		current := c.newest(role)
 		switch {
-		case o.Key == manifest.TimestampObject, role == trust.RoleRoot && number <= current: // read elsewhere
+		case o.Key == manifest.TimestampObject, role == trust.RoleRoot && number <= max(current, c.seen): // see roots, seenRoots
 		case !ok:
 			c.foreign(o)
 		case role == trust.RoleRoot && number > current+1:
@@ -139,8 +137,8 @@ func mend(e *trust.Error) string {
 		object, kept = manifest.TimestampObject+", the newest that there is,", "timestamp.json"
 	case e.Role == trust.RoleSnapshot:
 		kept = "snapshot.json"
-	case e.Role == trust.RoleRoot, strings.HasPrefix(e.Role, "metadata/"):
-		object, kept = cmp.Or(strings.TrimPrefix(e.Role, trust.RoleRoot), object), "root/"
+	case e.Role == trust.RoleRoot:
+		kept = "root/"
 	case strings.HasPrefix(e.Role, manifest.RoleJournal+"/"):
 		object, kept = e.Role, manifest.RoleJournal+"/"
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
@@ -114,8 +115,17 @@ func (c *checker) foreignAreas(ctx context.Context) error {
 	}
 }
 
-// uploads counts the uploads that nobody finished.
+// uploads tells of what writers began and did not finish: files in a directory, uploads in parts elsewhere.
 func (c *checker) uploads(ctx context.Context) error {
+	left, err := storage.Leftovers(ctx, c.Store)
+	if err := c.unlisted("_store/tmp/", err); err != nil {
+		return err
+	}
+	for _, l := range left {
+		c.find(Finding{Severity: Note, Code: CodeUploads, Object: l.Path, Bytes: l.Size,
+			Why:  fmt.Sprintf("a writer that was killed left it, at %s, %s ago", moment(l.Modified), ageWords(c.Now().Sub(l.Modified))),
+			Next: "nothing: the next write to this store removes it"})
+	}
 	for u, err := range storage.Uploads(ctx, c.Store) {
 		if err != nil {
 			if denied(err) || errors.Is(err, storage.ErrUnsupported) {
@@ -128,4 +138,15 @@ func (c *checker) uploads(ctx context.Context) error {
 			storage.Info{Key: u.Key})
 	}
 	return nil
+}
+
+// ageWords is an age as people say it.
+func ageWords(d time.Duration) string {
+	switch {
+	case d >= 2*day:
+		return count(int(d/day), "day")
+	case d >= 2*time.Hour:
+		return count(int(d/time.Hour), "hour")
+	}
+	return count(int(d/time.Minute), "minute")
 }

@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -162,8 +163,12 @@ func TestCheckFindsEachDamage(t *testing.T) {
 			c.remove(t, manifest.SnapshotObject(c.view(t).Snapshot().Version))
 			return "snapshot"
 		}, "fault metadata-missing", lost, false},
-		"the timestamp is gone":     {func(t *testing.T, c *checked) string { c.remove(t, manifest.TimestampObject); return "timestamp" }, "fault metadata-missing", lost, false},
-		"the timestamp is damaged":  {func(t *testing.T, c *checked) string { c.flip(t, manifest.TimestampObject); return "timestamp" }, "fault metadata-refused", untrusted, false},
+		"the timestamp is gone":    {func(t *testing.T, c *checked) string { c.remove(t, manifest.TimestampObject); return "timestamp" }, "fault metadata-missing", lost, false},
+		"the timestamp is damaged": {func(t *testing.T, c *checked) string { c.flip(t, manifest.TimestampObject); return "timestamp" }, "fault metadata-refused", untrusted, false},
+		"the timestamp is too large": {func(t *testing.T, c *checked) string {
+			write(t, filepath.Join(c.dir, manifest.TimestampObject), strings.Repeat(" ", 2<<20))
+			return "timestamp"
+		}, "fault metadata-refused", untrusted, false},
 		"an old version is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.RoleObject("registry", 2)) }, "warning history-damaged", "", false},
 		"an old version is gone": {func(t *testing.T, c *checked) string {
 			c.remove(t, manifest.RoleObject("registry", 2))
@@ -392,5 +397,27 @@ func TestCheckOfAWebStore(t *testing.T) {
 	blob, log := c.remove(t, c.the(t, "blobs/", "")), c.cut(t, c.the(t, "reports/enovance/ci/_logs/", ""))
 	if got, want := bad(c.check(t, publisher.CheckRequest{})), "fault blob-missing "+blob+"\nfault log-altered "+log; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestCheckNamesWhatAKilledWriterLeft: nobody reads it, but it takes room until somebody writes.
+func TestCheckNamesWhatAKilledWriterLeft(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	left := filepath.Join("_store/tmp", rand.Text())
+	writer, err := c.store.(storage.Local).Spool(ctx) // its beginning removes what is left, so that it comes first
+	check(t, err)
+	defer writer.Close()
+	write(t, filepath.Join(c.dir, left), strings.Repeat("x", 12345))
+	check(t, os.Chtimes(filepath.Join(c.dir, left), c.now, c.now.Add(-3*catalogtest.Day)))
+	r := c.check(t, publisher.CheckRequest{})
+	f := theFinding(t, r, left)
+	if f.Severity != publisher.Note || f.Code != publisher.CodeUploads || f.Bytes != 12345 || !r.Sound() || notes(r)[publisher.CodeUploads] != 1 {
+		t.Errorf("%+v; %v", f, notes(r))
+	}
+	says(t, f, "a writer that was killed", "3 days ago", "the next write to this store removes it")
+	c.publish(t, "openstack@1.1.0")
+	if n := notes(c.check(t, publisher.CheckRequest{}))[publisher.CodeUploads]; n != 0 {
+		t.Errorf("%d left after a write", n)
 	}
 }

@@ -94,12 +94,16 @@ func (e *NotAtHand) Hint() string {
 
 // AlreadyInitialized is a catalog where a new one was to be made (exit 1).
 type AlreadyInitialized struct {
-	Store string
-	Other bool // no catalog yet, but a root that other keys made
+	Store   string
+	Other   bool   // no catalog yet, but a root that other keys made
+	Damaged string // an object of a catalog that has lost its timestamp, or its first root; "" where there is none
 }
 
 func (e *AlreadyInitialized) Error() string {
-	if e.Other {
+	switch {
+	case e.Damaged != "":
+		return fmt.Sprintf("%s holds a damaged catalog: %s is there, and metadata/timestamp.json is not; nothing was written", e.Store, e.Damaged)
+	case e.Other:
 		return fmt.Sprintf("%s holds the root of another, unfinished catalog", e.Store)
 	}
 	return fmt.Sprintf("there is a catalog at %s already", e.Store)
@@ -107,7 +111,10 @@ func (e *AlreadyInitialized) Error() string {
 
 // Hint says what to do.
 func (e *AlreadyInitialized) Hint() string {
-	if e.Other {
+	switch {
+	case e.Damaged != "":
+		return "a new root would make every host that knows this catalog refuse it: put back what is lost (kitchen check names it, and where copies are), or choose an empty bucket or prefix"
+	case e.Other:
 		return "run kitchen init with the root keys, threshold and online key it was begun with, or choose an empty bucket or prefix"
 	}
 	return "use it with its own kitchen.toml and root, or choose an empty bucket or prefix"

@@ -63,6 +63,9 @@ func (i *initializer) run(ctx context.Context) (*InitResult, error) {
 	} else if taken {
 		return nil, &AlreadyInitialized{Store: i.Store.URL()}
 	}
+	if err := i.vacant(ctx); err != nil {
+		return nil, err
+	}
 	if err := storage.CheckConditionalWrites(ctx, i.Store); err != nil {
 		return nil, err
 	}
@@ -70,6 +73,42 @@ func (i *initializer) run(ctx context.Context) (*InitResult, error) {
 		return nil, err
 	}
 	return i.finish(ctx)
+}
+
+// vacant refuses a store without a timestamp that holds more than an interrupted init leaves: the first root, and after it
+// targets, registry and snapshots that replace nothing.
+func (i *initializer) vacant(ctx context.Context) error {
+	rooted := false // asked once another object was seen: whoever makes a catalog at this moment writes the root first
+	for o, err := range i.Store.List(ctx, "metadata/", "") {
+		if denied(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		role, number, ok := parseRoleObject(o.Key)
+		if ok && !rooted {
+			if rooted, err = i.exists(ctx, manifest.RootObject(1)); err != nil {
+				return err
+			}
+		}
+		switch {
+		case !ok, role == trust.RoleRoot && number == 1:
+			continue
+		case rooted && role == trust.RoleSnapshot:
+			continue
+		case rooted && (role == trust.RoleTargets || role == manifest.RoleRegistry):
+			file, err := get(ctx, i.Store, o.Key)
+			if err != nil && !errors.Is(err, storage.ErrTooLarge) {
+				return err
+			}
+			if form, err := trust.ParseForm(role, file); err == nil && form.Targets.Replaces == "" {
+				continue
+			}
+		}
+		return &AlreadyInitialized{Store: i.Store.URL(), Damaged: o.Key}
+	}
+	return nil
 }
 
 // initPlan is who signs what.

@@ -55,16 +55,21 @@ func (e *PinMismatch) Hint() string {
 // (exit 6).
 type NoCatalog struct {
 	Store string
-	Known bool  // this host has verified a catalog there before
-	Err   error // the store's, about the object that is not there
+	Known bool   // this host has verified a catalog there before
+	Left  string // an object of a catalog that is there all the same: it is damaged; "" where none is seen
+	Err   error  // the store's, about the object that is not there
 }
 
 func (e *NoCatalog) Error() string {
+	lacks := e.Err.Error()
 	var missing *storage.Error
 	if errors.As(e.Err, &missing) && missing.Key != "" {
-		return fmt.Sprintf("no catalog at %s: it has no %s", e.Store, missing.Key)
+		lacks = "it has no " + missing.Key
 	}
-	return fmt.Sprintf("no catalog at %s: %v", e.Store, e.Err)
+	if e.Left != "" {
+		return fmt.Sprintf("the catalog at %s is damaged: %s, and %s is there", e.Store, lacks, e.Left)
+	}
+	return fmt.Sprintf("no catalog at %s: %s", e.Store, lacks)
 }
 
 // Unwrap gives the store's error.
@@ -72,11 +77,28 @@ func (e *NoCatalog) Unwrap() error { return e.Err }
 
 // Hint names the innocent causes.
 func (e *NoCatalog) Hint() string {
-	if e.Known {
+	switch {
+	case e.Left != "":
+		return "nothing makes it anew, least of all `kitchen init`: what is lost has to be put back, byte for byte; `kitchen check` names it, and where copies are"
+	case e.Known:
 		return "the catalog that this host knows is not there any more: check that the disk is mounted and the bucket is the right one; `kitchen ready … --offline` answers from what was verified"
 	}
 	return "check the catalog's address (catalog in kitchen.toml, --catalog), and that the disk is mounted"
 }
+
+// NotNextRoot says that what lies under the name of the next root is not taken: no reader gets past it. Err tells why: a
+// *trust.Error, or that it is larger than a root may be.
+type NotNextRoot struct {
+	Version int64
+	Err     error
+}
+
+func (e *NotNextRoot) Error() string {
+	return manifest.RootObject(e.Version) + " is not taken: " + e.Err.Error()
+}
+
+// Unwrap gives the reason.
+func (e *NotNextRoot) Unwrap() error { return e.Err }
 
 // RoleAbsent says that a role is delegated but was never signed (or is not delegated at all): it lists nothing.
 type RoleAbsent struct {

@@ -191,7 +191,7 @@ func (w *walk) firstRoot(ctx context.Context) error {
 	if !ok {
 		var err error
 		if data, err = w.source.root(ctx, first.Version); errors.Is(err, storage.ErrNotFound) {
-			return w.noCatalog(err)
+			return w.noCatalog(ctx, err)
 		} else if err != nil {
 			return fmt.Errorf("the pinned root: %w", err)
 		}
@@ -210,9 +210,28 @@ func (w *walk) firstRoot(ctx context.Context) error {
 }
 
 // noCatalog says that the store does not hold what every catalog does.
-func (w *walk) noCatalog(err error) error {
+func (w *walk) noCatalog(ctx context.Context, err error) error {
 	known := slices.ContainsFunc(w.copies, func(m *memory) bool { return m.Root > 0 })
-	return &NoCatalog{Store: w.c.store.URL(), Known: known, Err: err}
+	return &NoCatalog{Store: w.c.store.URL(), Known: known, Left: w.remains(ctx), Err: err}
+}
+
+// remains names metadata that is there where the timestamp, or the first root, is not. Without the right to list, the
+// names that every catalog begins with are tried.
+func (w *walk) remains(ctx context.Context) string {
+	for o, err := range w.c.store.List(ctx, "metadata/", "") {
+		if err != nil {
+			break
+		}
+		if _, err := manifest.KindOf(o.Key); err == nil && o.Key != manifest.TimestampObject {
+			return o.Key
+		}
+	}
+	for _, key := range []string{manifest.RootObject(1), manifest.RoleObject(trust.RoleTargets, 1), manifest.SnapshotObject(1)} {
+		if _, err := w.c.store.Stat(ctx, key); err == nil {
+			return key
+		}
+	}
+	return ""
 }
 
 // keepPin remembers the pinned root, once a timestamp has shown that it is this catalog's: a wrong pin leaves
@@ -265,11 +284,13 @@ func (w *walk) nextRoot(ctx context.Context) (bool, error) {
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrForbidden) {
 		return false, nil
 	}
-	if err != nil {
+	if err == nil {
+		err = w.session.UpdateRoot(data)
+	} else if !errors.Is(err, storage.ErrTooLarge) {
 		return false, err
 	}
-	if err := w.session.UpdateRoot(data); err != nil {
-		return false, err
+	if err != nil {
+		return false, &NotNextRoot{version, err}
 	}
 	if err := w.c.pins.check(version, data, "the catalog"); err != nil {
 		return false, err
@@ -314,7 +335,7 @@ func (w *walk) updateTimestamp(ctx context.Context) error {
 	case errors.Is(err, storage.ErrNotModified) && known != nil:
 		data, newETag = known, etag
 	case errors.Is(err, storage.ErrNotFound) && w.writes:
-		return w.noCatalog(err)
+		return w.noCatalog(ctx, err)
 	case err != nil:
 		return err
 	}

@@ -91,8 +91,8 @@ func (s *dirStore) own(dir string) error {
 func sweep(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
-		if !entry.Type().IsRegular() || len(entry.Name()) != len(rand.Text()) {
-			continue // nothing that a writer made
+		if !ownScratch(entry) {
+			continue
 		}
 		path := filepath.Join(dir, entry.Name())
 		held := flock.New(path, flock.SetFlag(os.O_RDWR))

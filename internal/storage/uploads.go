@@ -2,9 +2,17 @@ package storage
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
 	"iter"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
 // Upload is an upload in parts that was begun and not finished: it takes room, and no listing of objects shows it.
@@ -47,4 +55,50 @@ func (s *s3Store) uploads(parent context.Context, yield func(Upload, error) bool
 		}
 		keyMarker, idMarker = page.NextKeyMarker, page.NextUploadIDMarker
 	}
+}
+
+// Leftover is a file of a directory store that its writer began and did not finish: it was killed. Nobody reads it, and the
+// next writer removes it.
+type Leftover struct {
+	Path     string // below the store's directory
+	Size     int64
+	Modified time.Time
+}
+
+// Leftovers gives those of a directory store, in the order of their names; other stores have none. What somebody is writing
+// at this moment is none.
+func Leftovers(ctx context.Context, s Store) ([]Leftover, error) {
+	dir, ok := s.(*dirStore)
+	if !ok {
+		return nil, nil
+	}
+	var list []Leftover
+	tmp := path.Join(reservedSegment, "tmp")
+	entries, err := os.ReadDir(dir.path(tmp))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, dir.fail("list", tmp, err)
+		}
+		info, err := entry.Info()
+		if err == nil && ownScratch(entry) && !heldScratch(filepath.Join(dir.path(tmp), entry.Name())) {
+			list = append(list, Leftover{path.Join(tmp, entry.Name()), info.Size(), info.ModTime()})
+		}
+	}
+	return list, dir.fail("list", tmp, err)
+}
+
+// ownScratch tells whether a writer can have made a file.
+func ownScratch(entry fs.DirEntry) bool {
+	return entry.Type().IsRegular() && len(entry.Name()) == len(rand.Text())
+}
+
+// heldScratch tells whether a file's writer lives, without getting in its way. Of one that may not be opened nobody can tell.
+func heldScratch(path string) bool {
+	held := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	defer held.Close()
+	free, err := held.TryRLock()
+	return err == nil && !free || errors.Is(err, fs.ErrNotExist)
 }
