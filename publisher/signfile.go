@@ -173,6 +173,11 @@ func (f *SigningFile) Create(_ context.Context, key string, body io.ReaderAt, si
 	return nil
 }
 
+// Restore implements storage.Restorer.
+func (f *SigningFile) Restore(_ context.Context, key string, _ io.ReaderAt, _ int64, _, _ string) error {
+	return f.fail("restore", key, storage.ErrUnsupported)
+}
+
 // Swap implements storage.Swapper: nothing takes effect in a file.
 func (f *SigningFile) Swap(_ context.Context, key, _ string, _ []byte, _, _ string) (string, error) {
 	return "", f.fail("swap", key, storage.ErrUnsupported)

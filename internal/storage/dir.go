@@ -86,7 +86,7 @@ func dirRight(op, root string, err error) string {
 	if errors.As(err, &link) {
 		path = link.New
 	}
-	if op == "create" || op == "swap" || op == "delete" {
+	if op == "create" || op == "restore" || op == "swap" || op == "delete" {
 		return "write permission on " + path
 	}
 	return "read permission on " + path

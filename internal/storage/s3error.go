@@ -112,7 +112,7 @@ func s3Text(r minio.ErrorResponse) string {
 // s3Right is the IAM action that an operation needs.
 func s3Right(op string) string {
 	switch op {
-	case "create", "swap":
+	case "create", "restore", "swap":
 		return "s3:PutObject"
 	case "delete":
 		return "s3:DeleteObject"

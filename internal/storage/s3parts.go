@@ -60,7 +60,7 @@ func (s *s3Store) createInParts(ctx context.Context, u upload) error {
 		if !errors.Is(last, errGone) {
 			return last
 		}
-		if known, err := s.settled(ctx, u.key, u.body, u.size); known {
+		if known, err := s.settledAs(ctx, u); known {
 			p.abort(ctx)
 			return err
 		}
@@ -201,7 +201,7 @@ func (p *partUpload) goneError(err error) error {
 	return &Error{Op: "create", Key: p.of.key, Store: p.url, Err: fmt.Errorf("%w: %w (%s)", ErrConflict, errGone, s3Text(reply))}
 }
 
-// complete makes the parts an object, unless the name is taken. Like a single PUT it is tried once at a time, and
+// complete makes the parts an object, unless the name is taken (by what is not to be replaced). Like a single PUT it is tried once at a time, and
 // whatever is not a clear answer is settled by reading the object back.
 func (p *partUpload) complete(ctx context.Context) error {
 	var last error
@@ -219,7 +219,7 @@ func (p *partUpload) complete(ctx context.Context) error {
 		case !inDoubt(last):
 			return last
 		}
-		known, err := p.settled(ctx, p.of.key, p.of.body, p.of.size)
+		known, err := p.settledAs(ctx, p.of)
 		if known || errors.Is(last, ErrConflict) && errors.Is(err, ErrForbidden) {
 			p.abort(ctx)
 			return err
@@ -240,7 +240,9 @@ func (p *partUpload) completeOnce(parent context.Context) error {
 	w.limit += time.Duration(p.of.size>>26) * time.Second // some servers copy the parts now
 	w.resume()
 	var opts minio.PutObjectOptions
-	opts.SetMatchETagExcept("*")
+	if !p.of.over {
+		opts.SetMatchETagExcept("*")
+	}
 	_, err := p.writes.CompleteMultipartUpload(ctx, p.bucket, p.prefix+p.of.key, p.id, p.done, opts)
 	if cause := context.Cause(ctx); err != nil && errors.As(cause, &silence{}) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, cause)

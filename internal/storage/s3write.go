@@ -39,14 +39,16 @@ func (s *s3Store) Create(ctx context.Context, key string, body io.ReaderAt, size
 	return s.createAtOnce(ctx, put)
 }
 
-// createAtOnce is Create by one conditional PUT.
+// createAtOnce is Create by one conditional PUT, or Restore by one without condition.
 func (s *s3Store) createAtOnce(ctx context.Context, put upload) error {
 	sum, err := digest(ctx, put.body, put.size)
 	if err != nil {
 		return s.fail(ctx, "create", put.key, err)
 	}
 	put.sum = sum
-	put.opts.SetMatchETagExcept("*")
+	if !put.over {
+		put.opts.SetMatchETagExcept("*")
+	}
 	var last error
 	for n := range maxAttempts {
 		if err := pause(ctx, n); err != nil {
@@ -56,7 +58,7 @@ func (s *s3Store) createAtOnce(ctx context.Context, put upload) error {
 		if last == nil || !inDoubt(last) || ctx.Err() != nil {
 			return last
 		}
-		known, err := s.settled(ctx, put.key, put.body, put.size)
+		known, err := s.settledAs(ctx, put)
 		if known || errors.Is(last, ErrConflict) && errors.Is(err, ErrForbidden) {
 			return err // there, and the same, another, or not for us to compare
 		}
@@ -174,6 +176,7 @@ type upload struct {
 	size int64
 	sum  string // SHA-256 of the body in hex: signed, so that the server refuses what it did not receive whole; in parts "" where it is not known
 	opts minio.PutObjectOptions
+	over bool // replaces what is there: see Restorer
 }
 
 func putOptions(contentType, cacheControl string) minio.PutObjectOptions {

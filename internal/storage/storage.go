@@ -71,6 +71,14 @@ type Writer interface {
 // before it sends anything need not read the body twice. A wrong one is refused by the store.
 type Digested interface{ SHA256() string }
 
+// Restorer puts back what was damaged: by the disk, or by whoever can write to the store without this package.
+type Restorer interface {
+	// Restore stores size bytes of body under a key, whatever is there, as Create does. body is Digested, and the last segment
+	// of the key is its digest: of all objects only those that are named so may be replaced, by the bytes that were always meant.
+	// Who reads the object at that moment gets the one or the other, or an error. A bucket that keeps versions keeps both.
+	Restore(ctx context.Context, key string, body io.ReaderAt, size int64, contentType, cacheControl string) error
+}
+
 // Swapper replaces small mutable objects by compare-and-set.
 type Swapper interface {
 	// Swap replaces the object whose entity tag is oldETag by data and returns the new tag; oldETag "" means
@@ -99,6 +107,7 @@ type Lister interface {
 type Store interface {
 	Reader
 	Writer
+	Restorer
 	Swapper
 	Deleter
 	Lister

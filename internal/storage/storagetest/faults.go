@@ -23,7 +23,7 @@ var ErrCrashed = errors.New("injected crash: the process would be gone")
 type Call struct {
 	N     int    // counts all calls, from 1
 	Write int    // counts Create, Swap and Delete, from 1; 0 for the others
-	Op    string // "open", "stat", "open-if-changed", "create", "swap", "delete", "list"
+	Op    string // "open", "stat", "open-if-changed", "create", "restore", "swap", "delete", "list"
 	Key   string // of List: the prefix
 	Size  int64  // of the bytes to be written
 }
@@ -104,7 +104,7 @@ func (f *Faults) injected(c Call, err error) error {
 func (f *Faults) enter(ctx context.Context, op, key string, size int64) (Call, error, error) {
 	f.mu.Lock()
 	c := Call{N: len(f.calls) + 1, Op: op, Key: key, Size: size}
-	if op == "create" || op == "swap" || op == "delete" {
+	if op == "create" || op == "restore" || op == "swap" || op == "delete" {
 		f.writes++
 		c.Write = f.writes
 	}
@@ -183,6 +183,14 @@ func (f *Faults) Create(ctx context.Context, key string, body io.ReaderAt, size 
 		f.remember(key, body, size)
 	}
 	return f.leave(ctx, c, err, later)
+}
+
+func (f *Faults) Restore(ctx context.Context, key string, body io.ReaderAt, size int64, contentType, cacheControl string) error {
+	c, err, later := f.enter(ctx, "restore", key, size)
+	if err != nil {
+		return err
+	}
+	return f.leave(ctx, c, f.Store.Restore(ctx, key, body, size, contentType, cacheControl), later)
 }
 
 // remember complains when a create succeeded for content that is not what the object held before.

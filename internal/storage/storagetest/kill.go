@@ -117,6 +117,13 @@ func (s *stopping) Create(ctx context.Context, key string, body io.ReaderAt, siz
 	return err
 }
 
+func (s *stopping) Restore(ctx context.Context, key string, body io.ReaderAt, size int64, contentType, cacheControl string) error {
+	c := s.enter(ctx, "restore", key, size)
+	err := s.Store.Restore(ctx, key, body, size, contentType, cacheControl)
+	s.at(ctx, c, After)
+	return err
+}
+
 func (s *stopping) Swap(ctx context.Context, key, oldETag string, data []byte, contentType, cacheControl string) (string, error) {
 	c := s.enter(ctx, "swap", key, int64(len(data)))
 	etag, err := s.Store.Swap(ctx, key, oldETag, data, contentType, cacheControl)

@@ -13,6 +13,7 @@ func RunLarge(t *testing.T, open func(t *testing.T) (store storage.Store, again 
 		"create above the multipart limit":      createLarge,
 		"create from a body that ends early":    createShort,
 		"create from a body that knows its sum": createDigested,
+		"restore":                               restored,
 		"cancelled writes":                      cancelledWrites,
 	} {
 		runOne(t, name, open, test)

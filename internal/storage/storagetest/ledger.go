@@ -140,6 +140,11 @@ func (w *Watched) Create(ctx context.Context, key string, body io.ReaderAt, size
 	return nil
 }
 
+func (w *Watched) Restore(ctx context.Context, key string, body io.ReaderAt, size int64, contentType, cacheControl string) error {
+	w.count("restore")
+	return w.Store.Restore(ctx, key, body, size, contentType, cacheControl)
+}
+
 func (w *Watched) Swap(ctx context.Context, key, oldETag string, data []byte, contentType, cacheControl string) (string, error) {
 	w.count("swap")
 	w.ledger.swaps()

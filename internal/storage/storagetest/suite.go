@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) (store storage.Store, again func(
 		"create from a body that knows its sum":  createDigested,
 		"create below or above another":          createNested,
 		"write under bad keys":                   writeBadKeys,
+		"restore":                                restored,
 		"swap":                                   swap,
 		"swap, twenty at once":                   swapRace,
 		"delete":                                 deleted,
