@@ -38,7 +38,7 @@ func (p *Publisher) has(ctx context.Context, o manifest.Object) (bool, error) {
 	return err == nil && info.Size == o.Size, err
 }
 
-// hasAll tells whether the store holds all objects that readers of an artifact may ask for.
+// hasAll tells whether the store holds all objects that readers of an artifact may ask for, at their sizes.
 func (p *Publisher) hasAll(ctx context.Context, a *manifest.Artifact) (bool, error) {
 	for _, o := range a.Objects() {
 		if there, err := p.has(ctx, o); err != nil || !there {
@@ -70,7 +70,7 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 				return err
 			}
 			if !there {
-				return fmt.Errorf("%s of %s is not in the store whole, as %s", a.Path, m.Release(), manifest.BlobObject(o.SHA256))
+				return fmt.Errorf("%s of %s is not in the store whole, as %s: publish it again from its directory (kitchen publish DIR), which restores it", a.Path, m.Release(), manifest.BlobObject(o.SHA256))
 			}
 		}
 	}
@@ -80,16 +80,19 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 // uploader stores the artifacts of one release, one after the other.
 type uploader struct {
 	*Publisher
-	source  *source
-	dir     string                    // the release's, absolute
-	known   storedBlobs               // of earlier releases
-	earlier []*manifest.Manifest      // of the product, newest first
-	cache   *cache                    // nil: none
-	opened  map[string]*earlierObject // see object
-	codec   *chunk.Codec
-	small   *zstd.Encoder
-	sent    int64    // bytes that went up
-	said    []string // about deltas, for the summary
+	source   *source
+	dir      string                    // the release's, absolute
+	known    storedBlobs               // of earlier releases
+	earlier  []*manifest.Manifest      // of the product, newest first
+	cache    *cache                    // nil: none
+	opened   map[string]*earlierObject // see object
+	codec    *chunk.Codec
+	small    *zstd.Encoder
+	whole    map[string]bool   // by digest, objects that the store is known to hold
+	damaged  map[string]string // and those that it was seen to have damaged, and how
+	restored int               // of these
+	sent     int64             // bytes that went up
+	said     []string          // about deltas, for the summary
 }
 
 // upload stores what is not stored yet, and completes the artifacts.
@@ -134,10 +137,10 @@ func (u *uploader) reuse(ctx context.Context, it *item) (bool, error) {
 	return u.share(ctx, it, before)
 }
 
-// share lets an item be the object that an earlier release stored for the same raw bytes, if that is all there.
+// share lets an item be the object that an earlier release stored for the same raw bytes, if that is all there, and undamaged.
 func (u *uploader) share(ctx context.Context, it *item, before manifest.Artifact) (bool, error) {
 	before.Deltas = slices.Clone(before.Deltas)
-	there, err := u.hasAll(ctx, &before)
+	there, err := u.holdsAll(ctx, &before)
 	if err != nil || !there {
 		return false, err
 	}
@@ -183,10 +186,13 @@ func (u *uploader) sendPacked(ctx context.Context, it *item, p *packed) error {
 	return u.send(ctx, "the index of "+it.path, bytes.NewReader(p.bytes), a.Index)
 }
 
-// send stores one object, unless it is there.
+// send stores one object, unless it is there, in the place of a damaged one, too.
 func (u *uploader) send(ctx context.Context, what string, body io.ReaderAt, o manifest.Object) error {
-	if there, err := u.has(ctx, o); err != nil || there {
+	switch is, why, err := u.holding(ctx, o); {
+	case err != nil || is == intact:
 		return err
+	case is == damaged:
+		return u.replace(ctx, what, body, o, why)
 	}
 	key := manifest.BlobObject(o.SHA256)
 	kind, err := manifest.KindOf(key)
@@ -202,6 +208,7 @@ func (u *uploader) send(ctx context.Context, what string, body io.ReaderAt, o ma
 	task.Done(err)
 	if err == nil {
 		u.sent += o.Size
+		u.whole[o.SHA256] = true
 	}
 	return err
 }

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -153,7 +151,7 @@ func (c *checker) compareBlobs(ctx context.Context) error {
 func (c *checker) missing(n *need) {
 	n.absent = true
 	if n.listed {
-		c.find(Finding{Severity: Fault, Code: CodeBlobMissing, Object: manifest.BlobObject(n.sha.String()), Why: n.words(), Next: restoreHint})
+		c.find(Finding{Severity: Fault, Code: CodeBlobMissing, Object: manifest.BlobObject(n.sha.String()), Why: n.words(), Next: restoreBlobHint})
 	}
 }
 
@@ -163,7 +161,7 @@ func (c *checker) sized(n *need, size int64) {
 	}
 	n.absent = true
 	c.find(Finding{Severity: Fault, Code: CodeBlobAltered, Object: manifest.BlobObject(n.sha.String()),
-		Why: fmt.Sprintf("%s; it has %d bytes, and should have %d", n.words(), size, n.size), Next: restoreHint})
+		Why: fmt.Sprintf("%s; it has %d bytes, and should have %d", n.words(), size, n.size), Next: restoreBlobHint})
 }
 
 // askBlobs asks for each blob on its own.
@@ -201,7 +199,7 @@ func (c *checker) hashBlobs(ctx context.Context) (err error) {
 			continue
 		}
 		group.Go(func() error {
-			return c.hashObject(ctx, stored{manifest.BlobObject(n.sha.String()), n.sha, n.size, n.words(), CodeBlobMissing, CodeBlobAltered}, task)
+			return c.hashObject(ctx, stored{manifest.BlobObject(n.sha.String()), n.sha, n.size, n.words(), restoreBlobHint, CodeBlobMissing, CodeBlobAltered}, task)
 		})
 	}
 	return group.Wait()
@@ -212,35 +210,23 @@ type stored struct {
 	key              string
 	sha              blobHash
 	size             int64
-	why              string
+	why, next        string
 	missing, altered string // codes
 }
 
 // hashObject reads one object, and not a byte more than it should have.
 func (c *checker) hashObject(ctx context.Context, o stored, task progress.Task) error {
-	n, sum, err := c.sum(ctx, o, task)
+	n, sum, err := hashStored(ctx, c.Store, o.key, o.size, task)
 	c.mu.Lock()
 	c.result.Checked.ReadBytes += n
 	c.mu.Unlock()
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		c.find(Finding{Severity: Fault, Code: o.missing, Object: o.key, Why: o.why, Next: restoreHint})
+		c.find(Finding{Severity: Fault, Code: o.missing, Object: o.key, Why: o.why, Next: o.next})
 	case err != nil:
 		return c.unreadable(o.key, err)
 	case sum != o.sha || n != o.size:
-		c.find(Finding{Severity: Fault, Code: o.altered, Object: o.key, Why: o.why + "; it has other bytes than its name says (sha256 " + sum.String() + ")", Next: restoreHint})
+		c.find(Finding{Severity: Fault, Code: o.altered, Object: o.key, Why: o.why + "; it has other bytes than its name says (sha256 " + sum.String() + ")", Next: o.next})
 	}
 	return nil
-}
-
-func (c *checker) sum(ctx context.Context, o stored, task progress.Task) (n int64, sum blobHash, err error) {
-	body, _, err := c.Store.Open(ctx, o.key, 0, -1)
-	if err != nil {
-		return 0, sum, err
-	}
-	defer body.Close()
-	h := sha256.New()
-	n, err = io.CopyBuffer(io.MultiWriter(h, progress.Writer{Task: task}), struct{ io.Reader }{io.LimitReader(body, o.size+1)}, make([]byte, copyBuffer))
-	h.Sum(sum[:0])
-	return n, sum, err
 }

@@ -260,7 +260,7 @@ func (c *checker) logObjects(ctx context.Context) (err error) {
 		}
 		group.Go(func() error {
 			if c.req.ReadData {
-				return c.hashObject(ctx, stored{l.key(), l.sha, l.size, l.words(), CodeLogMissing, CodeLogAltered}, task)
+				return c.hashObject(ctx, stored{l.key(), l.sha, l.size, l.words(), restoreHint, CodeLogMissing, CodeLogAltered}, task)
 			}
 			info, err := c.Store.Stat(ctx, l.key())
 			switch {

@@ -72,6 +72,8 @@ func (c *checker) target(ctx context.Context, l listing, task progress.Task) err
 	return nil
 }
 
+const restoreBlobHint = "publish the same release again from its directory (kitchen publish DIR --read-data), which restores it, or " + restoreHint
+
 const restoreHint = "put the object back from a mirror, a bundle or the bucket's versions: its name says which bytes are right"
 
 // readTarget holds a target to its form; of a published manifest it gives the blobs.

@@ -33,6 +33,9 @@ type Packing struct {
 	// TrustCache believes that a file with the size, times and inode of one that was published from here is that file: its
 	// digest is signed without reading it. Whoever can set a file's times can then have other bytes signed for.
 	TrustCache bool
+	// ReadData holds what the store has already to its digests over a network, too, before it is shared or taken for published:
+	// that downloads it. In a directory it is always done. What is damaged is restored.
+	ReadData bool
 }
 
 // Level is an effort of compression.

@@ -298,13 +298,13 @@ func TestWhatIsStoredIsNotMadeAgain(t *testing.T) {
 }
 
 // labels remembers what was begun.
-type labels struct{ list []string }
+type labels struct{ list, notes []string }
 
 func (l *labels) Start(label string, _ int64) progress.Task {
 	l.list = append(l.list, label)
 	return progress.Silent{}.Start(label, 0)
 }
-func (l *labels) Note(string) {}
+func (l *labels) Note(text string) { l.notes = append(l.notes, text) }
 func (l *labels) has(label string) bool {
 	for _, have := range l.list {
 		if strings.HasPrefix(have, label) {

@@ -24,7 +24,7 @@ const renewRecalls = lifeShort / 3
 // because nobody may deploy without.
 //
 // Artifacts are read once: cut into chunks, hashed and compressed on all cores into a file in Cache or Scratch, and sent
-// from there, with deltas from earlier releases; what earlier releases stored is used again. Memory stays flat. Nothing
+// from there, with deltas from earlier releases; what earlier releases stored is used again, if it is not damaged (see Packing.ReadData). Memory stays flat. Nothing
 // is read before it is clear that the signers are the product's engineers, and nothing sent before it is clear that
 // the release is new. Errors: *manifest.FileError for product.toml, *Source, *manifest.PathError,
 // *catalog.UnknownProduct, *NotAuthorized, *Immutable, *LostRace, those of the store.
@@ -34,7 +34,7 @@ func (p *Publisher) Publish(ctx context.Context, dir string, signers []keys.Sign
 		return nil, err
 	}
 	defer s.Close()
-	b := &publication{source: s, signers: signers, uploader: uploader{Publisher: p, source: s, cache: openCache(p.Cache)}}
+	b := &publication{source: s, signers: signers, uploader: uploader{Publisher: p, source: s, cache: openCache(p.Cache), whole: map[string]bool{}, damaged: map[string]string{}}}
 	defer b.cache.close()
 	if b.dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
@@ -129,25 +129,28 @@ func (b *publication) prepare(ctx context.Context, d *desk, listed bool) (err er
 	return err
 }
 
-// restore uploads again what the store has lost of a release that is published with this very content. Deltas are not
-// made again: readers do without.
+// restore uploads again what of a release that is published with this very content the store has lost, or has damaged. Deltas
+// are not made again: readers do without.
 func (b *publication) restore(ctx context.Context, published *manifest.Manifest) error {
 	named := storedBlobs{}
 	named.add(published)
 	for _, it := range b.source.items {
 		want := named[it.artifact.SHA256]
 		want.Deltas = nil
-		there, err := b.hasAll(ctx, &want)
+		there, err := b.holdsAll(ctx, &want)
 		if err != nil {
 			return err
 		}
 		if there {
 			continue
 		}
+		damaged := b.restored
 		if err := b.restoreItem(ctx, it, &want); err != nil {
 			return err
 		}
-		b.sink().Note("restored " + it.artifact.Path + ", which the store had lost")
+		if b.restored == damaged {
+			b.sink().Note("restored " + it.artifact.Path + ", which the store had lost")
+		}
 	}
 	return nil
 }
@@ -172,7 +175,7 @@ func (b *publication) restoreItem(ctx context.Context, it *item, want *manifest.
 	}
 	defer p.Close()
 	if it.artifact.Stored != want.Stored || it.artifact.Index != want.Index {
-		return &Source{Path: it.artifact.Path, Reason: fmt.Sprintf("is lost in the store, and cannot be restored from here: the release names %s, this version of kitchen stores it as %s",
+		return &Source{Path: it.artifact.Path, Reason: fmt.Sprintf("is lost or damaged in the store, and cannot be restored from here: the release names %s, this version of kitchen stores it as %s",
 			manifest.BlobObject(want.Stored.SHA256), it.artifact.Stored.SHA256)}
 	}
 	return b.sendPacked(ctx, it, p)

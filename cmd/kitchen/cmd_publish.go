@@ -30,6 +30,7 @@ func publishCommand(k *kitchen) *cli.Command {
 			&cli.StringSliceFlag{Name: "delta-from", Usage: "earlier `VERSION` to make deltas from, repeatable; otherwise the two published last, those that from names, and the newest that is ready to deploy"},
 			&cli.BoolFlag{Name: "no-delta", Usage: "make no deltas"},
 			&cli.StringFlag{Name: "level", Usage: "effort of compression: fastest, default, better or best"},
+			&cli.BoolFlag{Name: "read-data", Usage: "download and hash what the store has already of this release, and restore what is damaged; in a directory this is always done"},
 			&cli.BoolFlag{Name: "trust-cache", Usage: "sign for files that look as they did when they were published from here (size, times, inode) without reading them"},
 		}, signingFlags()...),
 		Action: action(k, func(c *cli.Context) (publishOptions, error) {
@@ -44,7 +45,7 @@ func publishCommand(k *kitchen) *cli.Command {
 }
 
 func readPacking(c *cli.Context) (publisher.Packing, error) {
-	o := publisher.Packing{Level: publisher.Level(c.String("level")), DeltaFrom: c.StringSlice("delta-from"), NoDeltas: c.Bool("no-delta"), TrustCache: c.Bool("trust-cache")}
+	o := publisher.Packing{Level: publisher.Level(c.String("level")), DeltaFrom: c.StringSlice("delta-from"), NoDeltas: c.Bool("no-delta"), TrustCache: c.Bool("trust-cache"), ReadData: c.Bool("read-data")}
 	if o.Level != "" && !slices.Contains(publisher.Levels, o.Level) {
 		return o, usagef("--level %q is none of fastest, default, better and best", o.Level)
 	}
