@@ -138,17 +138,27 @@ func (r *netReader) beyond(ctx context.Context, key string, offset int64) (io.Re
 
 // netBody is a body that survives a broken connection.
 type netBody struct {
-	reader *netReader
-	ctx    context.Context
-	watch  *watch
-	key    string
-	info   Info
-	src    io.ReadCloser // nil while broken
-	next   int64         // offset in the object of the next byte
-	left   int64         // bytes still to come; negative: until the end, the size is not known
-	tries  int
-	end    error // what every further read gives
+	reader  *netReader
+	ctx     context.Context
+	watch   *watch
+	key     string
+	info    Info
+	src     io.ReadCloser // nil while broken
+	next    int64         // offset in the object of the next byte
+	left    int64         // bytes still to come; negative: until the end, the size is not known
+	tries   int
+	gained  int64 // bytes, since it broke last
+	skipped int64 // bytes that the present answer had before next
+	poor    int   // answers in a row that broke after less than minGain
+	end     error // what every further read gives
 }
+
+// A server that gives every request its first thousand bytes would be asked a million times for an image: after maxPoor answers
+// in a row of less than minGain bytes it is as good as one that gives none.
+const (
+	minGain = 64 << 10
+	maxPoor = 20
+)
 
 // take makes an answer the source, from the byte that is wanted next.
 func (b *netBody) take(got answer) error {
@@ -156,12 +166,21 @@ func (b *netBody) take(got answer) error {
 		got.body.Close()
 		return fmt.Errorf("answer begins at byte %d of the object instead of %d", got.start, b.next)
 	}
-	if _, err := io.CopyN(io.Discard, liveReader{got.body, b.watch}, b.next-got.start); err != nil {
+	b.skipped = b.next - got.start
+	if _, err := io.CopyN(io.Discard, liveReader{got.body, b.watch}, b.skipped); err != nil {
 		got.body.Close()
-		return noEOF(err)
+		return b.elsewhere(err)
 	}
 	b.src = got.body
 	return nil
+}
+
+// elsewhere says of an answer that it was all of it of what comes before the byte that was asked for, if so.
+func (b *netBody) elsewhere(err error) error {
+	if err = noEOF(err); b.skipped == 0 || b.gained > 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return fmt.Errorf("the answer ends before byte %d of the object, which was asked for: %w", b.next, err)
 }
 
 // liveReader counts every piece as a sign of life.
@@ -205,7 +224,7 @@ func (b *netBody) Read(p []byte) (int, error) {
 		if err == io.EOF && b.left < 0 {
 			b.left = 0
 		} else if err != nil {
-			if err := b.broken(noEOF(err)); err != nil {
+			if err := b.broken(b.elsewhere(err)); err != nil {
 				return 0, err
 			}
 		}
@@ -216,6 +235,9 @@ func (b *netBody) Read(p []byte) (int, error) {
 func (b *netBody) advance(n int64) {
 	b.next += n
 	b.tries = b.reader.resumes
+	if b.gained += n; b.gained >= minGain {
+		b.poor = 0
+	}
 	if b.left > 0 {
 		b.left -= n
 	}
@@ -231,6 +253,12 @@ func (b *netBody) broken(err error) error {
 		return b.end
 	}
 	b.tries--
+	if b.gained < minGain {
+		b.poor++
+	}
+	if b.gained = 0; b.poor >= maxPoor {
+		b.tries, err = 0, fmt.Errorf("%d answers in a row brought less than %d KiB each: %w", b.poor, minGain>>10, err)
+	}
 	err = b.reader.fail(b.ctx, "read", b.key, cutShort(b.left, err))
 	if b.ctx.Err() != nil || b.tries <= 0 || b.left < 0 || !errors.Is(err, ErrUnavailable) {
 		b.end = err

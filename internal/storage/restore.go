@@ -72,4 +72,3 @@ func (s *s3Store) settledAs(ctx context.Context, u upload) (known bool, err erro
 	}
 	return known, err
 }
-

@@ -129,8 +129,8 @@ type Options struct {
 	Timeout time.Duration
 	// Parts say how a large object goes to an S3 server.
 	Parts Parts
-	// Resumes is how often in a row a body may break without a byte gained before its reader sees an error; what
-	// broke is asked for again after about 0.1 s, 0.2 s, 0.4 s …, with jitter. Zero is DefaultResumes.
+	// Resumes is how often in a row a body may break without a byte gained before its reader sees an error (twenty times, with
+	// less than 64 KiB gained each time); what broke is asked for again after about 0.1 s, 0.2 s, 0.4 s …, with jitter. Zero is DefaultResumes.
 	Resumes int
 	// CreateBucket lets Open make the S3 bucket, or the first write the directory, where there is none and the rights are there.
 	CreateBucket bool
