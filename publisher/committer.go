@@ -251,6 +251,7 @@ func (p *Publisher) refreshLapsed(ctx context.Context) (*catalog.View, error) {
 // renewing is the publisher for what brings a catalog back whose root or targets role has expired: its holders sign it again,
 // and the committer commits that. vet refuses everything else on such a view.
 func (p *Publisher) renewing() *Publisher {
+	p.evidences() // the copy's, too
 	q := *p
 	q.renews = true
 	return &q

@@ -30,7 +30,13 @@ func (p *Publisher) describeCertificate(ctx context.Context, v *catalog.View, ro
 // describeListed shows what a role goes on listing, each with what it rests on: whoever signs the role for its new keys
 // stands for all of it.
 func (p *Publisher) describeListed(ctx context.Context, v *catalog.View, r *roleDraft, current *trust.Targets) []string {
-	var lines []string
+	var lines, shas []string
+	for path, target := range r.next.Targets {
+		if sha := target.Custom[customEvidence]; sha != "" && sameTarget(current.Targets[path], target) {
+			shas = append(shas, sha)
+		}
+	}
+	p.evidenceAhead(ctx, shas)
 	for _, path := range slices.Sorted(maps.Keys(r.next.Targets)) {
 		_, release, err := manifest.ParseTargetPath(path)
 		target := r.next.Targets[path]
@@ -49,7 +55,7 @@ func (p *Publisher) describeEvidence(ctx context.Context, v *catalog.View, role,
 	if sha == "" {
 		return nil
 	}
-	e, err := p.evidence(ctx, sha)
+	e, err := p.evidenceOnce(ctx, sha)
 	if err != nil {
 		return []string{fmt.Sprintf("  its evidence cannot be read: %v", err)}
 	}
@@ -108,7 +114,7 @@ func (p *Publisher) lastCertificate(ctx context.Context, v *catalog.View, name s
 			continue
 		}
 		looked++
-		e, readErr := p.evidence(ctx, target.Custom[customEvidence])
+		e, readErr := p.evidenceOnce(ctx, target.Custom[customEvidence])
 		if readErr != nil {
 			err = readErr
 		} else if last == nil || e.Created.After(last.Created) {

@@ -90,7 +90,8 @@ type Publisher struct {
 	// Packing says how artifacts are stored.
 	Packing Packing
 
-	renews bool // see renewing
+	renews bool          // see renewing
+	read   *evidenceRead // see evidences
 }
 
 // States of an Outcome.

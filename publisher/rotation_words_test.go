@@ -1,11 +1,14 @@
 package publisher_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/storage/storagetest"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/publisher"
 )
@@ -90,4 +93,43 @@ func TestRotationsThatMakeNoSense(t *testing.T) {
 		_, err := p.ChangeRole(ctx, rotate(productRole, w.engineer, fresh), nil, signers(w.root[0], w.stranger))
 		return err
 	}), short(w.stranger))
+}
+
+// TestCarriedEvidenceIsReadOnce: a change of keys carries every certificate of a role along. To show it, again and again, each
+// one's evidence is read once.
+func TestCarriedEvidenceIsReadOnce(t *testing.T) {
+	t.Parallel()
+	w := readyWorld(t)
+	for _, r := range []string{"openstack@1.1.0", "openstack@1.2.0"} {
+		w.validated(t, r)
+		mustCommit(t)(certify(w.publisher(t, w.online), r, w.certA, w.certB))
+	}
+	must(t, publisher.Pending)(w.publisher(t, nil).ChangeRole(ctx, rotate(readyRole, w.certB, catalogtest.NewKey(t)), nil, signers(w.root[0])))
+	faults := storagetest.NewFaults(t, w.store)
+	var mu sync.Mutex
+	read := map[string]int{}
+	faults.Before = func(_ context.Context, c storagetest.Call) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if c.Op == "open" && strings.HasPrefix(c.Key, "evidence/") {
+			read[c.Key]++
+		}
+		return nil
+	}
+	p := w.over(t, faults, nil)
+	for range 3 {
+		list, err := p.Pending(ctx)
+		check(t, err)
+		if len(list) != 1 || strings.Count(strings.Join(list[0].Change, "\n"), "  evidence of ") != 3 {
+			t.Fatalf("%+v", list)
+		}
+	}
+	if len(read) != 3 {
+		t.Errorf("of three certificates: %v", read)
+	}
+	for key, n := range read {
+		if n != 1 {
+			t.Errorf("%s is read %d times", key, n)
+		}
+	}
 }

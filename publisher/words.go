@@ -118,21 +118,6 @@ func (p *Publisher) sameEvidence(ctx context.Context, mine []object, a, b string
 	return false
 }
 
-// evidence reads a document that a certificate names.
-func (p *Publisher) evidence(ctx context.Context, sha string) (*manifest.Evidence, error) {
-	if len(sha) != 64 {
-		return nil, fmt.Errorf("%q is not the digest of an evidence document", sha)
-	}
-	data, err := get(ctx, p.Store, manifest.EvidenceObject(sha))
-	if err != nil {
-		return nil, err
-	}
-	if have := digest(data); have != sha {
-		return nil, &trust.Error{Kind: trust.Mismatch, Role: "evidence", Have: have, Want: sha}
-	}
-	return manifest.ParseEvidence(data)
-}
-
 // describe says in words what the roles change, worked out from what is in effect. What cannot be read is said. A text that
 // somebody chose, such as a name or a reason, stands between quotation marks (%q), so that none passes for words of Kitchen.
 func (p *Publisher) describe(ctx context.Context, v *catalog.View, roles []*roleDraft) []string {
