@@ -3,12 +3,14 @@ package publisher
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -25,6 +27,10 @@ const (
 // MaxSigningFile is the most bytes of a signing file that are read or written.
 const MaxSigningFile = 64 << 20
 
+// maxSigningNames is how many objects a signing file names at most: what it takes to look through them grows with it, whatever
+// their size.
+const maxSigningNames = 50_000
+
 // A SigningFile is what travels between signers who have no network in common: the objects of a catalog that a
 // signer needs, under their own keys. It is a store (storage.Store), in memory and without the right to swap or to
 // delete, so that a signer's machine looks at it with the very code that looks at a bucket; and it deserves no more
@@ -34,7 +40,7 @@ const MaxSigningFile = 64 << 20
 //
 //	{
 //	  "catalog": "s3://bucket/prefix",     where it was written: words for people
-//	  "objects": {"<key>": "<base64>", …}, at most 64 MiB altogether
+//	  "objects": {"<key>": "<base64>", …}, at most 64 MiB altogether, and with sizes 50,000 names
 //	  "role": "targets",                   whose proposals these are; "" for a catalog that is still to be made
 //	  "schema": "kitchen.signing/v1",
 //	  "sizes": {"<key>": 123, …}           bytes of objects that the catalog has and the file has not
@@ -66,6 +72,9 @@ func ParseSigningFile(data []byte) (*SigningFile, error) {
 	if len(data) > MaxSigningFile {
 		return nil, &NotASigningFile{Reason: fmt.Sprintf("it is larger than %d bytes", MaxSigningFile)}
 	}
+	if names := bytes.Count(data, []byte{'"'}) / 2; names > 2*maxSigningNames+20 { // an object's name, and its bytes
+		return nil, &NotASigningFile{Reason: fmt.Sprintf("it names more than %d objects", maxSigningNames)}
+	}
 	f := &SigningFile{}
 	if err := json.Unmarshal(data, f); err != nil {
 		return nil, &NotASigningFile{Reason: err.Error()}
@@ -76,14 +85,18 @@ func ParseSigningFile(data []byte) (*SigningFile, error) {
 	if f.Objects == nil || f.Sizes == nil {
 		return nil, &NotASigningFile{Reason: "it carries nothing"}
 	}
-	for key := range f.Objects {
-		if _, err := manifest.KindOf(key); err != nil {
+	for key, object := range f.Objects {
+		kind, err := manifest.KindOf(key)
+		if err != nil {
 			return nil, &NotASigningFile{Reason: err.Error()}
+		}
+		if int64(len(object)) > kind.MaxSize {
+			return nil, &NotASigningFile{Reason: fmt.Sprintf("%s has %d bytes, more than the %d that it may have", key, len(object), kind.MaxSize)}
 		}
 	}
 	again, err := f.Encode()
 	if err != nil {
-		return nil, err
+		return nil, &NotASigningFile{Reason: err.Error()}
 	}
 	if !bytes.Equal(data, again) {
 		return nil, &NotASigningFile{Reason: "it is not in the form that Kitchen writes"}
@@ -91,19 +104,48 @@ func ParseSigningFile(data []byte) (*SigningFile, error) {
 	return f, nil
 }
 
-// Encode gives the file's bytes. *Invalid when they are more than readers take.
+// Encode gives the file's bytes. *Invalid when they are more, or name more, than readers take.
 func (f *SigningFile) Encode() ([]byte, error) {
+	if n := len(f.Objects) + len(f.Sizes); n > maxSigningNames {
+		return nil, &Invalid{What: "signing file", Reason: fmt.Sprintf("it would name %d objects, more than the %d that its readers take", n, maxSigningNames)}
+	}
+	b := append([]byte("{\n  \"catalog\": "), quoted(f.Catalog)...)
+	b = appendObject(b, "objects", f.Objects, func(b, data []byte) []byte {
+		return append(base64.StdEncoding.AppendEncode(append(b, '"'), data), '"')
+	})
+	b = append(append(b, ",\n  \"role\": "...), quoted(f.Role)...)
+	b = append(append(b, ",\n  \"schema\": "...), quoted(f.Schema)...)
+	b = appendObject(b, "sizes", f.Sizes, func(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) })
+	b = append(b, "\n}\n"...)
+	if len(b) > MaxSigningFile {
+		return nil, &Invalid{What: "signing file", Reason: fmt.Sprintf("it would take %d bytes, more than the %d that its readers take", len(b), MaxSigningFile)}
+	}
+	return b, nil
+}
+
+// appendObject adds a member that is an object. The json package would take seconds for the largest file.
+func appendObject[V any](b []byte, name string, members map[string]V, value func([]byte, V) []byte) []byte {
+	b = append(append(append(b, ",\n  "...), quoted(name)...), ": {"...)
+	for i, key := range slices.Sorted(maps.Keys(members)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, "\n    "...), quoted(key)...), ": "...)
+		b = value(b, members[key])
+	}
+	if len(members) > 0 {
+		b = append(b, "\n  "...)
+	}
+	return append(b, '}')
+}
+
+// quoted is a JSON string.
+func quoted(s string) []byte {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(f); err != nil {
-		return nil, err
-	}
-	if out.Len() > MaxSigningFile {
-		return nil, &Invalid{What: "signing file", Reason: fmt.Sprintf("it would take %d bytes, more than the %d that its readers take", out.Len(), MaxSigningFile)}
-	}
-	return out.Bytes(), nil
+	_ = encoder.Encode(s) // a string always can be
+	return bytes.TrimSuffix(out.Bytes(), []byte{'\n'})
 }
 
 // IsCeremony tells whether the file is about a catalog that is still to be made (see OpenCeremony).

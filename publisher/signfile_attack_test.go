@@ -300,3 +300,43 @@ func TestWhatIsNoSigningFile(t *testing.T) {
 	_, err = file.Encode()
 	wantError[*publisher.Invalid](t, err, "more than")
 }
+
+// TestSigningFileOfCountlessNames: what fills a file with names, or one object with more than it may have, is refused before it is
+// looked through; up to there the file's form is that of the json package.
+func TestSigningFileOfCountlessNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, file := w.nova(t)
+	form := func() []byte {
+		var out bytes.Buffer
+		encoder := json.NewEncoder(&out)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		check(t, encoder.Encode(file))
+		return out.Bytes()
+	}
+	file.Catalog = "file:///<a&b>/\"ü\"\n\u2028"
+	file.Sizes["blobs/sha256/ab/"+strings.Repeat("ab", 32)] = 1 << 40
+	data, err := file.Encode()
+	check(t, err)
+	if !bytes.Equal(data, form()) {
+		t.Errorf("%s\nwant\n%s", data, form())
+	}
+	for n := range 50_000 {
+		file.Sizes[manifest.BlobObject(catalogtest.Digest([]byte{byte(n), byte(n >> 8)}))] = 1
+	}
+	_, err = file.Encode()
+	wantError[*publisher.Invalid](t, err, "50000")
+	_, err = publisher.ParseSigningFile(form())
+	wantError[*publisher.NotASigningFile](t, err, "50000")
+	for n := range 60_000 {
+		file.Objects[manifest.RoleObject("targets", int64(n+100))] = []byte("x")
+	}
+	_, err = publisher.ParseSigningFile(form())
+	wantError[*publisher.NotASigningFile](t, err, "it names more than 50000 objects")
+	clear(file.Sizes)
+	clear(file.Objects)
+	file.Objects[manifest.RoleObject("targets", 2)] = make([]byte, 17<<20)
+	_, err = publisher.ParseSigningFile(form())
+	wantError[*publisher.NotASigningFile](t, err, "metadata/2.targets.json", "more than the 16777216")
+}
