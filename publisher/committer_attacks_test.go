@@ -8,10 +8,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
@@ -215,5 +217,43 @@ func TestARecallHiddenFromTheCommitter(t *testing.T) {
 				t.Errorf("%+v", result)
 			}
 		})
+	}
+}
+
+// TestACommitterOfNoMemoryIsShownARobbedRoot: last year's catalog, whose root has expired, with its renewal by thieves of the keys of
+// that time. A new state directory cannot know better, so that this one would be committed; with the newest root in its
+// configuration (root_fingerprint, root_version), or its old state directory, it is not.
+func TestACommitterOfNoMemoryIsShownARobbedRoot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.pass(t, 355)
+	past := w.copy(t)
+	seen := w.publisher(t, w.online)
+	fresh := catalogtest.NewKey(t)
+	mustCommit(t)(seen.ChangeRole(ctx, rotate(trust.RoleRoot, w.root[0], fresh), nil, signers(w.root[0], w.root[1], fresh)))
+	_, err := seen.Catalog.Refresh(ctx)
+	check(t, err)
+	past.now = w.now.Add(15 * catalogtest.Day)
+	_, err = past.publisher(t, nil).Renew(ctx, publisher.RenewRequest{}, signers(w.root[0], w.root[1]))
+	check(t, err)
+	committer := func(o catalog.Options) *publisher.Publisher {
+		t.Helper()
+		o.Store, o.Now = past.store, past.clock
+		c, err := catalog.Open(ctx, o)
+		check(t, err)
+		return &publisher.Publisher{Catalog: c, Store: past.store, Now: past.clock, Online: w.online, Scratch: t.TempDir()}
+	}
+	for name, p := range map[string]*publisher.Publisher{
+		"the newest root is pinned": committer(catalog.Options{Dir: t.TempDir(), RootFingerprint: catalog.Fingerprint(w.object(t, "metadata/2.root.json")), RootVersion: 2}),
+		"its old state":             committer(catalog.Options{Dir: seen.Catalog.Dir(), RootFingerprint: w.fingerprint}),
+	} {
+		before := past.object(t, manifest.TimestampObject)
+		if _, err := p.Commit(ctx); err == nil || !bytes.Equal(past.object(t, manifest.TimestampObject), before) || slices.Contains(past.objects(t), "metadata/2.root.json") {
+			t.Errorf("%s: %v; %q", name, err, past.objects(t))
+		}
+	}
+	_, err = committer(catalog.Options{Dir: t.TempDir(), RootFingerprint: w.fingerprint}).Commit(ctx)
+	if !slices.Contains(past.objects(t), "metadata/2.root.json") {
+		t.Errorf("nothing was there to be refused: %v", err)
 	}
 }
