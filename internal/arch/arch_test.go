@@ -53,7 +53,7 @@ var soleImporters = map[string][]string{
 	"github.com/urfave/cli":              {"cmd/kitchen"},
 	"github.com/schollz/progressbar":     {"cmd/kitchen"},
 	"golang.org/x/term":                  {"cmd/kitchen"},
-	"golang.org/x/sys/unix":              {"cmd/kitchen"},
+	"golang.org/x/sys/unix":              {"cmd/kitchen", "fetcher"},
 	"github.com/Masterminds/semver":      {"manifest"},
 	"github.com/in-toto/":                {"manifest", "keys"},
 	"github.com/ulikunitz/xz":            {"publisher"},
