@@ -203,8 +203,12 @@ func (p *Publisher) installRoot(ctx context.Context, c *candidate, root *roleDra
 	if errors.Is(err, storage.ErrExists) {
 		return errLost
 	}
-	if err != nil || !c.changesOnline() {
+	switch {
+	case err != nil:
 		return err
+	case !c.changesOnline():
+		_, _ = p.Catalog.Refresh(ctx) // this host knows the root from now on, should it be shown an older catalog; if not, from its next look
+		return nil
 	}
 	if err := p.endOutage(ctx); err != nil {
 		return err
