@@ -28,6 +28,7 @@ type PendingProposal struct {
 	Refused string   // why it may not take effect, whoever signs; "" while it may
 	Waits   string   // what it waits for, where that is more than the signatures of roles
 	Within  string   // the id of a proposal that contains this one, or ""
+	Done    bool     // all that it changes is in effect already
 
 	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
 	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""

@@ -65,7 +65,7 @@ func (p *Publisher) whole(ctx context.Context, v *catalog.View, w *waiting) (*Pe
 		done, err = p.explainStale(ctx, v, w, past, shown)
 	}
 	if done {
-		shown.Stale, shown.Again = "what it changes is in effect already", nil
+		shown.Stale, shown.Again, shown.Done = "what it changes is in effect already", nil, true
 	}
 	return shown, err
 }

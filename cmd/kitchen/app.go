@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 )
@@ -85,8 +86,10 @@ type kitchen struct {
 	lookupEnv   func(string) (string, bool)
 	environ     func() []string
 
-	command  string          // its words, "kitchen key show"
-	ctx      context.Context // of the call, for prompts; cancelled by the first interrupt
+	command  string                                            // its words, "kitchen key show"
+	wait     time.Duration                                     // of --wait
+	await    func(proposal string) (*publisher.Outcome, error) // with --wait; else nil
+	ctx      context.Context                                   // of the call, for prompts; cancelled by the first interrupt
 	global   globalOptions
 	config   *config
 	progress *display
@@ -235,6 +238,9 @@ func action[O any](k *kitchen, read func(*cli.Context) (O, error), run func(cont
 		options, err := read(c)
 		if err != nil {
 			return err
+		}
+		if k.wait, err = parseAge(c.String("wait")); err != nil {
+			return usagef("--wait: %v", err)
 		}
 		if k.config, err = loadConfig(k.global.config); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -282,11 +283,15 @@ func runCertify(ctx context.Context, k *kitchen, o certifyOptions) error {
 			d.Status = statusRefused
 			return k.no(d)
 		}
-		if err := k.show(d); err != nil {
-			return err
+		failed := k.awaited(&d.outcomeDocument)
+		if err := k.show(d); err != nil || failed != nil {
+			return cmp.Or(err, failed)
 		}
-		if d.Status == publisher.Pending {
+		switch d.Status {
+		case publisher.Pending:
 			return answer(exitNotInEffect)
+		case statusStale:
+			return answer(exitNo)
 		}
 		return nil
 	})

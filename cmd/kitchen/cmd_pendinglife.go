@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,12 +148,14 @@ func runPendingDrop(ctx context.Context, k *kitchen, o proposalOptions) error {
 		d := &dropDocument{Schema: "kitchen.pending-drop/v1", Proposal: newProposal(*result.Proposal), Harmless: result.Harmless, Until: stamp(result.Until),
 			Supersedes: result.Supersedes, Along: list(result.Along), Deleted: result.Deleted, lapsed: !result.Until.After(k.now())}
 		d.Dropped = d.Harmless != ""
+		var failed error
 		if result.Outcome != nil {
 			d.Superseded = newOutcome("pending-drop", "", result.Outcome)
-			d.Dropped = d.Dropped || result.Outcome.Status == publisher.Committed
+			failed = k.awaited(d.Superseded)
+			d.Dropped = d.Dropped || d.Superseded.Status == publisher.Committed
 		}
-		if err := k.show(d); err != nil {
-			return err
+		if err := k.show(d); err != nil || failed != nil {
+			return cmp.Or(err, failed)
 		}
 		switch {
 		case d.Dropped:

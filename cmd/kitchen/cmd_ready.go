@@ -43,6 +43,7 @@ func readyCommand(k *kitchen) *cli.Command {
 			&cli.StringFlag{Name: "allow-stale", Usage: "`DURATION`: accept an expired timestamp and snapshot that are at most this old. Recalls made since then are not seen"},
 			&cli.StringFlag{Name: "files", Usage: "`DIR` that must hold the release exactly"},
 			&cli.BoolFlag{Name: "evidence", Usage: "check the evidence of the certificates again, from the reports themselves"},
+			&cli.StringFlag{Name: "wait", Usage: "wait `DURATION` (10m, 2h) for a yes"},
 		},
 		Action: action(k, readReadyOptions, runReady),
 	}
@@ -66,6 +67,9 @@ func readReadyOptions(c *cli.Context) (o readyOptions, err error) {
 	}
 	if o.allowStale, err = parseAge(c.String("allow-stale")); err != nil {
 		return o, usagef("--allow-stale: %v", err)
+	}
+	if c.IsSet("wait") && o.offline {
+		return o, usagef("--wait has nothing to wait for with --offline")
 	}
 	return o, nil
 }
@@ -154,17 +158,61 @@ func runReady(ctx context.Context, k *kitchen, o readyOptions) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	view, err := s.view(ctx, o)
-	if err != nil {
-		return err
-	}
 	f, err := s.fetcher(false)
 	if err != nil {
 		return err
 	}
-	verdict, err := f.Ready(ctx, view, o.release, fetcher.ReadyOptions{From: o.from, AllowDowngrade: o.downgrade, MaxAge: o.maxAge, Files: o.files, Evidence: o.evidence})
+	if k.wait > 0 {
+		if err := s.awaitReady(ctx, f, o); err != nil {
+			return err
+		}
+	}
+	d, err := s.ready(ctx, f, o)
 	if err != nil {
 		return err
+	}
+	if !d.Ready {
+		return k.no(d)
+	}
+	return k.show(d)
+}
+
+// readyEvery is how long --wait pauses before it asks again.
+const readyEvery = 10 * time.Second
+
+// awaitReady returns when the answer is yes, as far as the catalog gives it, or the time is over. A store that is away is
+// asked again.
+func (s *session) awaitReady(ctx context.Context, f *fetcher.Fetcher, o readyOptions) error {
+	end := s.k.now().Add(s.k.wait)
+	o.files, o.evidence = "", false // they are looked at once, in the end
+	for first := true; ; first = false {
+		d, err := s.ready(ctx, f, o)
+		left := end.Sub(s.k.now())
+		switch {
+		case err != nil && !errors.Is(err, storage.ErrUnavailable):
+			return err
+		case err == nil && d.Ready, left <= 0:
+			return nil
+		case first && err == nil:
+			s.k.progress.Note("not ready yet, waiting up to " + s.k.wait.String() + ": " + d.Unmet[0].Requirement + ": " + d.Unmet[0].Detail)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.k.after(min(left, readyEvery)):
+		}
+	}
+}
+
+// ready asks once.
+func (s *session) ready(ctx context.Context, f *fetcher.Fetcher, o readyOptions) (*readyDocument, error) {
+	view, err := s.view(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	verdict, err := f.Ready(ctx, view, o.release, fetcher.ReadyOptions{From: o.from, AllowDowngrade: o.downgrade, MaxAge: o.maxAge, Files: o.files, Evidence: o.evidence})
+	if err != nil {
+		return nil, err
 	}
 	d := &readyDocument{
 		Schema: "kitchen.ready/v1", Release: verdict.Release.String(), Ready: verdict.Ready, Unmet: unmetDocuments(verdict.Unmet), Required: list(verdict.Required),
@@ -175,10 +223,7 @@ func runReady(ctx context.Context, k *kitchen, o readyOptions) (err error) {
 	if verdict.Lifted != nil {
 		d.Lifted = cmp.Or(verdict.Lifted.Reason, noReason)
 	}
-	if !d.Ready {
-		return k.no(d)
-	}
-	return k.show(d)
+	return d, nil
 }
 
 // view gives the knowledge that the answer rests on. --allow-stale is the

@@ -151,6 +151,11 @@ func runRenew(ctx context.Context, k *kitchen, o renewOptions) error {
 		d := &renewDocument{Schema: "kitchen.renew/v1", DryRun: o.request.DryRun, Roles: []expiryDocument{}, keys: len(signers) > 0}
 		mine, waits := 0, false
 		for _, e := range expiries {
+			if k.await != nil && e.Outcome != nil && e.Outcome.Status == publisher.Pending {
+				if e.Outcome, err = k.await(e.Outcome.Proposal); err != nil {
+					return err
+				}
+			}
 			doc := newExpiry(e, o.request.DryRun)
 			d.Roles = append(d.Roles, doc)
 			if doc.open() {

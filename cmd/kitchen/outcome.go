@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 type outcomeDocument struct {
 	Schema   string         `json:"schema"` // kitchen.<command>/v1
 	Release  string         `json:"release,omitempty"`
-	Status   string         `json:"status"` // committed | pending | unchanged | declined | refused
+	Status   string         `json:"status"` // committed | pending | unchanged | declined | refused | stale
 	Proposal string         `json:"proposal,omitempty"`
 	Summary  []string       `json:"summary"`
 	Roles    []roleDocument `json:"roles"`
@@ -29,6 +30,9 @@ type outcomeDocument struct {
 
 // statusRefused is the status of a change that the release's own state forbids: the answer no.
 const statusRefused = "refused"
+
+// statusStale is the status of a change that was waited for, and can never take effect: the answer no.
+const statusStale = "stale"
 
 // roleDocument counts the signatures of one role's next version.
 type roleDocument struct {
@@ -128,15 +132,38 @@ func (r roleDocument) named(ids []string) string {
 	return strings.Join(words, ", ")
 }
 
+// awaited is the outcome after --wait. What was accepted stays so, whatever the waiting ends with.
+func (k *kitchen) awaited(d *outcomeDocument) error {
+	var failed []error
+	for _, one := range append([]*outcomeDocument{d}, d.Others...) {
+		if k.await == nil || one.Status != publisher.Pending || one.Proposal == "" {
+			continue
+		}
+		o, err := k.await(one.Proposal)
+		if stale, ok := errors.AsType[*publisher.WentStale](err); ok {
+			one.Status, one.heading, one.WaitsFor = statusStale, "no: it went stale while it waited", "nothing: "+stale.Reason
+			d.Hint = stale.Hint()
+			continue
+		}
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		one.Status, one.Proposal, one.Roles, one.WaitsFor = o.Status, o.Proposal, roleDocuments(o.Roles), o.WaitsFor
+	}
+	return errors.Join(failed...)
+}
+
 // showOutcome prints the outcome and gives exit 8 while it is not in effect.
 func (k *kitchen) showOutcome(d *outcomeDocument) error {
-	if err := k.show(d); err != nil {
-		return err
+	failed := k.awaited(d)
+	if err := k.show(d); err != nil || failed != nil {
+		return cmp.Or(err, failed)
 	}
 	switch d.Status {
 	case publisher.Pending:
 		return answer(exitNotInEffect)
-	case publisher.Declined, statusRefused:
+	case publisher.Declined, statusRefused, statusStale:
 		return answer(exitNo)
 	}
 	return nil

@@ -203,6 +203,9 @@ func (k *kitchen) withPublisher(ctx context.Context, online string, use func(*se
 	if err != nil {
 		return err
 	}
+	if k.wait > 0 {
+		k.await = func(id string) (*publisher.Outcome, error) { return p.Await(ctx, id, k.wait) }
+	}
 	return use(s, p)
 }
 
@@ -276,6 +279,7 @@ type keyOptions struct {
 func signingFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "key", Usage: "private key to sign with, `FILE` or URI; repeat it for several"},
+		&cli.StringFlag{Name: "wait", Usage: "wait `DURATION` (10m, 2h) for what is accepted to take effect"},
 	}, onlineFlags()...)
 }
 
