@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,16 +98,24 @@ func policyName(version int64) string {
 const maxLastCertificates = 10
 
 // lastCertificate is the evidence of the newest certificate in the role, of those that the releases published last
-// have, but for the release itself; nil when there is none.
+// have, but for the release itself; where none is left, of those that its latest version with any had. Nil when there never was one.
 func (p *Publisher) lastCertificate(ctx context.Context, v *catalog.View, name string, but manifest.Release) (last *manifest.Evidence, err error) {
-	role, err := currentRole(v, name)
-	if err != nil {
+	if _, err := currentRole(v, name); err != nil {
 		return nil, err
 	}
 	releases, err := v.Releases(but.Product)
 	if err != nil {
 		return nil, err
 	}
+	walked := p.walkBack(ctx, v, name, func(t *trust.Targets, _ []byte) bool {
+		last, err = p.newestCertificate(ctx, name, t, releases, but)
+		but = manifest.Release{} // its own certificate of before is one like any other
+		return last == nil && err == nil
+	})
+	return last, cmp.Or(walked, err)
+}
+
+func (p *Publisher) newestCertificate(ctx context.Context, name string, role *trust.Targets, releases []catalog.ReleaseInfo, but manifest.Release) (last *manifest.Evidence, err error) {
 	looked := 0
 	for _, info := range slices.Backward(releases) {
 		target, ok := role.Targets[manifest.TargetPath(manifest.RoleStage(name), info.Release)]

@@ -269,6 +269,13 @@ func TestWhatChangedSinceTheLastCertificate(t *testing.T) {
 	pending, err := pendingWorld.publisher(t, nil).Pending(ctx)
 	check(t, err)
 	wantWords(t, strings.Join(pending[0].Change, "\n"), "acme: new site staging-2", "max_age 30d")
+	decertified := w.copy(t)
+	mustCommit(t)(decertified.publisher(t, w.online).Decertify(ctx, release(v1), publisher.DecertifyRequest{Reason: "x"}, signers(w.certA, w.certB)))
+	for _, r := range []string{v1, v2} {
+		result, err := decertified.publisher(t, nil).Certify(ctx, release(r), publisher.CertifyRequest{DryRun: true}, nil)
+		check(t, err)
+		wantWords(t, strings.Join(result.Since, "\n"), "since openstack@1.0.0 was certified: ", "acme: new site staging-2", "max_age 30d")
+	}
 	e, err := w.view(t).Evidence(ctx, readyRole, release(v1))
 	check(t, err)
 	w.overwrite(t, manifest.RoleObject("registry", e.RegistryVersion), []byte("pruned"))
