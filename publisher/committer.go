@@ -5,14 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
 )
 
-// revival is how long ago an expired catalog may have been signed last for Commit to revive it.
-var revival = trust.AllowStale{MaxAge: lifeLong}
+// revival is how long ago an expired catalog may have been signed last for its holders and the committer to revive it: ever. What
+// keeps an older catalog from being taken for the last one is the state directory, and the pinned root.
+var revival = trust.AllowStale{MaxAge: math.MaxInt64}
 
 // CommitResult tells what a commit did, and what it leaves.
 type CommitResult struct {
@@ -30,7 +32,7 @@ type CommitResult struct {
 // Commit puts every complete proposal into effect, each in a snapshot of its own, the latest first, so that what
 // was made on top of others comes before them, and records in the journal what the sites have reported since. When there is nothing to do, and
 // half of the life of snapshot or timestamp is over, or all of it, it signs these again. Errors: *NoOnlineKey, *NotAuthorized for a key that is not the root's online key,
-// *LostRace.
+// *LostRace. The result is there with an error, too, once something was done before: it says what took effect.
 func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 	if p.Online == nil {
 		return nil, &NoOnlineKey{}
@@ -40,18 +42,47 @@ func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 	tried, begun := map[string]string{}, map[string]PendingProposal{}
 	err := p.race(ctx, func() error { return p.commitNext(ctx, result, tried, begun) })
 	if err != nil {
-		return nil, err
+		return result.done(), err
 	}
 	view, err := p.refresh(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if view.Lapsed() != "" { // nobody reads the catalog until its holders have renewed that
-		_, err := p.Catalog.Refresh(ctx)
-		return nil, fmt.Errorf("%w; its holders sign it again: kitchen renew --key FILE", err)
+		return result.done(), err
 	}
 	result.Version, result.Expires = view.Timestamp().Version, view.Timestamp().Expires
-	return result, p.leftOver(ctx, view, result, tried)
+	if view.Lapsed() != "" { // nobody reads the catalog until its holders have renewed that
+		_, err := p.Catalog.Refresh(ctx)
+		return result.done(), &Lapsed{Role: view.Lapsed(), Err: err}
+	}
+	if err := p.leftOver(ctx, view, result, tried); err != nil {
+		return result.done(), err
+	}
+	return result, nil
+}
+
+// done is the result if something was done, else nil.
+func (r *CommitResult) done() *CommitResult {
+	if len(r.Committed) == 0 && r.Journaled == 0 && !r.Renewed {
+		return nil
+	}
+	return r
+}
+
+// Lapsed is a catalog that nobody reads until the holders of its root or targets role have signed that again (exit 4).
+type Lapsed struct {
+	Role string
+	Err  error // what readers are told
+}
+
+func (e *Lapsed) Error() string {
+	return e.Err.Error() + "; its holders sign it again: kitchen renew --key FILE"
+}
+
+// Unwrap gives what readers are told.
+func (e *Lapsed) Unwrap() error { return e.Err }
+
+// Hint says what comes after it.
+func (e *Lapsed) Hint() string {
+	return "what has expired comes back in this order: root, targets, then the others; each waits until the one before is in effect (kitchen commit)"
 }
 
 // commitNext commits one proposal and asks to be called again, until there is none. tried are those that it need not
@@ -253,8 +284,19 @@ func (p *Publisher) refreshLapsed(ctx context.Context) (*catalog.View, error) {
 func (p *Publisher) renewing() *Publisher {
 	p.evidences() // the copy's, too
 	q := *p
-	q.renews = true
+	q.renews, q.noted = true, map[string]bool{}
 	return &q
+}
+
+// note says something once, however often it is met until the work is done.
+func (p *Publisher) note(text string) {
+	if p.noted[text] {
+		return
+	}
+	if p.noted != nil {
+		p.noted[text] = true
+	}
+	p.sink().Note(text)
 }
 
 // expiredRole is the role whose expiry an error is about; "" for any other.
@@ -272,7 +314,7 @@ func (p *Publisher) refreshToCommit(ctx context.Context) (*catalog.View, error) 
 	view, err := p.refresh(ctx)
 	if role := expiredRole(err); role == trust.RoleTimestamp || role == trust.RoleSnapshot {
 		refused, _ := errors.AsType[*trust.Error](err)
-		p.sink().Note(fmt.Sprintf("the %s expired on %s; signing it again", role, refused.Expiry.Format(time.DateTime)))
+		p.note(fmt.Sprintf("the %s expired on %s; signing it again", role, refused.Expiry.Format(time.DateTime)))
 		if view, err = p.Catalog.RefreshStale(ctx, revival); expiredRole(err) == trust.RoleTargets {
 			return p.Catalog.RefreshToRenew(ctx, &revival)
 		}

@@ -30,7 +30,7 @@ func (p *Publisher) journalNews(ctx context.Context, v *catalog.View) (*journalN
 	case err != nil && p.Stolen && errors.As(err, new(*NotAuthorized)):
 		return nil, nil // what gives it to the new key is on its way
 	case err != nil:
-		p.sink().Note("the journal of reports is left as it is: " + err.Error())
+		p.note("the journal of reports is left as it is: " + err.Error())
 		return nil, nil
 	case len(reports) > 0:
 		return &journalNews{reports}, nil

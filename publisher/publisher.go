@@ -90,7 +90,8 @@ type Publisher struct {
 	// Packing says how artifacts are stored.
 	Packing Packing
 
-	renews bool          // see renewing
+	renews bool            // see renewing
+	noted  map[string]bool // see note
 	read   *evidenceRead // see evidences
 }
 

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -31,6 +32,7 @@ type RoleExpiry struct {
 	Waiting   string   // the live proposal that signs it again, "" when there is none
 	Signed    []string // who signed that, short
 	Yours     bool     // the given keys may sign it
+	After     string   // what has expired, and has to be in effect again before this can be renewed: root or targets; else ""
 	Outcome   *Outcome // what became of the renewal with the given keys; nil when none was tried
 }
 
@@ -63,9 +65,8 @@ func (p *Publisher) Renew(ctx context.Context, req RenewRequest, signers []keys.
 		e := &list[i]
 		mine := holders(view, e.Role, signers)
 		e.Yours = len(mine) > 0
-		first := view.Lapsed() == "" || e.Role == view.Lapsed()
 		other := e.Waiting != "" && !waits[e.Role].isRenewal(view) && e.Left > lifeProposal
-		if !e.Due || !e.Yours || e.By != RenewedByHolders || req.DryRun || !first || other {
+		if !e.Due || !e.Yours || e.By != RenewedByHolders || req.DryRun || e.After != "" || other {
 			continue
 		}
 		due := func(expires time.Time) bool { return isDue(e.Role, expires.Sub(view.Now()), req.Within) }
@@ -188,8 +189,28 @@ func Expiries(v *catalog.View, within time.Duration) []RoleExpiry {
 		}
 		list = append(list, roleExpiry(v, name, by, role.Expires, within))
 	}
+	tellOrder(list)
 	slices.SortStableFunc(list, func(a, b RoleExpiry) int { return a.Expires.Compare(b.Expires) })
 	return list
+}
+
+// tellOrder says which roles wait for an expired root or targets role.
+func tellOrder(list []RoleExpiry) {
+	expired := func(role string) string {
+		if slices.ContainsFunc(list, func(e RoleExpiry) bool { return e.Role == role && e.Left <= 0 }) {
+			return role
+		}
+		return ""
+	}
+	for i := range list {
+		switch e := &list[i]; {
+		case e.By != RenewedByHolders, e.Role == trust.RoleRoot:
+		case e.Role == trust.RoleTargets:
+			e.After = expired(trust.RoleRoot)
+		default:
+			e.After = cmp.Or(expired(trust.RoleTargets), expired(trust.RoleRoot))
+		}
+	}
 }
 
 func roleExpiry(v *catalog.View, role, by string, expires time.Time, within time.Duration) RoleExpiry {

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
@@ -207,3 +209,82 @@ func TestAnExpiredRootIsRenewedByFile(t *testing.T) {
 		t.Errorf("root %d, until %s", v.Root().Version, v.Root().Expires)
 	}
 }
+
+// TestACatalogNeglectedForAYearComesBack: nobody did anything since the day it was founded, and everything has expired, the
+// timestamp more than a year ago. Its holders and the committer bring it back, with their old state or with none.
+func TestACatalogNeglectedForAYearComesBack(t *testing.T) {
+	t.Parallel()
+	start := newWorld(t)
+	kept := t.TempDir()
+	open := func(t *testing.T, w *world, o catalog.Options) *publisher.Publisher {
+		t.Helper()
+		o.Store, o.Now, o.RootFingerprint = w.store, w.clock, w.fingerprint
+		c, err := catalog.Open(ctx, o)
+		check(t, err)
+		return &publisher.Publisher{Catalog: c, Store: w.store, Now: w.clock, Online: w.online, Scratch: t.TempDir()}
+	}
+	_, err := open(t, start, catalog.Options{Dir: kept}).Catalog.Refresh(ctx)
+	check(t, err)
+	start.now = start.now.Add(370 * catalogtest.Day)
+	for name, dir := range map[string]string{"the committer's own state": kept, "an empty one, and the newest root's number": t.TempDir()} {
+		w := start.copy(t)
+		committer := open(t, w, catalog.Options{Dir: dir, RootVersion: 1})
+		_, err := committer.Commit(ctx)
+		wantError[*publisher.Lapsed](t, err, "expired", "kitchen renew")
+		_, err = w.publisher(t, nil).Pending(ctx)
+		check(t, err)
+		for _, role := range []string{"root", "targets"} {
+			for _, e := range w.renew(t, w.publisher(t, nil), 0, w.root[:2]...) {
+				after := map[string]string{"root": "", "targets": map[string]string{"root": "root"}[role]}
+				if want, ok := after[e.Role]; ok && e.After != want || !ok && e.By == publisher.RenewedByHolders && e.After != "targets" {
+					t.Errorf("%s: %s comes after %q", name, e.Role, e.After)
+				}
+				if (e.Outcome != nil) != (e.Role == role) {
+					t.Errorf("%s: %s is next, and %s: %+v", name, role, e.Role, e.Outcome)
+				}
+			}
+			result, err := committer.Commit(ctx)
+			if (err != nil) != (role == "root") || result == nil || len(result.Committed) != 1 {
+				t.Fatalf("%s, %s: %+v, %v", name, role, result, err)
+			}
+		}
+		for _, by := range []key{w.admin, w.engineer, w.cephEngineer, w.validator, w.certA, w.certB} {
+			w.renew(t, w.publisher(t, w.online), 0, by)
+		}
+		if v := w.view(t); v.Root().Version != 2 || v.Lapsed() != "" {
+			t.Errorf("%s: root %d, %q", name, v.Root().Version, v.Lapsed())
+		}
+	}
+}
+
+// TestWhatTookEffectIsToldBesideAnError: root is in effect again, targets is not: both are said, and each thing once.
+func TestWhatTookEffectIsToldBesideAnError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.now = w.now.Add(370 * catalogtest.Day)
+	w.renew(t, w.publisher(t, nil), 0, w.root[:2]...)
+	p := w.publisher(t, w.online)
+	heard := &listener{counted: map[string]int{}}
+	p.Progress = heard
+	result, err := p.Commit(ctx)
+	wantError[*publisher.Lapsed](t, err, "targets")
+	if result == nil || len(result.Committed) != 1 || result.Committed[0].Roles[0].Role != "root" || result.Version == 0 {
+		t.Errorf("%+v", result)
+	}
+	for text, n := range heard.counted {
+		if n > 1 {
+			t.Errorf("%d times: %s", n, text)
+		}
+	}
+	if len(heard.counted) == 0 {
+		t.Error("the journal's note is not said")
+	}
+}
+
+// listener counts the notes that it hears.
+type listener struct {
+	progress.Silent
+	counted map[string]int
+}
+
+func (l *listener) Note(text string) { l.counted[text]++ }

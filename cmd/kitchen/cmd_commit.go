@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -45,7 +46,7 @@ type commitDocument struct {
 	Refused    []proposalDocument `json:"refused"`
 	Journaled  int                `json:"journaled"` // reports that were recorded in the journal
 	Renewed    bool               `json:"renewed"`
-	Timestamp  int64              `json:"timestamp_version"`
+	Timestamp  int64              `json:"timestamp_version"` // 0 when something failed before it was known
 	Expires    string             `json:"expires"`
 	AwaitsRoot string             `json:"awaits_root,omitempty"` // the proposal that has to take effect before this online key may sign
 }
@@ -74,7 +75,9 @@ func (d *commitDocument) human(p *page) {
 	if d.AwaitsRoot != "" {
 		p.para(2, "", "Until "+d.AwaitsRoot+" has its signatures, this online key signs nothing. Then run kitchen commit --stolen again.")
 	}
-	p.linef("timestamp %d, valid until %s", d.Timestamp, d.Expires)
+	if d.Timestamp > 0 {
+		p.linef("timestamp %d, valid until %s", d.Timestamp, d.Expires)
+	}
 }
 
 // requireOnline refuses what only the committer does where no online key is named.
@@ -102,10 +105,10 @@ func runCommit(ctx context.Context, k *kitchen, o commitOptions) error {
 			return k.serveCommit(ctx, o, p)
 		}
 		result, err := p.Commit(ctx)
-		if err != nil {
-			return err
+		if result != nil { // what took effect is told, whatever failed after it
+			err = cmp.Or(err, k.show(newCommit(result)))
 		}
-		if err := k.show(newCommit(result)); err != nil {
+		if err != nil {
 			return err
 		}
 		if result.AwaitsRoot != "" {

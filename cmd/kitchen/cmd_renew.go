@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/enovance/kitchen/internal/render"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
@@ -55,6 +56,7 @@ type expiryDocument struct {
 	Due       bool     `json:"due"`
 	Threshold int      `json:"threshold"`
 	Keys      []string `json:"keys"`              // who may sign it
+	After     string   `json:"after,omitempty"`   // what has expired, and has to be in effect again first
 	Waiting   string   `json:"waiting,omitempty"` // the proposal that signs it again
 	Signed    []string `json:"signed"`            // who signed that
 	Yours     bool     `json:"yours"`             // the given keys may sign it
@@ -63,7 +65,7 @@ type expiryDocument struct {
 }
 
 func newExpiry(e publisher.RoleExpiry, dryRun bool) expiryDocument {
-	d := expiryDocument{Role: e.Role, RenewedBy: e.By, Expires: stamp(e.Expires), DaysLeft: daysLeft(e.Left), Due: e.Due, Threshold: e.Threshold,
+	d := expiryDocument{Role: e.Role, RenewedBy: e.By, Expires: stamp(e.Expires), DaysLeft: daysLeft(e.Left), Due: e.Due, Threshold: e.Threshold, After: e.After,
 		Keys: list(e.Keys), Waiting: e.Waiting, Signed: list(e.Signed), Yours: e.Yours}
 	switch {
 	case e.Outcome != nil:
@@ -71,7 +73,7 @@ func newExpiry(e publisher.RoleExpiry, dryRun bool) expiryDocument {
 		for _, r := range e.Outcome.Roles {
 			d.Signed = list(r.Signers)
 		}
-	case dryRun && e.Due && e.Yours && e.By == publisher.RenewedByHolders:
+	case dryRun && e.Due && e.Yours && e.After == "" && e.By == publisher.RenewedByHolders:
 		d.Status = "would be signed"
 	}
 	return d
@@ -105,11 +107,36 @@ func (d *renewDocument) human(p *page) {
 		table.Add(render.Cell{Text: r.Role}, render.Cell{Text: date}, render.Cell{Text: left, Tone: tone}, render.Cell{Text: r.words()})
 	}
 	p.table(table, "no roles")
+	for _, r := range d.Roles { // outside of the table, whose columns may be too narrow for an id
+		if r.Waiting != "" && r.Status != publisher.Committed {
+			fmt.Fprintf(p.w, "waits: %s\n", render.Line(r.Waiting))
+		}
+	}
 	switch {
 	case d.Due > 0 && !d.keys:
 		p.para(0, "", fmt.Sprintf("due: %d; their holders run: kitchen renew --key FILE", d.Due))
 	case d.Due > 0:
 		p.para(0, "", fmt.Sprintf("due, and not signed with these keys: %d", d.Due))
+	}
+	d.order(p)
+}
+
+// order says what comes first where root or targets has expired.
+func (d *renewDocument) order(p *page) {
+	first := map[string]bool{}
+	for _, r := range d.Roles {
+		first[r.After] = true
+	}
+	if !first[trust.RoleRoot] && !first[trust.RoleTargets] {
+		return
+	}
+	p.para(0, "", "What has expired comes back in this order, and each waits until the one before is in effect: root, targets, then the others. Now:")
+	now := trust.RoleTargets
+	if first[trust.RoleRoot] {
+		now = trust.RoleRoot
+	}
+	for _, line := range []string{"holders of " + now + ": kitchen renew --key FILE", "the committer: kitchen commit", "then again, for what comes next"} {
+		p.linef("  %s", line)
 	}
 }
 
@@ -120,15 +147,19 @@ func (d *expiryDocument) words() string {
 	case d.Status == publisher.Committed:
 		return "signed again, in effect"
 	case d.Status == publisher.Pending:
-		return "signed again in " + d.Waiting + "; waits for " + d.WaitsFor
+		return "signed again; waits for " + d.WaitsFor
 	case d.Status == "would be signed":
 		return "DUE: would be signed; " + need
+	case d.Waiting != "" && len(d.Signed) >= d.Threshold:
+		return "signed again; waits for the committer (kitchen commit)"
 	case d.Waiting != "":
-		return "waits in " + d.Waiting + ", " + fmt.Sprintf("%d of %d signed (kitchen pending %s)", len(d.Signed), d.Threshold, d.Role)
+		return fmt.Sprintf("signed again by %d, needs %d; the others: kitchen sign %s", len(d.Signed), d.Threshold, d.Role)
 	case d.RenewedBy == publisher.RenewedByCommitter && d.Due:
 		return "DUE: the committer renews it, and has not (kitchen commit --watch)"
 	case d.RenewedBy == publisher.RenewedByCommitter:
 		return "the committer renews it"
+	case d.Due && d.After != "":
+		return "DUE, once " + d.After + " is in effect again: " + need
 	case d.Due:
 		return "DUE: " + need
 	}
