@@ -25,7 +25,7 @@ type holder struct {
 	title  string
 	form   string                                                                                      // how its URIs are written
 	check  string                                                                                      // what to look at when it gives nothing
-	valid  func(name string) error                                                                     // pure
+	valid  func(name string) error                                                                     // pure; nil without the service
 	lacks  *BadName                                                                                    // set where this program is built without it
 	open   func(ctx context.Context, name string, pw PasswordFunc) (crypto.PublicKey, signFunc, error) // may call out
 }
@@ -135,11 +135,13 @@ func holderOf(name string) (*holder, error) {
 		if h.scheme != s {
 			continue
 		}
+		if h.valid != nil {
+			if err := h.valid(name); err != nil {
+				return nil, &BadName{Name: Shown(name), Reason: err.Error(), hint: "write " + h.form + "; docs/KEYS.md has examples"}
+			}
+		}
 		if h.lacks != nil {
 			return nil, &BadName{Name: Shown(name), Reason: h.lacks.Reason, hint: h.lacks.hint}
-		}
-		if err := h.valid(name); err != nil {
-			return nil, &BadName{Name: Shown(name), Reason: err.Error(), hint: "write " + h.form + "; docs/KEYS.md has examples"}
 		}
 		return &holders[i], nil
 	}

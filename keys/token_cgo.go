@@ -16,6 +16,9 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
+// withoutToken is for the programs that have no PKCS #11.
+var withoutToken *BadName
+
 // openToken loads the library that the URI names, logs in, and finds the key pair. The session lasts
 // as long as the program: ending one logs the others of its token out.
 func openToken(name string, u *tokenURI, pw PasswordFunc) (crypto.PublicKey, signFunc, error) {

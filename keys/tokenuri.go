@@ -17,6 +17,7 @@ var token = holder{
 	scheme: "pkcs11", title: "the PKCS #11 token", form: "pkcs11:token=TOKEN;object=KEY?module-path=/LIBRARY.so[&pin-source=FILE]",
 	check: "check that the token is there (`p11tool --list-tokens`, `pkcs11-tool --list-slots`), its label or serial, and that the key has that label or id, with its public key beside it",
 	valid: func(name string) error { _, err := parseTokenURI(name); return err },
+	lacks: withoutToken,
 	open: func(_ context.Context, name string, pw PasswordFunc) (crypto.PublicKey, signFunc, error) {
 		u, err := parseTokenURI(name)
 		if err != nil {

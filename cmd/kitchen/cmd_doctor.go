@@ -141,7 +141,11 @@ func (d *doctor) problem(area, next, format string, args ...any) {
 // fails is a problem that an error tells of, with what the program itself would say to do.
 func (d *doctor) fails(area string, err error) {
 	f := explain(d.k.ctx, err)
-	d.problem(area, cmp.Or(f.Hint, nextStep(d.k.command, f.Code, err)), "%v", err)
+	next := cmp.Or(f.Hint, nextStep(d.k.command, f.Code, err))
+	if strings.HasPrefix(next, "`kitchen doctor`") {
+		next = "correct what it names, then run kitchen doctor again"
+	}
+	d.problem(area, next, "%v", err)
 	d.show(f.Evidence...)
 }
 

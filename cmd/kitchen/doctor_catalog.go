@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +11,6 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
-	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
@@ -81,20 +76,40 @@ func (d *doctor) catalog(parent context.Context) {
 		for _, misfit := range d.k.config.Gate.gate().Misfits(d.view) {
 			d.problem("gate", "correct it in kitchen.toml: nothing is ever ready here until then; kitchen role show names roles and keys", "%s", misfit)
 		}
+		d.tooOld()
+		return
+	}
+	view, off := s.catalog.Offline(nil)
+	if refused, ok := errors.AsType[*trust.Error](off); ok && refused.Kind == trust.Expired {
+		d.problem(area, "nothing is ready here until the catalog answers again, and kitchen refresh works", "%v", err)
+		d.problem("expiry", "bring the catalog back into reach, then kitchen refresh", "what this host verified before has expired, too: %s expired at %s", refused.Role, stamp(refused.Expiry))
 		return
 	}
 	d.fails(area, err)
-	var off error
-	if d.view, off = s.catalog.Offline(nil); off == nil {
+	if d.view = view; off == nil && !d.tooOld() {
 		d.ok(area, "off line, what was verified before serves: signed %s ago, valid until %s", render.Duration(d.view.Age()), stamp(d.view.Timestamp().Expires))
 	}
+}
+
+// tooOld tells of a view that is older than this host's gate allows.
+func (d *doctor) tooOld() bool {
+	limit := time.Duration(d.k.config.Gate.MaxAge)
+	if limit <= 0 || d.view.Age() <= limit {
+		return false
+	}
+	next := "kitchen refresh, once the catalog answers"
+	if d.online {
+		next = "the vendor's committer signs every few days alone: allow more in [gate] max_age, or ask for more frequent commits"
+	}
+	d.problem("gate", next, "the catalog's timestamp was signed %s ago, and [gate] max_age allows %s: nothing is ready here", render.Duration(d.view.Age()), render.Duration(limit))
+	return true
 }
 
 func (d *doctor) rootFails(err error) {
 	var pin *catalog.NoPin
 	var other *catalog.PinMismatch
 	var none *notARoot
-	if errors.As(err, &pin) || errors.As(err, &other) || errors.As(err, &none) || strings.HasPrefix(err.Error(), "pinned root") {
+	if errors.As(err, new(*catalog.BadFingerprint)) || errors.As(err, &pin) || errors.As(err, &other) || errors.As(err, &none) || strings.HasPrefix(err.Error(), "pinned root") {
 		d.fails("root", err)
 		return
 	}
@@ -136,7 +151,11 @@ func (d *doctor) clock() {
 	}
 	switch ahead := newest.Sub(now); {
 	case ahead <= catalog.ClockSlack:
-		if d.skew == nil {
+		switch {
+		case d.skew != nil:
+		case newest.IsZero():
+			d.ok(area, "%s; nothing was seen here yet to compare it with", stamp(now))
+		default:
 			d.ok(area, "%s, not behind what the catalog showed", stamp(now))
 		}
 	case d.online:
@@ -160,7 +179,7 @@ func (d *doctor) roles() {
 	var first time.Time
 	n := 0
 	see := func(role string, expires time.Time) {
-		next := "its signers sign it again in time (kitchen role show " + role + " names them)"
+		next := "its holders sign it again: kitchen renew --key FILE (kitchen role show " + role + " names them)"
 		if role == trust.RoleTimestamp || role == trust.RoleSnapshot || role == manifest.RoleJournal {
 			next = "the vendor's committer runs kitchen commit"
 		}
@@ -205,97 +224,4 @@ func (d *doctor) concerns() []string {
 		foreign := product != "" && !customer.Subscribes(product) || scoped != "" && scoped != customer.Customer
 		return foreign && d.k.config.Keys[name] == nil
 	})
-}
-
-// rights tries what this host's commands need of the store.
-func (d *doctor) rights(parent context.Context) {
-	const area = "rights"
-	if !d.online {
-		return
-	}
-	ctx, cancel := context.WithTimeout(parent, doctorPatience)
-	defer cancel()
-	store, config := d.session.store, d.k.config
-	if config.Site.ID != (siteID{}) {
-		prefix := manifest.ReportsPrefix(config.Site.ID.SiteID)
-		d.mayList(ctx, area, prefix)
-		d.mayCreate(ctx, area, manifest.LogObject(config.Site.ID.SiteID, hexDigest([]byte(trial))), prefix)
-	}
-	if len(config.keyFiles("online")) > 0 {
-		d.mayList(ctx, area, "metadata/")
-		d.mayCommit(ctx, store, area)
-	}
-	for role := range config.Keys {
-		if role != "online" {
-			d.mayList(ctx, area, manifest.PendingPrefix)
-			d.mayCreate(ctx, area, manifest.PendingPrefix+"kitchen-doctor", manifest.PendingPrefix)
-			break
-		}
-	}
-}
-
-// mayList asks for the first name below a prefix.
-func (d *doctor) mayList(ctx context.Context, area, prefix string) {
-	for _, err := range d.session.store.List(ctx, prefix, "") {
-		if err != nil {
-			d.fails(area, err)
-			return
-		}
-		break
-	}
-	d.ok(area, "may list %s", prefix)
-}
-
-const (
-	trial = "kitchen doctor tried whether it may write here\n"
-	noTag = "00000000000000000000000000000000" // of no object
-)
-
-// mayCreate tries to replace an object that has a tag which none has: where the right is there, the condition fails.
-// Nothing is written, but by a store that does not honour conditions at all.
-func (d *doctor) mayCreate(ctx context.Context, area, key, prefix string) {
-	if dir, ok := strings.CutPrefix(d.url, "file://"); ok {
-		if at := existing(filepath.Join(dir, filepath.FromSlash(key))); !writable(at) {
-			d.problem(area, "give this user the right to write it", "may not create below %s: %s may not be written", prefix, at)
-			return
-		}
-		d.ok(area, "may create below %s", prefix)
-		return
-	}
-	_, err := d.session.store.Swap(ctx, key, noTag, []byte(trial), "text/plain", "no-store")
-	switch {
-	case errors.Is(err, storage.ErrConflict):
-		d.ok(area, "may create below %s", prefix)
-	case err == nil:
-		d.problem(area, "no catalog can live in such a store: two writers would overwrite each other; remove "+key, "the store does not honour conditional writes: it wrote %s", key)
-	default:
-		d.fails(area, err)
-	}
-}
-
-// mayCommit writes the first root again, which is allowed where it would be written the first time, and changes nothing.
-func (d *doctor) mayCommit(ctx context.Context, store storage.Store, area string) {
-	if strings.HasPrefix(d.url, "file://") {
-		d.mayCreate(ctx, area, manifest.TimestampObject, "metadata/")
-		return
-	}
-	key := manifest.RootObject(1)
-	kind, err := manifest.KindOf(key)
-	if err != nil {
-		return
-	}
-	root, _, err := storage.ReadAll(ctx, store, key, kind.MaxSize)
-	if err == nil {
-		err = store.Create(ctx, key, bytes.NewReader(root), int64(len(root)), kind.ContentType, kind.CacheControl)
-	}
-	if err != nil {
-		d.fails(area, err)
-		return
-	}
-	d.ok(area, "may create below metadata/")
-}
-
-func hexDigest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
 }

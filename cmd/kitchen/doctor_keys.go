@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -245,6 +246,7 @@ func (d *doctor) hooks() {
 		}
 		d.ok(area, "%s", path)
 	}
+	d.missingHook(hooks)
 	if c.Site.ID != (siteID{}) && d.state != "" {
 		have := fetcher.Capabilities(c.Capabilities).Detected(existing(filepath.Join(d.state, "x")))
 		labels := "no labels"
@@ -252,6 +254,31 @@ func (d *doctor) hooks() {
 			labels = "labels " + strings.Join(have.Labels, ", ")
 		}
 		d.ok("capabilities", "%s, %s, %d GiB of memory, %d GiB of free disk, %s", strings.Join(have.Arch, ", "), counted(have.CPUs, "CPU"), have.MemoryGiB, have.DiskGiB, labels)
+	}
+}
+
+// missingHook tells of the one without which kitchen run does nothing here.
+func (d *doctor) missingHook(hooks map[string][]string) {
+	site := d.k.config.Site
+	if site.ID == (siteID{}) {
+		return
+	}
+	name := ""
+	if site.Auto {
+		name = fetcher.HookDeploy
+	}
+	if d.view != nil {
+		switch _, registered, err := d.view.Site(d.k.ctx, site.ID.SiteID); {
+		case err != nil:
+		case registered.Kind == manifest.SiteCI:
+			name = fetcher.HookTest
+		case !site.Auto:
+			name = ""
+		}
+	}
+	if name != "" && hooks[name] == nil {
+		missing := &fetcher.MissingHook{Name: name, Config: cmp.Or(d.k.config.path, "kitchen.toml")}
+		d.problem("hook "+name, missing.Hint(), "%v: kitchen run can do nothing here", missing)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/publisher"
 )
 
 // signsOffLine tells whether this is the machine of a holder who signs what is carried to it: it pins a root, names no
@@ -49,7 +50,12 @@ func (d *doctor) lastSeen(ctx context.Context) {
 	}
 	// Only to look at: nothing rests on it, and what is signed is held to the file that is brought.
 	if d.view, err = s.catalog.Offline(&trust.AllowStale{MaxAge: math.MaxInt64}); err != nil {
-		d.warn(area, "the next file that is signed here brings what is valid now", "what was seen here last does not hold any more: %v", err)
+		next := "the next file that is signed here brings what is valid now"
+		if refused, ok := errors.AsType[*trust.Error](err); ok && refused.Kind == trust.Expired {
+			d.problem(area, next+"; where nobody has renewed "+refused.Role+" yet, its holders do: kitchen renew --key FILE", "%s, as it was seen here last, expired at %s", refused.Role, stamp(refused.Expiry))
+			return
+		}
+		d.warn(area, next, "what was seen here last does not hold any more: %v", err)
 		return
 	}
 	d.ok(area, "last seen as of %s, %s ago; its newest root is %d", stamp(d.view.Timestamp().Issued), render.Duration(d.view.Age()), d.view.Root().Version)
@@ -99,7 +105,18 @@ func (d *doctor) pinned() {
 func (d *doctor) holders(root *trust.Root) {
 	d.root = root
 	authority := root.Roles[trust.RoleRoot]
-	d.ok("root", "root %d is valid until %s; any %d of these sign the next one", root.Version, root.Expires.Format(time.DateOnly), authority.Threshold)
+	next := "where it is the newest one, its holders sign the next: kitchen renew --key FILE, or kitchen sign --import FILE here; else bring the newest root, and pin that"
+	until, left := root.Expires.Format(time.DateOnly), root.Expires.Sub(d.k.now())
+	switch {
+	case d.view != nil: // roles tells
+		d.ok("root", "root %d is the newest seen; any %d of these sign the next one", root.Version, authority.Threshold)
+	case left <= 0:
+		d.problem("root", next, "root %d expired on %s; any %d of these sign the next one", root.Version, until, authority.Threshold)
+	case left <= publisher.RenewBefore(trust.RoleRoot):
+		d.warn("root", next, "root %d expires on %s; any %d of these sign the next one", root.Version, until, authority.Threshold)
+	default:
+		d.ok("root", "root %d is valid until %s; any %d of these sign the next one", root.Version, until, authority.Threshold)
+	}
 	d.show(authority.KeyIDs()...)
 }
 

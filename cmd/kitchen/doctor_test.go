@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
+	"github.com/enovance/kitchen/publisher"
 )
 
 // ward is a host whose doctor is asked: a catalog that a web server serves, with a clock of the test's own.
@@ -213,7 +216,78 @@ func TestDoctorLooksAtExpiries(t *testing.T) {
 	h.wants(h.lines(exitDone, "expiry"), "warning timestamp expires in 2d")
 }
 
-// TestDoctorLooksAtTheSite: a site that nobody registered, one without a key, and a store that takes no reports.
+// TestDoctorWithoutAStoreTellsWhatExpired, and that nothing is ready, in place of a way that leads nowhere.
+func TestDoctorWithoutAStoreTellsWhatExpired(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	h.ask(exitDone, "refresh")
+	h.server.Close()
+	h.now = h.now.Add(2 * catalogtest.Day)
+	h.wants(h.lines(exitNo, "catalog"), "what was verified before serves")
+	h.configure("[gate]\nmax_age = \"1d\"\n")
+	h.wants(h.lines(exitNo, "gate"), "problem the catalog's timestamp was signed 2d ago, and [gate] max_age allows 1d")
+	if strings.Contains(strings.Join(h.lines(exitNo, "catalog"), " "), "serves") {
+		t.Error("and it says that it serves")
+	}
+	h.now = h.now.Add(7 * catalogtest.Day)
+	h.wants(h.lines(exitNo, "expiry"), "problem what this host verified before has expired, too: timestamp")
+	if strings.Contains(h.ask(exitNo, "doctor", "-o", "json"), "--offline") {
+		t.Error("it recommends what does not work")
+	}
+}
+
+// TestDoctorLooksAtAPinnedRootsExpiry, on the machine of a holder who signed nothing there yet.
+func TestDoctorLooksAtAPinnedRootsExpiry(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	put(t, filepath.Join(h.dir, "kitchen.toml"), []byte("root = \"root.json\"\nstate = \"state\"\n"))
+	start := h.now
+	root, err := trust.Start(h.world.Root1, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expires := root.Root().Expires
+	for _, c := range []struct {
+		now  time.Time
+		code int
+		want string
+	}{
+		{expires.Add(-publisher.RenewBefore("root") - catalogtest.Day), exitDone, "ok root 1 is valid until"},
+		{expires.Add(-25 * catalogtest.Day), exitDone, "warning root 1 expires on"},
+		{expires.Add(5 * catalogtest.Day), exitNo, "problem root 1 expired on"},
+	} {
+		h.now = c.now
+		h.wants(h.lines(c.code, "root"), c.want)
+	}
+	h.wants([]string{h.ask(exitNo, "doctor", "-o", "json")}, "kitchen renew --key FILE")
+}
+
+// TestDoctorSaysWhatToCorrect, and not that the doctor looks for it.
+func TestDoctorSaysWhatToCorrect(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	put(t, filepath.Join(h.dir, "kitchen.toml"), []byte("catalog = \""+h.server.URL+"\"\nroot_fingerprint = \"sha256:12\"\nstate = \"state\"\n"))
+	answer := h.ask(exitNo, "doctor", "-o", "json")
+	h.wants([]string{answer}, "correct root_fingerprint in kitchen.toml", "nothing was seen here yet")
+	if strings.Contains(answer, "looks for what is wrong") || strings.Contains(answer, "not behind what") {
+		t.Error(answer)
+	}
+}
+
+// TestDoctorKnowsWhatThisBuildLacks: a key on a token is none for a program without PKCS #11.
+func TestDoctorKnowsWhatThisBuildLacks(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	const token = "pkcs11:token=a;object=b?module-path=/lib/token.so"
+	h.configure("[keys]\nonline = [\"" + token + "\"]\n")
+	if keys.CheckName(token) == nil {
+		h.wants(h.lines(exitNo, "key of online"), "not asked here")
+		return // this build has it
+	}
+	h.wants(h.lines(exitNo, "key of online"), "problem key pkcs11:token=a", "built without PKCS #11")
+	h.wants([]string{h.ask(exitNo, "doctor", "-o", "json")}, "make build-pkcs11")
+}
+
 // TestDoctorLooksAtTheGate: what can never be met here is a problem before it is a no.
 func TestDoctorLooksAtTheGate(t *testing.T) {
 	t.Parallel()
@@ -231,6 +305,7 @@ func TestDoctorLooksAtTheGate(t *testing.T) {
 	}
 }
 
+// TestDoctorLooksAtTheSite: a site that nobody registered, one without a key, and a store that takes no reports.
 func TestDoctorLooksAtTheSite(t *testing.T) {
 	t.Parallel()
 	h := newWard(t)

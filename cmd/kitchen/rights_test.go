@@ -91,6 +91,7 @@ func TestEveryPartyManagesWithItsRights(t *testing.T) {
 	config("staging", site("acme/staging", "acme-staging", "test"))
 	config("prod", site("acme/prod", "acme-prod", "deploy"))
 	config("engineer-keys", "[keys]\nregistry = [\"keys/eng.key\"]\n")
+	config("publisher", "[keys]\n\"product.openstack\" = [\"keys/eng.key\"]\n")
 	config("reader-site", site("acme/staging", "acme-staging", "test"))
 	c.write("release/product.toml", "product = \"openstack\"\nversion = \"1.0.0\"\nkind = \"initial\"\n[marmite]\npath = \"m\"\n[[artifact]]\npath = \"i\"\nkind = \"image\"\n")
 	c.write("release/m", "m\n")
@@ -158,7 +159,11 @@ func TestEveryPartyManagesWithItsRights(t *testing.T) {
 
 	before := storagetest.Keys(t, server.Open(t, bucket, "cat", storage.Options{}), "", "")
 	as("staging", 0, "may create below reports/acme/staging/", "doctor")
-	as("committer", 0, "may create below metadata/", "doctor")
+	as("committer", 0, "journal/, metadata/", "doctor")
+	as("engineer", 0, "may create below blobs/", "doctor --config publisher.toml")
+	as("admin", 3, "blobs/kitchen-doctor", "doctor --config publisher.toml")
+	as("engineer", 3, "journal/kitchen-doctor", "doctor --config committer.toml")
+	as("engineer", 0, "was not tried", "doctor")
 	as("engineer", 3, "may not sign registry", "doctor --config engineer-keys.toml")
 	as("reader", 3, "s3:PutObject", "doctor --config reader-site.toml")
 	if after := storagetest.Keys(t, server.Open(t, bucket, "cat", storage.Options{}), "", ""); !slices.Equal(before, after) {

@@ -85,7 +85,7 @@ const fingerprintPrefix = "sha256:"
 func ParseFingerprint(s string) (string, error) {
 	digest, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(s)), fingerprintPrefix)
 	if raw, err := hex.DecodeString(digest); !ok || err != nil || len(raw) != 32 {
-		return "", fmt.Errorf("root fingerprint %q is not of the form sha256:<64 hex digits>", s)
+		return "", &BadFingerprint{Text: s}
 	}
 	return digest, nil
 }

@@ -22,6 +22,18 @@ func (e *NoPin) Error() string {
 	return fmt.Sprintf("no trusted root: the configuration names none, and the state directory %s has %s", e.Dir, e.Reason)
 }
 
+// BadFingerprint is a pin that is no fingerprint of a root.
+type BadFingerprint struct{ Text string }
+
+func (e *BadFingerprint) Error() string {
+	return fmt.Sprintf("root fingerprint %q is not of the form sha256:<64 hex digits>", e.Text)
+}
+
+// Hint says what to correct.
+func (e *BadFingerprint) Hint() string {
+	return "correct root_fingerprint in kitchen.toml by what the vendor told over a channel that you trust: the sha256 of root.json (`sha256sum root.json`)"
+}
+
 // Hint says where a pin comes from.
 func (e *NoPin) Hint() string {
 	return "ask the vendor, over a channel you trust, for root.json or its fingerprint, and set root or root_fingerprint in kitchen.toml"
