@@ -58,7 +58,8 @@ func privateBlock(file string, text []byte) (*pem.Block, error) {
 	case block == nil:
 		return nil, fmt.Errorf("%s is not a key file: it has no PEM block", file)
 	case strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
-		return nil, &CannotSign{Path: file, Reason: "it is encrypted in OpenSSL's old way; convert it with: openssl pkcs8 -topk8 -in " + file + " -out NEW.pem"}
+		return nil, &CannotSign{Path: file, Reason: "it is encrypted in OpenSSL's old way; convert it with: openssl pkcs8 -topk8 -in " + file + " -out NEW.pem",
+			hint: "convert it with that command, then: kitchen key import NEW.pem"}
 	case len(bytes.TrimSpace(rest)) > 0:
 		return nil, &CannotSign{Path: file, Reason: "more follows after its first key: one file holds one key"}
 	}

@@ -106,6 +106,9 @@ func TestKeysThatAreNotImported(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), file) {
 			t.Errorf("%v; want %q", err, says)
 		}
+		if cannot, ok := errors.AsType[*CannotSign](err); ok && (file == legacy) != strings.Contains(cannot.Hint(), "kitchen key import NEW.pem") {
+			t.Errorf("%v; %s", err, cannot.Hint())
+		}
 		if left, _ := filepath.Glob(prefix + "*"); len(left) > 0 {
 			t.Errorf("%s: left %q", says, left)
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -129,7 +130,7 @@ func CheckName(name string) error {
 func holderOf(name string) (*holder, error) {
 	s := scheme(name)
 	if s == "" {
-		return nil, nil
+		return nil, noScheme(name)
 	}
 	for i, h := range holders {
 		if h.scheme != s {
@@ -146,6 +147,20 @@ func holderOf(name string) (*holder, error) {
 		return &holders[i], nil
 	}
 	return nil, &BadName{Name: Shown(name), Reason: fmt.Sprintf("there is no kind of key %q", s)}
+}
+
+var likeScheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)
+
+// noScheme refuses what looks like a URI of another kind of key, exec:… say, and is no file.
+func noScheme(name string) error {
+	found := likeScheme.FindStringSubmatch(name)
+	if found == nil {
+		return nil
+	}
+	if _, err := os.Lstat(name); err == nil {
+		return nil
+	}
+	return &BadName{Name: Shown(name), Reason: fmt.Sprintf("there is no such file, and no kind of key %q", found[1])}
 }
 
 // Open gives the private key of that name: a file (LoadSigner), or the URI of a key at a key service or on a PKCS #11
@@ -191,13 +206,13 @@ func (h *holder) unavailable(name, op string, err error) error {
 	return &Unavailable{Name: Shown(name), Holder: h.title, Op: op, Err: err, check: h.check}
 }
 
-// noPassword is the error of a PasswordFunc.
+// noPassword is the error of a PasswordFunc that was asked for a token's PIN.
 type noPassword struct {
 	name string
 	err  error
 }
 
-func (e *noPassword) Error() string { return fmt.Sprintf("password of %s: %v", e.name, e.err) }
+func (e *noPassword) Error() string { return fmt.Sprintf("PIN of %s: %v", e.name, e.err) }
 func (e *noPassword) Unwrap() error { return e.err }
 
 // heldSigner is a key that never leaves its holder.

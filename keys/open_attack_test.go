@@ -36,6 +36,24 @@ func TestAProgramNamedAfterAScheme(t *testing.T) {
 			t.Errorf("CheckName(%s)", name)
 		}
 	}
+	for _, name := range []string{"exec:rm", "pkcs12:foo"} { // no "//", and no scheme of Kitchen's
+		if _, err := Open(t.Context(), name, nil); !errors.As(err, new(*BadName)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	there := filepath.Join(dir, "a:b")
+	for _, name := range []string{there, "./exec:rm", "C:\\key"} {
+		if _, err := Open(t.Context(), name, nil); errors.As(err, new(*BadName)) {
+			t.Errorf("%s is a file: %v", name, err)
+		}
+	}
+	t.Chdir(dir)
+	if err := os.WriteFile("exec:rm", []byte("a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckName("exec:rm"); err != nil {
+		t.Errorf("a file that is there: %v", err)
+	}
 	for _, name := range []string{"attack://key", "AWSKMS:///alias/x"} {
 		_, err := Open(t.Context(), name, nil)
 		var hinted interface{ Hint() string }

@@ -52,6 +52,7 @@ func (e *WrongPassword) Hint() string {
 type CannotSign struct {
 	Path   string // file or URI; empty for a key in memory
 	Reason string
+	hint   string // "" = by what Path is
 }
 
 func (e *CannotSign) Error() string {
@@ -66,6 +67,9 @@ func (e *CannotSign) Error() string {
 
 // Hint names the next command.
 func (e *CannotSign) Hint() string {
+	if e.hint != "" {
+		return e.hint
+	}
 	if base, ok := strings.CutSuffix(e.Path, ".pub"); ok {
 		return "name its private half, perhaps " + base + ".key"
 	}

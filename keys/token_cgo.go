@@ -9,7 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 	"strings"
 
 	"github.com/ThalesGroup/crypto11"
@@ -22,11 +22,7 @@ var withoutToken *BadName
 // openToken loads the library that the URI names, logs in, and finds the key pair. The session lasts
 // as long as the program: ending one logs the others of its token out.
 func openToken(name string, u *tokenURI, pw PasswordFunc) (crypto.PublicKey, signFunc, error) {
-	pin, err := u.pin(name, pw)
-	if err != nil {
-		return nil, nil, err
-	}
-	config := &crypto11.Config{Path: u.module, Pin: pin}
+	config := &crypto11.Config{Path: u.module, LoginNotSupported: true}
 	switch {
 	case u.serial != "":
 		config.TokenSerial = u.serial
@@ -35,22 +31,41 @@ func openToken(name string, u *tokenURI, pw PasswordFunc) (crypto.PublicKey, sig
 	default:
 		config.SlotNumber = u.slot
 	}
+	if _, err := crypto11.Configure(config); err != nil { // nobody is asked for the PIN of a token that is not there
+		return nil, nil, u.absent(err)
+	}
+	pin, err := u.pin(name, pw)
+	if err != nil {
+		return nil, nil, err
+	}
+	config.Pin, config.LoginNotSupported = pin, false
 	session, err := crypto11.Configure(config)
 	if err != nil {
 		return nil, nil, tokenError(name, err)
 	}
 	pair, err := session.FindKeyPair(u.id, u.object)
 	switch {
+	case err != nil && strings.Contains(err.Error(), "was not found"), err == nil && pair == nil:
+		return nil, nil, errors.New("the token has no such key pair, or only half of it")
 	case err != nil:
 		return nil, nil, tokenError(name, err)
-	case pair == nil:
-		return nil, nil, errors.New("there is no such key pair on the token")
 	}
 	return pair.Public(), func(_ context.Context, message []byte) ([]byte, error) {
 		digest := sha256.Sum256(message)
 		sig, err := pair.Sign(rand.Reader, digest[:], crypto.SHA256)
 		return sig, tokenError(name, err)
 	}, nil
+}
+
+// absent says of a library that cannot be loaded which one it is.
+func (u *tokenURI) absent(err error) error {
+	if !strings.Contains(err.Error(), "failed to open module") {
+		return err
+	}
+	if _, e := os.Stat(u.module); e != nil {
+		return fmt.Errorf("module-path: %w", e)
+	}
+	return fmt.Errorf("module-path names %s, which cannot be loaded as a PKCS #11 library", u.module)
 }
 
 // tokenError tells a wrong PIN from everything else.
@@ -77,11 +92,7 @@ func (u *tokenURI) pin(name string, pw PasswordFunc) (string, error) {
 		}
 		return string(pin), nil
 	}
-	path := strings.TrimPrefix(strings.TrimPrefix(u.pinSource, "file:"), "//")
-	if !filepath.IsAbs(path) {
-		return "", &noPassword{name: Shown(name), err: fmt.Errorf("pin-source %q is not the absolute path of a file", u.pinSource)}
-	}
-	text, err := readKeyFile(path)
+	text, err := readKeyFile(u.pinFile())
 	if err != nil {
 		return "", &noPassword{name: Shown(name), err: err}
 	}

@@ -116,6 +116,27 @@ func testTokenRefuses(t *testing.T, module string) {
 			t.Errorf("%s is not unavailable", uri)
 		}
 	}
+	never := func(string) ([]byte, error) {
+		t.Error("asked for the PIN of a token that is not there")
+		return nil, errors.New("asked")
+	}
+	notALibrary := filepath.Join(t.TempDir(), "text.so")
+	if err := os.WriteFile(notALibrary, []byte("no library"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for uri, says := range map[string]string{
+		"pkcs11:token=kitchen%20token;object=eng?module-path=/nowhere/lib.so": "module-path: stat /nowhere/lib.so: no such file",
+		"pkcs11:token=kitchen%20token;object=eng?module-path=" + notALibrary:  "cannot be loaded as a PKCS #11 library",
+		"pkcs11:token=none;object=eng?module-path=" + module:                  "could not find",
+	} {
+		_, err := Open(t.Context(), uri, never)
+		if gone, ok := errors.AsType[*Unavailable](err); !ok || !strings.Contains(err.Error(), says) || !strings.Contains(gone.Hint(), "module-path") {
+			t.Errorf("%s: %v", uri, err)
+		}
+	}
+	if err := open(at("object=none"), "1234"); strings.Contains(err.Error(), "6e6f6e65") || !strings.Contains(err.Error(), "no such key pair") {
+		t.Errorf("a missing key: %v", err)
+	}
 	none := errors.New("no terminal")
 	if _, err := Open(t.Context(), at("object=eng"), func(string) ([]byte, error) { return nil, none }); !errors.Is(err, none) {
 		t.Error(err)

@@ -15,7 +15,7 @@ import (
 // token holds keys on PKCS #11 tokens: hardware modules, smart cards, SoftHSM. See openToken.
 var token = holder{
 	scheme: "pkcs11", title: "the PKCS #11 token", form: "pkcs11:token=TOKEN;object=KEY?module-path=/LIBRARY.so[&pin-source=FILE]",
-	check: "check that the token is there (`p11tool --list-tokens`, `pkcs11-tool --list-slots`), its label or serial, and that the key has that label or id, with its public key beside it",
+	check: "check that module-path is the token's PKCS #11 library (`p11-kit list-modules`, the vendor's manual), that the token is there (`p11tool --list-tokens`, `pkcs11-tool --list-slots`), its label or serial, and that the key has that label or id, with its public key beside it",
 	valid: func(name string) error { _, err := parseTokenURI(name); return err },
 	lacks: withoutToken,
 	open: func(_ context.Context, name string, pw PasswordFunc) (crypto.PublicKey, signFunc, error) {
@@ -63,8 +63,15 @@ func parseTokenURI(name string) (*tokenURI, error) {
 		return nil, errors.New("it names no library: write ?module-path=/… with the absolute path of the token's PKCS #11 library")
 	case u.pinValue != "" && u.pinSource != "":
 		return nil, errors.New("it has a pin-value and a pin-source")
+	case u.pinSource != "" && !filepath.IsAbs(u.pinFile()):
+		return nil, fmt.Errorf("pin-source %q is not the absolute path of a file", u.pinSource)
 	}
 	return u, nil
+}
+
+// pinFile is the path that pin-source names.
+func (u *tokenURI) pinFile() string {
+	return strings.TrimPrefix(strings.TrimPrefix(u.pinSource, "file:"), "//")
 }
 
 // attributes reads NAME=VALUE pairs with percent-encoded values; a name may come once.

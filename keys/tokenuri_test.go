@@ -25,7 +25,7 @@ func TestTokenURIs(t *testing.T) {
 		"pkcs11:token=t;object=o": "names no library", "pkcs11:token=t;object=o?module-path=lib.so": "absolute", "pkcs11:token=t;object=o?module-name=x": "module-name",
 		"pkcs11:token=t;token=u;object=o" + module: "token twice", "pkcs11:token=%zz;object=o" + module: "percent", "pkcs11:token=my token;object=o" + module: "percent",
 		"pkcs11:slot-id=x;object=o" + module: "no number", "pkcs11:token=t;object=o;type=cert" + module: "type", "pkcs11:token=t;object=o;colour=red" + module: "colour",
-		"pkcs11:token=t;object=o" + module + "&pin-value=1&pin-source=/x": "pin-value and a pin-source", "pkcs11://token=t;object=o" + module: "//token",
+		"pkcs11:token=t;object=o" + module + "&pin-value=1&pin-source=/x": "pin-value and a pin-source", "pkcs11:token=t;object=o" + module + "&pin-source=pin": "absolute", "pkcs11://token=t;object=o" + module: "//token",
 	} {
 		_, err := Open(t.Context(), uri, nil)
 		if _, ok := errors.AsType[*BadName](err); !ok || !strings.Contains(err.Error(), says) {

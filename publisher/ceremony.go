@@ -76,9 +76,21 @@ func (c *Ceremony) role(name string) *roleDraft {
 	return c.roles[slices.IndexFunc(c.roles, func(r *roleDraft) bool { return r.name == name })]
 }
 
+// CeremonyTooOld is a ceremony that was begun too long ago to be gone on with (exit 4).
+type CeremonyTooOld struct{ Begun time.Time }
+
+func (e *CeremonyTooOld) Error() string {
+	return fmt.Sprintf("this ceremony was begun on %s, more than %d days ago: its roles would expire too early", e.Begun.Format(time.DateTime), ceremonyAge/day)
+}
+
+// Hint says how to begin anew.
+func (e *CeremonyTooOld) Hint() string {
+	return "begin anew, with the same keys and a new file: kitchen init --ceremony FILE; all sign that one again"
+}
+
 // OpenCeremony reads a ceremony from its file, with the signatures that are valid. What the file says must be
 // what BeginCeremony makes of the same names, keys and moment, to the byte, and that moment not be long ago.
-// Errors: *NotASigningFile.
+// Errors: *NotASigningFile, *CeremonyTooOld.
 func OpenCeremony(now time.Time, f *SigningFile) (*Ceremony, error) {
 	refuse := func(format string, args ...any) (*Ceremony, error) {
 		return nil, &NotASigningFile{Reason: fmt.Sprintf(format, args...)}
@@ -112,7 +124,7 @@ func OpenCeremony(now time.Time, f *SigningFile) (*Ceremony, error) {
 	case c.made.After(now.Add(clockSlack)):
 		return refuse("it was begun on %s, which is still to come", c.made.Format(time.DateTime))
 	case c.made.Before(now.Add(-ceremonyAge)):
-		return refuse("it was begun on %s, more than %d days ago: begin anew", c.made.Format(time.DateTime), ceremonyAge/day)
+		return nil, &CeremonyTooOld{Begun: c.made}
 	}
 	return c, nil
 }

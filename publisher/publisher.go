@@ -92,7 +92,7 @@ type Publisher struct {
 
 	renews bool            // see renewing
 	noted  map[string]bool // see note
-	read   *evidenceRead // see evidences
+	read   *evidenceRead   // see evidences
 }
 
 // States of an Outcome.

@@ -145,7 +145,7 @@ func (d *doctor) fails(area string, err error) {
 	if strings.HasPrefix(next, "`kitchen doctor`") {
 		next = "correct what it names, then run kitchen doctor again"
 	}
-	d.problem(area, next, "%v", err)
+	d.problem(area, next, "%s", strings.TrimPrefix(err.Error(), area+": "))
 	d.show(f.Evidence...)
 }
 

@@ -195,7 +195,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 	case errors.As(err, &usage), errors.As(err, &address), errors.As(err, &keyName), errors.As(err, &exchanged), errors.As(err, new(*publisher.BadWaiver)):
 		return exitUsage, "usage"
 	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey),
-		errors.As(err, &foreign), errors.As(err, &pinned):
+		errors.As(err, &foreign), errors.As(err, &pinned), errors.As(err, new(*publisher.CeremonyTooOld)):
 		return exitNotTrusted, "not trusted"
 	case errors.As(err, &refused), errors.As(err, &refusal), errors.As(err, new(*publisher.SignsNoRole)):
 		return exitNotTrusted, "not authorized"

@@ -196,6 +196,9 @@ func (r *keyring) password(path string) ([]byte, error) {
 	if pw, given, err := r.givenPassword(); given || err != nil {
 		return pw, err
 	}
+	if keyService(path) {
+		return r.prompt("PIN for " + path + ": ")
+	}
 	return r.prompt("password for " + path + ": ")
 }
 
@@ -234,7 +237,7 @@ func (r *keyring) newPassword(path string) ([]byte, error) {
 		return nil, err
 	}
 	if subtle.ConstantTimeCompare(first, second) != 1 {
-		return nil, errors.New("the two passwords are not the same")
+		return nil, hinted{errors.New("the two passwords are not the same"), "nothing was written: run the same command again, and type one password twice"}
 	}
 	if len(first) == 0 {
 		r.k.progress.Note("the password is empty: whoever can read " + path + " can sign with it")

@@ -153,7 +153,11 @@ func (e *UnknownCustomer) Error() string {
 }
 
 // Hint names the command that adds one.
-func (e *UnknownCustomer) Hint() string { return "`kitchen customer add` adds a customer" }
+func (e *UnknownCustomer) Hint() string {
+	return unknownName + "`kitchen customer add` adds a customer"
+}
+
+const unknownName = "is the name right, as the vendor told it ([site] id in kitchen.toml)? If so, ask the vendor, whose administrator adds it: "
 
 // UnknownSite says that the customer is registered but has no such site.
 type UnknownSite struct{ Site manifest.SiteID }
@@ -161,7 +165,7 @@ type UnknownSite struct{ Site manifest.SiteID }
 func (e *UnknownSite) Error() string { return fmt.Sprintf("site %s is not in the registry", e.Site) }
 
 // Hint names the command that adds one.
-func (e *UnknownSite) Hint() string { return "`kitchen site add` adds a site" }
+func (e *UnknownSite) Hint() string { return unknownName + "`kitchen site add` adds a site" }
 
 // NotCached says that an offline view would need a file that was never fetched.
 type NotCached struct{ What string }
