@@ -316,6 +316,9 @@ func RenewBefore(role string) time.Duration {
 
 func (c *checker) expiry(role string, expires time.Time) {
 	next := signAgain(role)
+	if lapsed := c.view.Lapsed(); lapsed != "" && lapsed != role {
+		next += "; " + lapsed + " comes first"
+	}
 	switch left := expires.Sub(c.view.Now()); {
 	case left <= 0:
 		c.find(Finding{Severity: Fault, Code: CodeExpired, Object: role, Why: "it expired at " + moment(expires), Next: next})
@@ -329,7 +332,7 @@ func signAgain(role string) string {
 	if slices.Contains(onlineRoles, role) {
 		return "kitchen commit, by the holder of the online key"
 	}
-	return "its signers sign it again (kitchen role show " + role + " names them)"
+	return "kitchen renew --key FILE, by its signers (kitchen renew names them); kitchen commit then brings it into effect"
 }
 
 func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }

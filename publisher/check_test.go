@@ -291,6 +291,8 @@ func TestCheckTellsExpiries(t *testing.T) {
 		{25 * catalogtest.Day, []string{"fault expired timestamp", "warning expires-soon journal", "warning expires-soon snapshot"}},
 		{70 * catalogtest.Day, []string{"fault expired journal", "fault expired snapshot", "fault expired timestamp", "warning expires-soon ready-to-deploy.openstack",
 			"warning expires-soon recalled.ceph", "warning expires-soon recalled.openstack"}},
+		{370 * catalogtest.Day, []string{"fault expired journal", "fault expired product.openstack", "fault expired ready-to-deploy.openstack",
+			"fault expired recalled.openstack", "fault expired registry", "fault expired root", "fault expired snapshot", "fault expired targets", "fault expired timestamp", "fault expired validated.openstack"}},
 	} {
 		w := newChecked(t)
 		w.now = w.now.Add(c.later)
@@ -301,8 +303,21 @@ func TestCheckTellsExpiries(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s later: %q, want %q", c.later, got, want)
 		}
-		if r.Checked.Reports != 2 || r.Checked.Blobs == 0 {
+		registered := !strings.Contains(bad(r), "expired registry") // of whom reports count is what an expired one does not say
+		if registered != (r.Checked.Reports == 2) || r.Checked.Blobs == 0 || r.Checked.Versions == 0 {
 			t.Errorf("%s later: %+v", c.later, r.Checked)
+		}
+		for _, f := range r.Findings {
+			if f.Code != publisher.CodeExpired && f.Code != publisher.CodeExpiresSoon {
+				continue
+			}
+			says(t, f, "kitchen commit")
+			if online := f.Object == "timestamp" || f.Object == "snapshot" || f.Object == "journal"; !online {
+				says(t, f, "kitchen renew --key FILE")
+			}
+			if lapsed := strings.Contains(bad(r), "expired root"); lapsed && f.Object != "root" {
+				says(t, f, "root comes first")
+			}
 		}
 	}
 }

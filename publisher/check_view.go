@@ -19,7 +19,7 @@ const noView = "everything below: no reader can have a view of the catalog"
 // the view shows must then come from the store alone. Nil when no reader can have a view; the findings say why.
 func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, error) {
 	ever := trust.AllowStale{MaxAge: 100 * lifeLong} // expiries are findings of their own
-	known, err := c.Catalog.RefreshStale(ctx, ever)
+	known, err := c.Catalog.RefreshToRenew(ctx, &ever)
 	if err != nil {
 		return nil, c.noView(ctx, err)
 	}
@@ -28,7 +28,7 @@ func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, erro
 	if err != nil {
 		return nil, err
 	}
-	view, err := c.Catalog.Afresh(scratch).RefreshStale(ctx, ever)
+	view, err := c.Catalog.Afresh(scratch).RefreshToRenew(ctx, &ever)
 	var refused *trust.Error
 	if errors.As(err, &refused) && !whole {
 		c.unchecked("everything below: without the roots that are lost, no new host can have a view of the catalog")
