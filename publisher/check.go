@@ -182,8 +182,8 @@ func (c *checker) run(ctx context.Context) error {
 	return nil
 }
 
-// refused is the finding for metadata that is not taken.
-func (c *checker) refused(e *trust.Error) {
+// refused is the finding for metadata that is not taken. next is what to do about it, "" for the usual.
+func (c *checker) refused(e *trust.Error, next string) {
 	code := CodeRefused
 	switch e.Kind {
 	case trust.Expired:
@@ -191,7 +191,7 @@ func (c *checker) refused(e *trust.Error) {
 	case trust.Missing:
 		code = CodeMetadataMissing
 	}
-	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: mend(e)})
+	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: cmp.Or(next, mend(e))})
 }
 
 // find adds a finding.
@@ -293,7 +293,7 @@ func (c *checker) expiries(context.Context) error {
 		switch {
 		case errors.As(broken.Err, &refused) && refused.Kind == trust.Expired: // said above
 		case errors.As(broken.Err, &refused):
-			c.refused(refused)
+			c.refused(refused, "")
 		default:
 			if err := c.unreadable("role "+broken.Role, broken.Err); err != nil {
 				return err

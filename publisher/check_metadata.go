@@ -96,7 +96,7 @@ func (c *checker) history(ctx context.Context) error {
 		case !ok:
 			c.foreign(o)
 		case role == trust.RoleRoot && number > current+1:
-			group.Go(func() error { return c.rootAhead(reading, number, o) })
+			group.Go(func() error { _, err := c.orphanedRoot(reading, c.view.Root(), number, o); return err })
 		case number > current:
 			c.gather(Note, CodeOrphanMetadata, "metadata/", "version numbers above what is in effect, left by writers that did not finish", "nothing: they are skipped", o)
 		case number < current:
@@ -111,20 +111,6 @@ func (c *checker) history(ctx context.Context) error {
 			c.chain(role, file)
 		}
 	}
-	return nil
-}
-
-// rootAhead is a root of which readers know no predecessor. Roots are written one after the other and no number is skipped, so
-// that no interrupted writer leaves one; but once there is a root before it, every reader takes it for the next.
-func (c *checker) rootAhead(ctx context.Context, number int64, o storage.Info) error {
-	written, err := c.exists(ctx, manifest.RootObject(number-1))
-	if err != nil || written { // a rotation since the view was made, or the finding is about that one
-		return err
-	}
-	c.find(Finding{Severity: Fault, Code: CodeRootAhead, Object: o.Key, Bytes: o.Size,
-		Why: fmt.Sprintf("no host gets to it: the newest root that they reach is %d, and root %d is not there. It was lost, or somebody wrote this one who should not: then every host will refuse the catalog once root %d comes",
-			c.view.Root().Version, number-1, number-1),
-		Next: fmt.Sprintf("if a holder of root, a mirror, or a host's state directory (root/) has root %d, put it back; if none has, remove this one before root is changed, and find out who may write below metadata/ (docs/ACCESS.md)", number-1)})
 	return nil
 }
 
