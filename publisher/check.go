@@ -158,6 +158,7 @@ type checker struct {
 	listed   map[string]int      // findings by code
 	gathered map[string]*Finding // those that stand for many objects, by code
 	needs    []need              // blobs
+	unknown  bool                // what names blobs cannot all be read: which are needed, nobody can tell
 	logs     []logRef
 }
 
