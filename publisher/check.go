@@ -81,12 +81,13 @@ type Finding struct {
 	Code     string
 	Object   string // a key, a role, or a prefix that ends with "/"
 	Why      string
-	Next     string // what to do about it, "" for nothing
-	Count    int    // of objects that it stands for
-	Bytes    int64  // of them, where that is known
+	Next     string   // what to do about it, "" for nothing
+	Count    int      // of objects that it stands for
+	Bytes    int64    // of them, where that is known
+	Objects  []string // the keys of the first maxFindings of them, where it stands for those of a kind
 }
 
-// maxFindings is how many findings of one code are kept one by one; beyond, they are counted.
+// maxFindings is how many findings of one code, and objects of one finding, are kept one by one; beyond, they are counted.
 const maxFindings = 1000
 
 // CheckRequest says what to check.
@@ -183,8 +184,9 @@ func (c *checker) run(ctx context.Context) error {
 	return nil
 }
 
-// refused is the finding for metadata that is not taken. next is what to do about it, "" for the usual.
-func (c *checker) refused(e *trust.Error, next string) {
+// refused is the finding for metadata that is not taken. next is what to do about it, "" for having the version that
+// is in effect, where it is known, back.
+func (c *checker) refused(e *trust.Error, version int64, next string) {
 	code := CodeRefused
 	switch e.Kind {
 	case trust.Expired:
@@ -192,7 +194,7 @@ func (c *checker) refused(e *trust.Error, next string) {
 	case trust.Missing:
 		code = CodeMetadataMissing
 	}
-	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: cmp.Or(next, mend(e))})
+	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: cmp.Or(next, mend(e, version))})
 }
 
 // find adds a finding.
@@ -222,11 +224,13 @@ func (c *checker) gather(severity Severity, code, prefix, why, next string, o st
 	defer c.mu.Unlock()
 	f := c.gathered[code]
 	if f == nil {
-		f = &Finding{Severity: severity, Code: code, Object: prefix, Why: why + ", such as " + o.Key, Next: next}
+		f = &Finding{Severity: severity, Code: code, Object: prefix, Why: why, Next: next}
 		c.gathered[code] = f
 	}
+	if f.Bytes += o.Size; f.Count < maxFindings {
+		f.Objects = append(f.Objects, o.Key)
+	}
 	f.Count++
-	f.Bytes += o.Size
 }
 
 // count adds to one of the counters.
@@ -256,19 +260,21 @@ func (c *checker) unlisted(prefix string, err error) error {
 	return nil
 }
 
+const readHint = "run the check with credentials that may read all of the catalog (docs/ACCESS.md)"
+
 // unreadable is an object that may not be read. Other errors are the caller's.
 func (c *checker) unreadable(key string, err error) error {
 	if !errors.Is(err, storage.ErrForbidden) {
 		return err
 	}
 	c.find(Finding{Severity: Warning, Code: CodeUnreadable, Object: key, Why: "it may not be read, so that nobody can say whether it is right",
-		Next: "run the check with credentials that may read all of the catalog (docs/ACCESS.md)"})
+		Next: readHint})
 	return nil
 }
 
 func (c *checker) finish() {
 	for _, f := range c.gathered {
-		f.Why = fmt.Sprintf("%d %s", f.Count, f.Why)
+		f.Why = fmt.Sprintf("%s: %d", f.Why, f.Count)
 		c.find(*f)
 	}
 	order := map[Severity]int{Fault: 0, Warning: 1, Note: 2}
@@ -294,7 +300,7 @@ func (c *checker) expiries(context.Context) error {
 		switch {
 		case errors.As(broken.Err, &refused) && refused.Kind == trust.Expired: // said above
 		case errors.As(broken.Err, &refused):
-			c.refused(refused, "")
+			c.refused(refused, c.newest(broken.Role), "")
 		default:
 			if err := c.unreadable("role "+broken.Role, broken.Err); err != nil {
 				return err

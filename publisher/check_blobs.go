@@ -157,7 +157,7 @@ func (c *checker) compareBlobs(ctx context.Context) error {
 func (c *checker) orphanBlob(o storage.Info) {
 	why, next := "stored objects that no release and no proposal needs", "kitchen prune shows those that are old enough; --yes deletes them"
 	if c.unknown {
-		why = "stored objects that nothing needs which can be read; a manifest or a role that is lost, damaged or refused may need them"
+		why = "stored objects that are needed by nothing that can be read, while a manifest or a role that is lost, damaged or refused may need them"
 		next = "keep them: put back what the other findings name, then check again"
 	}
 	c.gather(Note, CodeOrphanBlobs, "blobs/", why, next, o)

@@ -152,7 +152,7 @@ func (c *checker) oldSnapshot(key string, file []byte, s *trust.Snapshot) {
 // orphans are the words for what is not reached, or was not as far as can be told.
 func (p *past) orphans(never, asFarAsCanBeTold string) string {
 	if p.torn {
-		return asFarAsCanBeTold + "; whether one that is lost or damaged did, nobody can tell"
+		return asFarAsCanBeTold + " (whether one that is lost or damaged did, nobody can tell)"
 	}
 	return never
 }

@@ -63,9 +63,12 @@ func (c *checker) roots(ctx context.Context) error {
 }
 
 // mend is what to do about metadata that no reader takes. The committer makes none of it again: what is in effect has to come
-// back, byte for byte.
-func mend(e *trust.Error) string {
-	object, kept := "metadata/N."+e.Role+".json", "roles/"+e.Role+".json"
+// back, byte for byte. version is that of the role in effect, 0 where nobody can tell.
+func mend(e *trust.Error, version int64) string {
+	object, kept := "the version of metadata/N."+e.Role+".json that is in effect", "roles/"+e.Role+".json"
+	if version > 0 {
+		object = fmt.Sprintf("metadata/%d.%s.json", version, e.Role)
+	}
 	switch {
 	case e.Role == trust.RoleTimestamp:
 		object, kept = manifest.TimestampObject+", the newest that there is,", "timestamp.json"

@@ -11,14 +11,13 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// rootChain walks from the first root as far as the store holds one after the other: the newest, nil where it does not begin, and
-// the ids of all keys that they let sign the timestamp.
-func (c *checker) rootChain(ctx context.Context) (newest *trust.Root, online []string, err error) {
-	var session *trust.Session
+// rootChain walks from the first root as far as the store holds one after the other: a session at the newest, nil where it does
+// not begin, and the ids of all keys that they let sign the timestamp.
+func (c *checker) rootChain(ctx context.Context) (session *trust.Session, online []string, err error) {
 	for n := int64(1); ; n++ {
 		file, err := get(ctx, c.Store, manifest.RootObject(n))
 		if err != nil {
-			return newest, online, ignoreAbsent(err)
+			return session, online, ignoreAbsent(err)
 		}
 		if n == 1 {
 			session, err = trust.StartStale(file, c.Now(), ever)
@@ -26,10 +25,9 @@ func (c *checker) rootChain(ctx context.Context) (newest *trust.Root, online []s
 			err = session.UpdateRoot(file)
 		}
 		if err != nil {
-			return newest, online, nil //nolint:nilerr // the chain ends here; who refuses the root says why
+			return session, online, nil //nolint:nilerr // the chain ends here; who refuses the root says why
 		}
-		newest = session.Root()
-		online = append(online, newest.Roles[trust.RoleTimestamp].KeyIDs()...)
+		online = append(online, session.Root().Roles[trust.RoleTimestamp].KeyIDs()...)
 	}
 }
 
@@ -108,10 +106,11 @@ func (c *checker) rootAhead(reached, number int64, o storage.Info) {
 // lostRoots looks, where what the newest root should vouch for is refused, whether it is the newest: a root that was lost may
 // have let other keys sign. It tells whether the loss of one is certain; else next says what else may have been lost.
 func (c *checker) lostRoots(ctx context.Context, refused *trust.Error) (lost bool, next string, err error) {
-	reached, online, err := c.rootChain(ctx)
-	if err != nil || reached == nil {
+	session, online, err := c.rootChain(ctx)
+	if err != nil || session == nil {
 		return false, "", err
 	}
+	reached := session.Root()
 	for o, err := range c.Store.List(ctx, "metadata/", "") {
 		if err != nil {
 			if !denied(err) {
@@ -152,4 +151,26 @@ func (c *checker) nextRootLost(ctx context.Context, reached int64, online []stri
 		sign = fmt.Sprintf("it is signed by the key %s, which no root up to %d names", ShortID(sigs[0].KeyID), reached)
 	}
 	return fmt.Sprintf("%s: root %d, which does, was probably lost; %s", sign, next, c.rootBack(next)), nil
+}
+
+// announced is the version of the snapshot or of targets that is in effect where no reader can have a view; 0 where that cannot be told.
+func (c *checker) announced(ctx context.Context, role string) int64 {
+	session, _, err := c.rootChain(ctx)
+	if err != nil || session == nil {
+		return 0
+	}
+	session.ServeExpired()
+	timestamp, err := get(ctx, c.Store, manifest.TimestampObject)
+	if err := errors.Join(err, session.FinishRoots()); err != nil || session.UpdateTimestamp(timestamp) != nil {
+		return 0
+	}
+	number := session.Timestamp().Snapshot.Version
+	if role == trust.RoleSnapshot {
+		return number
+	}
+	snapshot, err := get(ctx, c.Store, manifest.SnapshotObject(number))
+	if err != nil || session.UpdateSnapshot(snapshot, false) != nil {
+		return 0
+	}
+	return session.Snapshot().Roles[role].Version
 }

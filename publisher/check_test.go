@@ -245,6 +245,9 @@ func TestCheckFindsEachDamage(t *testing.T) {
 				if f.Why == "" || f.Severity == publisher.Fault && f.Next == "" {
 					t.Errorf("%+v says too little", f)
 				}
+				if strings.Contains(f.Next, "N.") {
+					t.Errorf("the version is known: %+v", f)
+				}
 				if strings.Contains(f.Next, "kitchen refresh") {
 					t.Errorf("a refresh mends nothing in the store: %+v", f)
 				}
@@ -368,6 +371,9 @@ func TestCheckNamesWhatNothingReaches(t *testing.T) {
 		t.Errorf("and what is this: %v", after)
 	}
 	for _, f := range r.Findings {
+		if f.Code == publisher.CodeForeign && (len(f.Objects) != f.Count || !slices.Contains(f.Objects, "zzz/foreign") || !slices.Contains(f.Objects, "a-file") || !strings.Contains(f.Why, ": 4")) {
+			t.Errorf("not every foreign name: %+v", f)
+		}
 		if f.Code == publisher.CodeOrphanBlobs && (f.Bytes != int64(len(garbage)) || !strings.Contains(f.Next, "kitchen prune")) {
 			t.Errorf("%+v", f)
 		}

@@ -66,9 +66,9 @@ func (c *checker) noView(ctx context.Context, err error) error {
 			return nil
 		}
 		err = nil
-		c.refused(refused, next)
+		c.refused(refused, c.announced(ctx, refused.Role), next)
 	case errors.Is(err, storage.ErrTooLarge): // of all others a verified file tells the length
-		c.refused(&trust.Error{Kind: trust.Malformed, Role: trust.RoleTimestamp, Err: err}, "")
+		c.refused(&trust.Error{Kind: trust.Malformed, Role: trust.RoleTimestamp, Err: err}, 0, "")
 		err = nil
 	}
 	if err == nil {
@@ -81,7 +81,7 @@ func (c *checker) noView(ctx context.Context, err error) error {
 func (c *checker) beheaded(ctx context.Context) error {
 	for key, f := range map[string]Finding{
 		manifest.RootObject(1):   {Object: manifest.RootObject(1), Why: "it is not there, and other metadata is: every host begins with it, or went on from it", Next: c.rootBack(1)},
-		manifest.TimestampObject: {Object: trust.RoleTimestamp, Why: "there is no " + manifest.TimestampObject + ", and other metadata is there: every host asks for it first", Next: mend(&trust.Error{Kind: trust.Missing, Role: trust.RoleTimestamp})},
+		manifest.TimestampObject: {Object: trust.RoleTimestamp, Why: "there is no " + manifest.TimestampObject + ", and other metadata is there: every host asks for it first", Next: mend(&trust.Error{Kind: trust.Missing, Role: trust.RoleTimestamp}, 0)},
 	} {
 		there, err := c.exists(ctx, key)
 		if err != nil {

@@ -52,14 +52,18 @@ type checkDocument struct {
 }
 
 type checkFinding struct {
-	Severity string `json:"severity"` // fault | warning | note
-	Code     string `json:"code"`
-	Object   string `json:"object"`
-	Why      string `json:"why"`
-	Next     string `json:"next"`
-	Count    int    `json:"count"`
-	Bytes    int64  `json:"bytes"`
+	Severity string   `json:"severity"` // fault | warning | note
+	Code     string   `json:"code"`
+	Object   string   `json:"object"`
+	Why      string   `json:"why"`
+	Next     string   `json:"next"`
+	Count    int      `json:"count"`
+	Bytes    int64    `json:"bytes"`
+	Objects  []string `json:"objects,omitempty"` // of a kind; at most 1,000, see count
 }
+
+// shownObjects is how many objects of one finding people are shown.
+const shownObjects = 10
 
 type checkedDocument struct {
 	Roots     int   `json:"roots"`
@@ -81,7 +85,7 @@ func newCheckDocument(r *publisher.CheckResult, data bool) *checkDocument {
 	d := &checkDocument{Schema: "kitchen.check/v1", Sound: r.Sound(), Faults: r.Counts[publisher.Fault], Warnings: r.Counts[publisher.Warning], Notes: r.Counts[publisher.Note],
 		Findings: []checkFinding{}, Left: r.Left, Unchecked: list(r.Unchecked), Issued: stamp(r.Issued), data: data}
 	for _, f := range r.Findings {
-		d.Findings = append(d.Findings, checkFinding{string(f.Severity), f.Code, f.Object, f.Why, f.Next, f.Count, f.Bytes})
+		d.Findings = append(d.Findings, checkFinding{string(f.Severity), f.Code, f.Object, f.Why, f.Next, f.Count, f.Bytes, f.Objects})
 	}
 	c := r.Checked
 	d.Checked = checkedDocument{c.Roots, c.Roles, c.Versions, c.Targets, c.Releases, c.Evidence, c.Blobs, c.BlobBytes, c.ReadBytes, c.Segments, c.Reports, c.Logs, c.Objects}
@@ -103,6 +107,12 @@ func (f *checkFinding) human(p *page) {
 		why += " (" + render.Size(f.Bytes) + ")"
 	}
 	p.para(2, "  ", why)
+	for _, key := range f.Objects[:min(shownObjects, len(f.Objects))] {
+		p.linef("    %s", key)
+	}
+	if more := f.Count - shownObjects; more > 0 && len(f.Objects) > 0 {
+		p.linef("    and %d more (-o json lists %d)", more, len(f.Objects))
+	}
 	if f.Next != "" {
 		p.para(4, "  > ", f.Next)
 	}
