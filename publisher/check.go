@@ -103,6 +103,7 @@ type CheckResult struct {
 	Left      int              // findings that are not listed: too many of their code
 	Checked   Checked
 	Unchecked []string // what could not be looked at, and why, in words
+	Ended     bool     // before all was looked at
 	Untrusted bool     // a fault by which something is not to be trusted
 	Lost      bool     // a fault by which something is gone
 	Unread    bool     // something that matters may not be read: nobody can say that the catalog is sound
@@ -119,11 +120,11 @@ type Checked struct {
 	Objects                                             int // that the store listed
 }
 
-// Sound tells that there is no fault, and nothing that would have to be read and may not be.
-func (r *CheckResult) Sound() bool { return r.Counts[Fault] == 0 && !r.Unread }
+// Sound tells that there is no fault, and nothing that would have to be read and was not.
+func (r *CheckResult) Sound() bool { return r.Counts[Fault] == 0 && !r.Unread && !r.Ended }
 
-// Check looks through the catalog. The error is the store's, where it does not answer; whatever is wrong with the
-// catalog is in the result.
+// Check looks through the catalog. The error is the store's, where it does not answer, or the context's, and what was found until
+// then is in the result, if anything was looked at; whatever is wrong with the catalog is in the result.
 func (p *Publisher) Check(ctx context.Context, req CheckRequest) (*CheckResult, error) {
 	scratch, err := os.MkdirTemp(p.Scratch, "check-*")
 	if err != nil {
@@ -135,13 +136,17 @@ func (p *Publisher) Check(ctx context.Context, req CheckRequest) (*CheckResult, 
 		return nil, err
 	}
 	if c.view != nil {
+		if req.Product != "" && !slices.Contains(c.view.Products(), req.Product) {
+			return nil, &catalog.UnknownProduct{Product: req.Product}
+		}
 		c.result.Issued = c.view.Issued()
-		if err := c.run(ctx); err != nil {
-			return nil, err
+		if err = c.run(ctx); err != nil {
+			c.unchecked("the rest: the check did not come to its end")
+			c.result.Ended = true
 		}
 	}
 	c.finish()
-	return c.result, nil
+	return c.result, err
 }
 
 // checker is one check on its way.
@@ -164,9 +169,6 @@ type checker struct {
 }
 
 func (c *checker) run(ctx context.Context) error {
-	if c.req.Product != "" && !slices.Contains(c.view.Products(), c.req.Product) {
-		return &catalog.UnknownProduct{Product: c.req.Product}
-	}
 	steps := []func(context.Context) error{c.roots, c.expiries, c.history, c.targets, c.stages, c.evidence, c.blobs, c.reports, c.logObjects}
 	if c.req.Product == "" {
 		steps = append(steps, c.pending, c.strays)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,6 +50,7 @@ type checkDocument struct {
 	Checked   checkedDocument `json:"checked"`
 	Issued    string          `json:"issued"` // of the timestamp that was checked; "" when no reader can have a view
 	data      bool
+	ended     bool // before all was looked at
 }
 
 type checkFinding struct {
@@ -83,7 +85,7 @@ type checkedDocument struct {
 
 func newCheckDocument(r *publisher.CheckResult, data bool) *checkDocument {
 	d := &checkDocument{Schema: "kitchen.check/v1", Sound: r.Sound(), Faults: r.Counts[publisher.Fault], Warnings: r.Counts[publisher.Warning], Notes: r.Counts[publisher.Note],
-		Findings: []checkFinding{}, Left: r.Left, Unchecked: list(r.Unchecked), Issued: stamp(r.Issued), data: data}
+		Findings: []checkFinding{}, Left: r.Left, Unchecked: list(r.Unchecked), Issued: stamp(r.Issued), data: data, ended: r.Ended}
 	for _, f := range r.Findings {
 		d.Findings = append(d.Findings, checkFinding{string(f.Severity), f.Code, f.Object, f.Why, f.Next, f.Count, f.Bytes, f.Objects})
 	}
@@ -141,6 +143,8 @@ func (d *checkDocument) human(p *page) {
 	switch {
 	case d.Sound:
 		p.verdict(render.Good, "sound: "+words)
+	case d.ended:
+		p.verdict(render.Bad, "INCOMPLETE: so far "+words)
 	case d.Faults == 0:
 		p.verdict(render.Warn, "nobody can say: something may not be read; "+words)
 	default:
@@ -160,6 +164,11 @@ func counted(n int, noun string, plural ...string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
+// anew is why a check did not come to its end. The next one has nothing to go on from.
+type anew struct{ error }
+
+func (e anew) Unwrap() error { return e.error }
+
 func runCheck(ctx context.Context, k *kitchen, o publisher.CheckRequest) (err error) {
 	s, err := k.open(ctx, false)
 	if err != nil {
@@ -172,11 +181,11 @@ func runCheck(ctx context.Context, k *kitchen, o publisher.CheckRequest) (err er
 	}
 	p := &publisher.Publisher{Catalog: s.catalog, Store: s.store, Now: k.now, Progress: k.progress, Scratch: scratch}
 	result, err := p.Check(ctx, o)
-	if err != nil {
+	if result == nil {
 		return err
 	}
-	if err := k.show(newCheckDocument(result, o.ReadData)); err != nil {
-		return err
+	if err := errors.Join(err, k.show(newCheckDocument(result, o.ReadData))); err != nil {
+		return anew{err}
 	}
 	switch {
 	case result.Untrusted:
