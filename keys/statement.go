@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -90,7 +91,9 @@ func VerifyStatement(data []byte, pub *Public) ([]byte, error) {
 		return fail("the bundle is larger than 4 MiB", nil)
 	}
 	var b bundle.Bundle
-	if err := b.UnmarshalJSON(data); err != nil {
+	if err := b.UnmarshalJSON(data); errors.Is(err, bundle.ErrUnsupportedMediaType) {
+		return fail(fmt.Sprintf("not a Sigstore bundle of media type %s", mediaType), nil)
+	} else if err != nil {
 		return fail("not a Sigstore bundle", err)
 	}
 	if b.MediaType != mediaType {

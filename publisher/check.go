@@ -81,12 +81,13 @@ type Finding struct {
 	Code     string
 	Object   string // a key, a role, or a prefix that ends with "/"
 	Why      string
-	Next     string // what to do about it, "" for nothing
-	Count    int    // of objects that it stands for
-	Bytes    int64  // of them, where that is known
+	Next     string   // what to do about it, "" for nothing
+	Count    int      // of objects that it stands for
+	Bytes    int64    // of them, where that is known
+	Objects  []string // the keys of the first maxFindings of them, where it stands for those of a kind
 }
 
-// maxFindings is how many findings of one code are kept one by one; beyond, they are counted.
+// maxFindings is how many findings of one code, and objects of one finding, are kept one by one; beyond, they are counted.
 const maxFindings = 1000
 
 // CheckRequest says what to check.
@@ -102,6 +103,7 @@ type CheckResult struct {
 	Left      int              // findings that are not listed: too many of their code
 	Checked   Checked
 	Unchecked []string // what could not be looked at, and why, in words
+	Ended     bool     // before all was looked at
 	Untrusted bool     // a fault by which something is not to be trusted
 	Lost      bool     // a fault by which something is gone
 	Unread    bool     // something that matters may not be read: nobody can say that the catalog is sound
@@ -118,11 +120,11 @@ type Checked struct {
 	Objects                                             int // that the store listed
 }
 
-// Sound tells that there is no fault, and nothing that would have to be read and may not be.
-func (r *CheckResult) Sound() bool { return r.Counts[Fault] == 0 && !r.Unread }
+// Sound tells that there is no fault, and nothing that would have to be read and was not.
+func (r *CheckResult) Sound() bool { return r.Counts[Fault] == 0 && !r.Unread && !r.Ended }
 
-// Check looks through the catalog. The error is the store's, where it does not answer; whatever is wrong with the
-// catalog is in the result.
+// Check looks through the catalog. The error is the store's, where it does not answer, or the context's, and what was found until
+// then is in the result, if anything was looked at; whatever is wrong with the catalog is in the result.
 func (p *Publisher) Check(ctx context.Context, req CheckRequest) (*CheckResult, error) {
 	scratch, err := os.MkdirTemp(p.Scratch, "check-*")
 	if err != nil {
@@ -134,13 +136,17 @@ func (p *Publisher) Check(ctx context.Context, req CheckRequest) (*CheckResult, 
 		return nil, err
 	}
 	if c.view != nil {
+		if req.Product != "" && !slices.Contains(c.view.Products(), req.Product) {
+			return nil, &catalog.UnknownProduct{Product: req.Product}
+		}
 		c.result.Issued = c.view.Issued()
-		if err := c.run(ctx); err != nil {
-			return nil, err
+		if err = c.run(ctx); err != nil {
+			c.unchecked("the rest: the check did not come to its end")
+			c.result.Ended = true
 		}
 	}
 	c.finish()
-	return c.result, nil
+	return c.result, err
 }
 
 // checker is one check on its way.
@@ -158,13 +164,11 @@ type checker struct {
 	listed   map[string]int      // findings by code
 	gathered map[string]*Finding // those that stand for many objects, by code
 	needs    []need              // blobs
+	unknown  bool                // what names blobs cannot all be read: which are needed, nobody can tell
 	logs     []logRef
 }
 
 func (c *checker) run(ctx context.Context) error {
-	if c.req.Product != "" && !slices.Contains(c.view.Products(), c.req.Product) {
-		return &catalog.UnknownProduct{Product: c.req.Product}
-	}
 	steps := []func(context.Context) error{c.roots, c.expiries, c.history, c.targets, c.stages, c.evidence, c.blobs, c.reports, c.logObjects}
 	if c.req.Product == "" {
 		steps = append(steps, c.pending, c.strays)
@@ -182,8 +186,9 @@ func (c *checker) run(ctx context.Context) error {
 	return nil
 }
 
-// refused is the finding for metadata that is not taken.
-func (c *checker) refused(e *trust.Error) {
+// refused is the finding for metadata that is not taken. next is what to do about it, "" for having the version that
+// is in effect, where it is known, back.
+func (c *checker) refused(e *trust.Error, version int64, next string) {
 	code := CodeRefused
 	switch e.Kind {
 	case trust.Expired:
@@ -191,7 +196,7 @@ func (c *checker) refused(e *trust.Error) {
 	case trust.Missing:
 		code = CodeMetadataMissing
 	}
-	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: mend(e)})
+	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: cmp.Or(next, mend(e, version))})
 }
 
 // find adds a finding.
@@ -221,11 +226,13 @@ func (c *checker) gather(severity Severity, code, prefix, why, next string, o st
 	defer c.mu.Unlock()
 	f := c.gathered[code]
 	if f == nil {
-		f = &Finding{Severity: severity, Code: code, Object: prefix, Why: why + ", such as " + o.Key, Next: next}
+		f = &Finding{Severity: severity, Code: code, Object: prefix, Why: why, Next: next}
 		c.gathered[code] = f
 	}
+	if f.Bytes += o.Size; f.Count < maxFindings {
+		f.Objects = append(f.Objects, o.Key)
+	}
 	f.Count++
-	f.Bytes += o.Size
 }
 
 // count adds to one of the counters.
@@ -255,19 +262,21 @@ func (c *checker) unlisted(prefix string, err error) error {
 	return nil
 }
 
+const readHint = "run the check with credentials that may read all of the catalog (docs/ACCESS.md)"
+
 // unreadable is an object that may not be read. Other errors are the caller's.
 func (c *checker) unreadable(key string, err error) error {
 	if !errors.Is(err, storage.ErrForbidden) {
 		return err
 	}
 	c.find(Finding{Severity: Warning, Code: CodeUnreadable, Object: key, Why: "it may not be read, so that nobody can say whether it is right",
-		Next: "run the check with credentials that may read all of the catalog (docs/ACCESS.md)"})
+		Next: readHint})
 	return nil
 }
 
 func (c *checker) finish() {
 	for _, f := range c.gathered {
-		f.Why = fmt.Sprintf("%d %s", f.Count, f.Why)
+		f.Why = fmt.Sprintf("%s: %d", f.Why, f.Count)
 		c.find(*f)
 	}
 	order := map[Severity]int{Fault: 0, Warning: 1, Note: 2}
@@ -293,7 +302,7 @@ func (c *checker) expiries(context.Context) error {
 		switch {
 		case errors.As(broken.Err, &refused) && refused.Kind == trust.Expired: // said above
 		case errors.As(broken.Err, &refused):
-			c.refused(refused)
+			c.refused(refused, c.newest(broken.Role), "")
 		default:
 			if err := c.unreadable("role "+broken.Role, broken.Err); err != nil {
 				return err
@@ -316,6 +325,9 @@ func RenewBefore(role string) time.Duration {
 
 func (c *checker) expiry(role string, expires time.Time) {
 	next := signAgain(role)
+	if lapsed := c.view.Lapsed(); lapsed != "" && lapsed != role {
+		next += "; " + lapsed + " comes first"
+	}
 	switch left := expires.Sub(c.view.Now()); {
 	case left <= 0:
 		c.find(Finding{Severity: Fault, Code: CodeExpired, Object: role, Why: "it expired at " + moment(expires), Next: next})
@@ -329,7 +341,7 @@ func signAgain(role string) string {
 	if slices.Contains(onlineRoles, role) {
 		return "kitchen commit, by the holder of the online key"
 	}
-	return "its signers sign it again (kitchen role show " + role + " names them)"
+	return "kitchen renew --key FILE, by its signers (kitchen renew names them); kitchen commit then brings it into effect"
 }
 
 func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -2,12 +2,16 @@ package publisher_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
@@ -86,5 +90,53 @@ func TestCheckOfEndlessObjects(t *testing.T) {
 		if !strings.Contains(bad(r), "fault "+code) {
 			t.Errorf("no %s in:\n%s", code, bad(r))
 		}
+	}
+}
+
+// withheld is a store that refuses to read what lies below a prefix, or is told when somebody asks.
+type withheld struct {
+	storage.Store
+	prefix string
+	asked  func() error
+}
+
+func (s *withheld) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, storage.Info, error) {
+	if strings.HasPrefix(key, s.prefix) {
+		if err := s.asked(); err != nil {
+			return nil, storage.Info{}, &storage.Error{Op: "read", Key: key, Err: err}
+		}
+	}
+	return s.Store.Open(ctx, key, offset, length)
+}
+
+// TestCheckWithoutTheRightToReadReports: nobody can say; it takes other credentials, not the site.
+func TestCheckWithoutTheRightToReadReports(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	c.host = c.over(t, &withheld{c.store, "reports/", func() error { return storage.ErrForbidden }}, nil)
+	r := c.check(t, publisher.CheckRequest{})
+	if r.Sound() || r.Untrusted || !strings.Contains(bad(r), "warning unreadable reports/") {
+		t.Errorf("%s", bad(r))
+	}
+	for _, f := range r.Findings {
+		if f.Code == publisher.CodeUnreadable && (strings.Contains(f.Next, "ask the site") || !strings.Contains(f.Next, "credentials that may read")) {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// TestCheckThatIsInterrupted: what it found until then is told, and that it is not all.
+func TestCheckThatIsInterrupted(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	c.cut(t, manifest.RoleObject("registry", 2))
+	stopped, stop := context.WithCancel(ctx)
+	c.host = c.over(t, &withheld{c.store, "evidence/", func() error { stop(); return stopped.Err() }}, nil)
+	r, err := c.host.Check(stopped, publisher.CheckRequest{})
+	if !errors.Is(err, context.Canceled) || r == nil || r.Sound() || !r.Ended || !strings.Contains(strings.Join(r.Unchecked, "\n"), "did not come to its end") {
+		t.Fatalf("%v, %+v", err, r)
+	}
+	if got, want := bad(r), "warning history-damaged metadata/2.registry.json"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

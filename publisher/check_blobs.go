@@ -88,6 +88,7 @@ func (c *checker) unlistedTargets(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
+		c.unknown = true
 		c.unchecked("which stored objects proposals may bring in: " + err.Error())
 		return nil
 	}
@@ -102,16 +103,20 @@ func (c *checker) unlistedTargets(ctx context.Context) error {
 			continue
 		}
 		listed, held, err := reach.target(o)
+		c.unknown = c.unknown || err != nil && kind.Name == "manifest"
 		switch {
 		case err != nil || listed || c.past.reached[hashOf(targetDigest(o.Key))]:
 		case !held || kind.Name != "manifest":
-			c.gather(Note, CodeOrphanTargets, "targets/", "manifests and entries that no role lists or ever listed, left by publications that came to nothing",
+			c.gather(Note, CodeOrphanTargets, "targets/", c.past.orphans("manifests and entries that no role lists or ever listed, left by publications that came to nothing",
+				"manifests and entries that no role that can be read lists or listed"),
 				"nothing removes them: they are small; kitchen prune removes their blobs", o)
 		default:
 			if m, err := c.anyManifest(ctx, o.Key); err == nil {
 				c.need(needsOf(m, false))
 			} else if storeFailure(err) {
 				return err
+			} else {
+				c.unknown = true
 			}
 		}
 	}
@@ -138,7 +143,7 @@ func (c *checker) compareBlobs(ctx context.Context) error {
 		sha := hashOf(blobDigest(o.Key))
 		missing(func(n need) bool { return bytes.Compare(n.sha[:], sha[:]) < 0 })
 		if next == len(c.needs) || c.needs[next].sha != sha {
-			c.gather(Note, CodeOrphanBlobs, "blobs/", "stored objects that no release and no proposal needs", "kitchen prune shows those that are old enough; --yes deletes them", o)
+			c.orphanBlob(o)
 		}
 		for ; next < len(c.needs) && c.needs[next].sha == sha; next++ {
 			c.sized(&c.needs[next], o.Size)
@@ -146,6 +151,16 @@ func (c *checker) compareBlobs(ctx context.Context) error {
 	}
 	missing(func(need) bool { return true })
 	return nil
+}
+
+// orphanBlob is one that nothing needs, as far as what names them can be read.
+func (c *checker) orphanBlob(o storage.Info) {
+	why, next := "stored objects that no release and no proposal needs", "kitchen prune shows those that are old enough; --yes deletes them"
+	if c.unknown {
+		why = "stored objects that are needed by nothing that can be read, while a manifest or a role that is lost, damaged or refused may need them"
+		next = "keep them: put back what the other findings name, then check again"
+	}
+	c.gather(Note, CodeOrphanBlobs, "blobs/", why, next, o)
 }
 
 func (c *checker) missing(n *need) {

@@ -5,12 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
@@ -35,6 +31,7 @@ func (h blobHash) String() string { return hex.EncodeToString(h[:]) }
 func (c *checker) roots(ctx context.Context) error {
 	var session *trust.Session
 	last := c.view.Root().Version
+	c.past = newPast()
 	for n := int64(1); n <= last; n++ {
 		key := manifest.RootObject(n)
 		file, err := get(ctx, c.Store, key)
@@ -59,79 +56,19 @@ func (c *checker) roots(ctx context.Context) error {
 			c.find(Finding{Severity: Fault, Code: CodeRefused, Object: key, Why: refused.Error(), Next: c.rootBack(n)})
 			return nil
 		}
+		c.past.signers = append(c.past.signers, session.Root().Roles[trust.RoleSnapshot])
 	}
-	return nil
-}
-
-// past is what the old versions of roles that lie there list. Whatever stands in it was reachable once.
-type past struct {
-	mu      sync.Mutex
-	reached map[blobHash]bool // contents of targets, and evidence
-	roles   map[string]map[int64]oldVersion
-}
-
-// oldVersion is one old file of a role.
-type oldVersion struct {
-	size           int64
-	file, replaces blobHash
-	first, broken  bool // it says that it replaces nothing; it cannot be read
-}
-
-// history holds the old versions to their form, and the links between them to each other. Nobody's trust rests on them:
-// they tell who decided what.
-func (c *checker) history(ctx context.Context) error {
-	c.past = &past{reached: map[blobHash]bool{}, roles: map[string]map[int64]oldVersion{}}
-	group, reading := errgroup.WithContext(ctx)
-	group.SetLimit(checkParallel)
-	for o, err := range c.Store.List(reading, "metadata/", "") {
-		if err != nil {
-			group.Go(func() error { return c.unlisted("metadata/", err) })
-			break
-		}
-		c.count(&c.result.Checked.Objects)
-		role, number, ok := parseRoleObject(o.Key)
-		current := c.newest(role)
-		switch {
-		case o.Key == manifest.TimestampObject, role == trust.RoleRoot && number <= max(current, c.seen): // see roots, seenRoots
-		case !ok:
-			c.foreign(o)
-		case role == trust.RoleRoot && number > current+1:
-			group.Go(func() error { return c.rootAhead(reading, number, o) })
-		case number > current:
-			c.gather(Note, CodeOrphanMetadata, "metadata/", "version numbers above what is in effect, left by writers that did not finish", "nothing: they are skipped", o)
-		case number < current:
-			group.Go(func() error { return c.oldVersion(reading, role, number, o) })
-		}
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for _, role := range append([]string{trust.RoleTargets}, c.view.Roles()...) {
-		if file := currentFile(c.view, role); file != nil {
-			c.chain(role, file)
-		}
-	}
-	return nil
-}
-
-// rootAhead is a root of which readers know no predecessor. Roots are written one after the other and no number is skipped, so
-// that no interrupted writer leaves one; but once there is a root before it, every reader takes it for the next.
-func (c *checker) rootAhead(ctx context.Context, number int64, o storage.Info) error {
-	written, err := c.exists(ctx, manifest.RootObject(number-1))
-	if err != nil || written { // a rotation since the view was made, or the finding is about that one
-		return err
-	}
-	c.find(Finding{Severity: Fault, Code: CodeRootAhead, Object: o.Key, Bytes: o.Size,
-		Why: fmt.Sprintf("no host gets to it: the newest root that they reach is %d, and root %d is not there. It was lost, or somebody wrote this one who should not: then every host will refuse the catalog once root %d comes",
-			c.view.Root().Version, number-1, number-1),
-		Next: fmt.Sprintf("if a holder of root, a mirror, or a host's state directory (root/) has root %d, put it back; if none has, remove this one before root is changed, and find out who may write below metadata/ (docs/ACCESS.md)", number-1)})
+	c.past.allSigners = true
 	return nil
 }
 
 // mend is what to do about metadata that no reader takes. The committer makes none of it again: what is in effect has to come
-// back, byte for byte.
-func mend(e *trust.Error) string {
-	object, kept := "metadata/N."+e.Role+".json", "roles/"+e.Role+".json"
+// back, byte for byte. version is that of the role in effect, 0 where nobody can tell.
+func mend(e *trust.Error, version int64) string {
+	object, kept := "the version of metadata/N."+e.Role+".json that is in effect", "roles/"+e.Role+".json"
+	if version > 0 {
+		object = fmt.Sprintf("metadata/%d.%s.json", version, e.Role)
+	}
 	switch {
 	case e.Role == trust.RoleTimestamp:
 		object, kept = manifest.TimestampObject+", the newest that there is,", "timestamp.json"
@@ -179,81 +116,6 @@ func parseRoleObject(key string) (role string, version int64, ok bool) {
 	role = strings.TrimSuffix(rest, ".json")
 	version, _ = strconv.ParseInt(number, 10, 64)
 	return role, version, err == nil && (kind.Name == "root" || kind.Name == "snapshot" || kind.Name == "role")
-}
-
-// oldVersion reads one old file.
-func (c *checker) oldVersion(ctx context.Context, role string, number int64, o storage.Info) error {
-	file, err := get(ctx, c.Store, o.Key)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil // removed just now
-	}
-	c.past.mu.Lock()
-	defer c.past.mu.Unlock()
-	if err != nil && !errors.Is(err, storage.ErrTooLarge) {
-		return c.unreadable(o.Key, err)
-	}
-	c.count(&c.result.Checked.Versions)
-	old := oldVersion{size: o.Size, file: hashOf(digest(file))}
-	var form trust.Form
-	if err == nil {
-		form, err = trust.ParseForm(role, file)
-	}
-	if err == nil && form.Version != number {
-		err = fmt.Errorf("it says that it is version %d", form.Version)
-	}
-	if old.broken = err != nil; old.broken {
-		c.find(Finding{Severity: Warning, Code: CodeHistory, Object: o.Key, Why: "an old version that cannot be read: " + err.Error(),
-			Next: "put the file back from a copy of the catalog; readers do not need it"})
-	}
-	if t := form.Targets; t != nil && !old.broken {
-		old.first, old.replaces = t.Replaces == "", hashOf(t.Replaces)
-		c.past.list(t)
-	}
-	if c.past.roles[role] == nil {
-		c.past.roles[role] = map[int64]oldVersion{}
-	}
-	c.past.roles[role][number] = old
-	return nil
-}
-
-// list notes what a version of a role makes reachable.
-func (p *past) list(t *trust.Targets) {
-	for _, target := range t.Targets {
-		p.reached[hashOf(target.SHA256)] = true
-		if evidence := target.Custom[customEvidence]; len(evidence) == 64 {
-			p.reached[hashOf(evidence)] = true
-		}
-	}
-}
-
-// chain follows a role back by what each version replaced. A number that no version replaces never took effect.
-func (c *checker) chain(role string, current []byte) {
-	form, err := trust.ParseForm(role, current)
-	if err != nil || form.Targets == nil {
-		return
-	}
-	versions := c.past.roles[role]
-	numbers := make([]int64, 0, len(versions))
-	for n := range versions {
-		numbers = append(numbers, n)
-	}
-	slices.Sort(numbers)
-	want, ended, broken := hashOf(form.Targets.Replaces), form.Targets.Replaces == "", false
-	for _, n := range slices.Backward(numbers) {
-		switch old := versions[n]; {
-		case old.broken:
-			broken = true
-		case !ended && old.file == want:
-			want, ended = old.replaces, old.first
-		case !broken:
-			c.gather(Note, CodeOrphanMetadata, "metadata/", "versions that never took effect, left by writers that did not finish", "nothing: they are skipped",
-				storage.Info{Key: manifest.RoleObject(role, n), Size: old.size})
-		}
-	}
-	if !ended && !broken && !c.hidden["metadata/"] {
-		c.find(Finding{Severity: Warning, Code: CodeHistory, Object: role, Why: fmt.Sprintf("the version with sha256 %s, which was in effect once, is not there any more", want),
-			Next: "put the file back from a copy of the catalog; readers do not need it"})
-	}
 }
 
 // stages compares what the roles of a product say of each release.

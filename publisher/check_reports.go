@@ -53,7 +53,7 @@ func (c *checker) journalRefused(e *trust.Error) {
 	if e.Kind == trust.Missing {
 		code = CodeJournalMissing
 	}
-	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: mend(e)})
+	c.find(Finding{Severity: Fault, Code: code, Object: e.Role, Why: e.Error(), Next: mend(e, c.newest(e.Role))})
 }
 
 // segments looks for objects that are no part of the chain.
@@ -147,7 +147,7 @@ func (c *checker) rejected(key string, seen bool, why error) {
 		f.Severity = Fault
 	}
 	if errors.Is(why, storage.ErrForbidden) {
-		f.Code = CodeUnreadable
+		f.Code, f.Next = CodeUnreadable, readHint
 	}
 	c.find(f)
 }
@@ -158,7 +158,7 @@ func (c *checker) lost(key string, lost catalog.Lost) {
 	case catalog.Vanished:
 		f.Code, f.Why = CodeReportMissing, "the journal saw it, and it is not there any more"
 	case catalog.Withheld:
-		f.Severity, f.Code, f.Why = Warning, CodeUnreadable, "the journal saw it, and it may not be read"
+		f.Severity, f.Code, f.Why, f.Next = Warning, CodeUnreadable, "the journal saw it, and it may not be read", readHint
 	}
 	c.find(f)
 }
@@ -206,7 +206,7 @@ func (c *checker) compareLogs(stored *storedLogs) error {
 		missing(func(l *logRef) bool { return l.compare(o) < 0 })
 		if next == len(c.logs) || c.logs[next].compare(o) != 0 {
 			if c.req.Product == "" {
-				c.gather(Note, CodeOrphanLogs, "reports/", "logs that no report names: their upload was not finished, or their report does not count", "nothing removes them: the site goes on with its next run",
+				c.gather(Note, CodeOrphanLogs, "reports/", "logs that no report names, since their upload was not finished, or their report does not count", "nothing removes them: the site goes on with its next run",
 					storage.Info{Key: o.key(), Size: o.size})
 			}
 			continue

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
@@ -165,6 +166,46 @@ func TestARootBetweenIsLost(t *testing.T) {
 		if r := c.check(t, publisher.CheckRequest{}); bad(r) != "" {
 			t.Errorf("once it is back: %s", bad(r))
 		}
+	}
+}
+
+// TestANewHostIsToldOfLostRoots: it never saw them. A root between is named by what lies ahead of it, whether or not the online
+// key has been replaced since; the newest one where it named other keys than those that are known, by what they signed.
+func TestANewHostIsToldOfLostRoots(t *testing.T) {
+	t.Parallel()
+	c := rotated(t, 2)
+	lost := c.object(t, "metadata/2.root.json")
+	c.remove(t, "metadata/2.root.json")
+	fresh := func() *publisher.CheckResult {
+		c.host = c.publisher(t, nil)
+		return c.check(t, publisher.CheckRequest{})
+	}
+	f := theFinding(t, fresh(), "metadata/2.root.json")
+	says(t, f, "root 3 is there", "stay on root 1", "put metadata/2.root.json back")
+	c.put(t, "metadata/2.root.json", lost)
+
+	online := catalogtest.NewKey(t)
+	must(t, publisher.Committed)(c.withBoth(t, c.store, online).ChangeRole(ctx, rotate(trust.RoleTimestamp, c.online, online), nil, signers(c.root...)))
+	c.online = online
+	c.publish(t, "openstack@1.1.0")
+	if r := fresh(); bad(r) != "" {
+		t.Fatalf("before anything is lost: %s", bad(r))
+	}
+	c.remove(t, "metadata/2.root.json")
+	r := fresh()
+	if got, want := bad(r), "fault metadata-missing metadata/2.root.json"; got != want || !r.Lost || r.Untrusted {
+		t.Errorf("%s, want %s", got, want)
+	}
+	c.put(t, "metadata/2.root.json", lost)
+	c.remove(t, "metadata/4.root.json")
+	r = fresh()
+	if got, want := bad(r), "fault metadata-refused timestamp"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	f = theFinding(t, r, "timestamp")
+	says(t, f, publisher.ShortID(online.TUF.ID), "no root up to 3 names", "root 4", "put metadata/4.root.json back")
+	if strings.Contains(f.Next, "--stolen") || strings.Contains(f.Next, "timestamp.json") {
+		t.Errorf("the timestamp is right: %s", f.Next)
 	}
 }
 

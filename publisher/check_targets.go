@@ -29,6 +29,7 @@ func (c *checker) targets(ctx context.Context) (err error) {
 	for _, name := range c.view.Roles() {
 		_, product, _ := manifest.SplitRole(name)
 		role, err := currentRole(c.view, name)
+		c.unknown = c.unknown || err != nil && name == manifest.RoleProduct(product)
 		if err != nil || name == manifest.RoleJournal || c.req.Product != "" && product != "" && product != c.req.Product {
 			continue
 		}
@@ -59,9 +60,15 @@ func (c *checker) target(ctx context.Context, l listing, task progress.Task) err
 	key := manifest.TargetObject(l.path, l.SHA256)
 	c.count(&c.result.Checked.Targets)
 	c.need(needs)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	if _, _, e := manifest.ParseTargetPath(l.path); e == nil { // a manifest
+		c.mu.Lock()
+		c.unknown = true
+		c.mu.Unlock()
+	}
+	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		c.find(Finding{Severity: Fault, Code: CodeTargetMissing, Object: key, Why: l.role + " lists it", Next: restoreHint})
 	case errors.Is(err, storage.ErrForbidden), storeFailure(err):
@@ -192,7 +199,8 @@ func (c *checker) evidence(ctx context.Context) error {
 		}
 	}
 	return c.orphans(ctx, "evidence/", func(o storage.Info) bool { return c.past.reached[hashOf(blobDigest(o.Key))] },
-		CodeOrphanEvidence, "documents that no certificate ever rested on, left by certifications that came to nothing", "nothing removes them: they are small")
+		CodeOrphanEvidence, c.past.orphans("documents that no certificate ever rested on, left by certifications that came to nothing",
+			"documents that no certificate rests or rested on that can be read"), "nothing removes them: they are small")
 }
 
 // evidenceOf holds one certificate to its evidence.

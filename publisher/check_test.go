@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -124,6 +125,13 @@ func (w *world) cut(t *testing.T, key string) string {
 	return key
 }
 
+// resign gives a role's file another signature, which is wrong.
+func (w *world) resign(t *testing.T, key string) string {
+	t.Helper()
+	w.overwrite(t, key, bytes.Replace(w.object(t, key), []byte(`"sig":"`), []byte(`"sig":"00`), 1))
+	return key
+}
+
 // current is the key of a role's file in effect.
 func (w *world) current(t *testing.T, role string) string {
 	t.Helper()
@@ -171,8 +179,14 @@ func TestCheckFindsEachDamage(t *testing.T) {
 		}, "fault metadata-refused", untrusted, false},
 		"an old version is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.RoleObject("registry", 2)) }, "warning history-damaged", "", false},
 		"an old version is gone": {func(t *testing.T, c *checked) string {
-			c.remove(t, manifest.RoleObject("registry", 2))
-			return "registry"
+			return c.remove(t, manifest.RoleObject("registry", 2))
+		}, "warning history-damaged", "", false},
+		"an old version has other bytes": {func(t *testing.T, c *checked) string {
+			return c.resign(t, manifest.RoleObject("registry", 2))
+		}, "warning history-damaged", "", false},
+		"an old snapshot is gone": {func(t *testing.T, c *checked) string { return c.remove(t, manifest.SnapshotObject(2)) }, "warning history-damaged", "", false},
+		"an old snapshot is not signed": {func(t *testing.T, c *checked) string {
+			return c.resign(t, manifest.SnapshotObject(2))
 		}, "warning history-damaged", "", false},
 		"an old snapshot is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.SnapshotObject(2)) }, "warning history-damaged", "", false},
 		"a manifest is gone":         {func(t *testing.T, c *checked) string { return c.remove(t, c.the(t, "targets/catalog/", "manifest")) }, "fault target-missing", lost, false},
@@ -231,6 +245,9 @@ func TestCheckFindsEachDamage(t *testing.T) {
 				if f.Why == "" || f.Severity == publisher.Fault && f.Next == "" {
 					t.Errorf("%+v says too little", f)
 				}
+				if strings.Contains(f.Next, "N.") {
+					t.Errorf("the version is known: %+v", f)
+				}
 				if strings.Contains(f.Next, "kitchen refresh") {
 					t.Errorf("a refresh mends nothing in the store: %+v", f)
 				}
@@ -273,6 +290,9 @@ func TestCheckNamesWhatNothingReaches(t *testing.T) {
 		t.Errorf("and what is this: %v", after)
 	}
 	for _, f := range r.Findings {
+		if f.Code == publisher.CodeForeign && (len(f.Objects) != f.Count || !slices.Contains(f.Objects, "zzz/foreign") || !slices.Contains(f.Objects, "a-file") || !strings.Contains(f.Why, ": 4")) {
+			t.Errorf("not every foreign name: %+v", f)
+		}
 		if f.Code == publisher.CodeOrphanBlobs && (f.Bytes != int64(len(garbage)) || !strings.Contains(f.Next, "kitchen prune")) {
 			t.Errorf("%+v", f)
 		}
@@ -291,6 +311,8 @@ func TestCheckTellsExpiries(t *testing.T) {
 		{25 * catalogtest.Day, []string{"fault expired timestamp", "warning expires-soon journal", "warning expires-soon snapshot"}},
 		{70 * catalogtest.Day, []string{"fault expired journal", "fault expired snapshot", "fault expired timestamp", "warning expires-soon ready-to-deploy.openstack",
 			"warning expires-soon recalled.ceph", "warning expires-soon recalled.openstack"}},
+		{370 * catalogtest.Day, []string{"fault expired journal", "fault expired product.openstack", "fault expired ready-to-deploy.openstack",
+			"fault expired recalled.openstack", "fault expired registry", "fault expired root", "fault expired snapshot", "fault expired targets", "fault expired timestamp", "fault expired validated.openstack"}},
 	} {
 		w := newChecked(t)
 		w.now = w.now.Add(c.later)
@@ -301,8 +323,21 @@ func TestCheckTellsExpiries(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s later: %q, want %q", c.later, got, want)
 		}
-		if r.Checked.Reports != 2 || r.Checked.Blobs == 0 {
+		registered := !strings.Contains(bad(r), "expired registry") // of whom reports count is what an expired one does not say
+		if registered != (r.Checked.Reports == 2) || r.Checked.Blobs == 0 || r.Checked.Versions == 0 {
 			t.Errorf("%s later: %+v", c.later, r.Checked)
+		}
+		for _, f := range r.Findings {
+			if f.Code != publisher.CodeExpired && f.Code != publisher.CodeExpiresSoon {
+				continue
+			}
+			says(t, f, "kitchen commit")
+			if online := f.Object == "timestamp" || f.Object == "snapshot" || f.Object == "journal"; !online {
+				says(t, f, "kitchen renew --key FILE")
+			}
+			if lapsed := strings.Contains(bad(r), "expired root"); lapsed && f.Object != "root" {
+				says(t, f, "root comes first")
+			}
 		}
 	}
 }

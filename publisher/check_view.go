@@ -13,13 +13,18 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-const noView = "everything below: no reader can have a view of the catalog"
+const (
+	noView   = "everything below: no reader can have a view of the catalog"
+	noNewest = "everything below: without the roots that are lost, no new host can have a view of the catalog"
+)
+
+// ever excuses all expiries: they are findings of their own.
+var ever = trust.AllowStale{MaxAge: 100 * lifeLong}
 
 // look gives the view to check. First comes what this host knows: whoever shows it an older catalog is found out. What
 // the view shows must then come from the store alone. Nil when no reader can have a view; the findings say why.
 func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, error) {
-	ever := trust.AllowStale{MaxAge: 100 * lifeLong} // expiries are findings of their own
-	known, err := c.Catalog.RefreshStale(ctx, ever)
+	known, err := c.Catalog.RefreshToRenew(ctx, &ever)
 	if err != nil {
 		return nil, c.noView(ctx, err)
 	}
@@ -28,10 +33,10 @@ func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, erro
 	if err != nil {
 		return nil, err
 	}
-	view, err := c.Catalog.Afresh(scratch).RefreshStale(ctx, ever)
+	view, err := c.Catalog.Afresh(scratch).RefreshToRenew(ctx, &ever)
 	var refused *trust.Error
 	if errors.As(err, &refused) && !whole {
-		c.unchecked("everything below: without the roots that are lost, no new host can have a view of the catalog")
+		c.unchecked(noNewest)
 		return nil, nil
 	}
 	if err != nil {
@@ -52,10 +57,18 @@ func (c *checker) noView(ctx context.Context, err error) error {
 		err = nil
 		c.notNextRoot(next)
 	case errors.As(err, &refused):
+		lost, next, e := c.lostRoots(ctx, refused)
+		if e != nil {
+			return e
+		}
+		if lost && (refused.Kind == trust.BadSignature || refused.Kind == trust.Threshold) {
+			c.unchecked(noNewest)
+			return nil
+		}
 		err = nil
-		c.refused(refused)
+		c.refused(refused, c.announced(ctx, refused.Role), next)
 	case errors.Is(err, storage.ErrTooLarge): // of all others a verified file tells the length
-		c.refused(&trust.Error{Kind: trust.Malformed, Role: trust.RoleTimestamp, Err: err})
+		c.refused(&trust.Error{Kind: trust.Malformed, Role: trust.RoleTimestamp, Err: err}, 0, "")
 		err = nil
 	}
 	if err == nil {
@@ -68,7 +81,7 @@ func (c *checker) noView(ctx context.Context, err error) error {
 func (c *checker) beheaded(ctx context.Context) error {
 	for key, f := range map[string]Finding{
 		manifest.RootObject(1):   {Object: manifest.RootObject(1), Why: "it is not there, and other metadata is: every host begins with it, or went on from it", Next: c.rootBack(1)},
-		manifest.TimestampObject: {Object: trust.RoleTimestamp, Why: "there is no " + manifest.TimestampObject + ", and other metadata is there: every host asks for it first", Next: mend(&trust.Error{Kind: trust.Missing, Role: trust.RoleTimestamp})},
+		manifest.TimestampObject: {Object: trust.RoleTimestamp, Why: "there is no " + manifest.TimestampObject + ", and other metadata is there: every host asks for it first", Next: mend(&trust.Error{Kind: trust.Missing, Role: trust.RoleTimestamp}, 0)},
 	} {
 		there, err := c.exists(ctx, key)
 		if err != nil {

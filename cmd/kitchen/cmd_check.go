@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,17 +50,22 @@ type checkDocument struct {
 	Checked   checkedDocument `json:"checked"`
 	Issued    string          `json:"issued"` // of the timestamp that was checked; "" when no reader can have a view
 	data      bool
+	ended     bool // before all was looked at
 }
 
 type checkFinding struct {
-	Severity string `json:"severity"` // fault | warning | note
-	Code     string `json:"code"`
-	Object   string `json:"object"`
-	Why      string `json:"why"`
-	Next     string `json:"next"`
-	Count    int    `json:"count"`
-	Bytes    int64  `json:"bytes"`
+	Severity string   `json:"severity"` // fault | warning | note
+	Code     string   `json:"code"`
+	Object   string   `json:"object"`
+	Why      string   `json:"why"`
+	Next     string   `json:"next"`
+	Count    int      `json:"count"`
+	Bytes    int64    `json:"bytes"`
+	Objects  []string `json:"objects,omitempty"` // of a kind; at most 1,000, see count
 }
+
+// shownObjects is how many objects of one finding people are shown.
+const shownObjects = 10
 
 type checkedDocument struct {
 	Roots     int   `json:"roots"`
@@ -79,9 +85,9 @@ type checkedDocument struct {
 
 func newCheckDocument(r *publisher.CheckResult, data bool) *checkDocument {
 	d := &checkDocument{Schema: "kitchen.check/v1", Sound: r.Sound(), Faults: r.Counts[publisher.Fault], Warnings: r.Counts[publisher.Warning], Notes: r.Counts[publisher.Note],
-		Findings: []checkFinding{}, Left: r.Left, Unchecked: list(r.Unchecked), Issued: stamp(r.Issued), data: data}
+		Findings: []checkFinding{}, Left: r.Left, Unchecked: list(r.Unchecked), Issued: stamp(r.Issued), data: data, ended: r.Ended}
 	for _, f := range r.Findings {
-		d.Findings = append(d.Findings, checkFinding{string(f.Severity), f.Code, f.Object, f.Why, f.Next, f.Count, f.Bytes})
+		d.Findings = append(d.Findings, checkFinding{string(f.Severity), f.Code, f.Object, f.Why, f.Next, f.Count, f.Bytes, f.Objects})
 	}
 	c := r.Checked
 	d.Checked = checkedDocument{c.Roots, c.Roles, c.Versions, c.Targets, c.Releases, c.Evidence, c.Blobs, c.BlobBytes, c.ReadBytes, c.Segments, c.Reports, c.Logs, c.Objects}
@@ -103,6 +109,12 @@ func (f *checkFinding) human(p *page) {
 		why += " (" + render.Size(f.Bytes) + ")"
 	}
 	p.para(2, "  ", why)
+	for _, key := range f.Objects[:min(shownObjects, len(f.Objects))] {
+		p.linef("    %s", key)
+	}
+	if more := f.Count - shownObjects; more > 0 && len(f.Objects) > 0 {
+		p.linef("    and %d more (-o json lists %d)", more, len(f.Objects))
+	}
 	if f.Next != "" {
 		p.para(4, "  > ", f.Next)
 	}
@@ -131,6 +143,8 @@ func (d *checkDocument) human(p *page) {
 	switch {
 	case d.Sound:
 		p.verdict(render.Good, "sound: "+words)
+	case d.ended:
+		p.verdict(render.Bad, "INCOMPLETE: so far "+words)
 	case d.Faults == 0:
 		p.verdict(render.Warn, "nobody can say: something may not be read; "+words)
 	default:
@@ -150,6 +164,11 @@ func counted(n int, noun string, plural ...string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
+// anew is why a check did not come to its end. The next one has nothing to go on from.
+type anew struct{ error }
+
+func (e anew) Unwrap() error { return e.error }
+
 func runCheck(ctx context.Context, k *kitchen, o publisher.CheckRequest) (err error) {
 	s, err := k.open(ctx, false)
 	if err != nil {
@@ -162,11 +181,11 @@ func runCheck(ctx context.Context, k *kitchen, o publisher.CheckRequest) (err er
 	}
 	p := &publisher.Publisher{Catalog: s.catalog, Store: s.store, Now: k.now, Progress: k.progress, Scratch: scratch}
 	result, err := p.Check(ctx, o)
-	if err != nil {
+	if result == nil {
 		return err
 	}
-	if err := k.show(newCheckDocument(result, o.ReadData)); err != nil {
-		return err
+	if err := errors.Join(err, k.show(newCheckDocument(result, o.ReadData))); err != nil {
+		return anew{err}
 	}
 	switch {
 	case result.Untrusted:

@@ -104,6 +104,9 @@ func explain(ctx context.Context, err error) failure {
 	if f.Code == exitInterrupted {
 		f.Message, f.lines = "interrupted", nil
 		f.Hint = "nothing is left half-done; run the same command again to go on"
+		if _, ok := errors.AsType[anew](err); ok {
+			f.Hint = "nothing was changed; run it again: a check begins anew each time"
+		}
 		if kept, ok := errors.AsType[*fetcher.Interrupted](err); ok {
 			f.Message += "; " + kept.Words()
 		}

@@ -8,9 +8,10 @@ import (
 
 // Form is what a role file says, whoever signed it.
 type Form struct {
-	Version int64
-	Expires time.Time
-	Targets *Targets // nil for root and snapshot
+	Version  int64
+	Expires  time.Time
+	Snapshot *Snapshot // nil for all others
+	Targets  *Targets  // nil for root and snapshot
 }
 
 // ParseForm holds a file of "root", "snapshot", "targets" or a delegated role to the form that readers of a Kitchen
@@ -48,7 +49,7 @@ func parseForm(role string, file []byte) (Form, error) {
 		if err != nil {
 			return Form{}, err
 		}
-		return Form{Version: s.Version, Expires: s.Expires}, checkCatalogSnapshot(s)
+		return Form{Version: s.Version, Expires: s.Expires, Snapshot: s}, checkCatalogSnapshot(s)
 	}
 	o, err := open[metadata.TargetsType](RoleTargets, file)
 	if err != nil {
