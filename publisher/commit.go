@@ -37,7 +37,7 @@ func (p *Publisher) write(ctx context.Context, change change, signers []keys.Sig
 	return p.writeOn(ctx, change, signers, nil)
 }
 
-// writeOn is write for a change that builds on complete proposals of other signers, too, if joins says so.
+// writeOn is write for a change that builds on no proposals but those that joins names, and on complete ones of others, too.
 func (p *Publisher) writeOn(ctx context.Context, change change, signers []keys.Signer, joins func(*waiting) bool) (*Outcome, error) {
 	return (&writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}, joins: joins}).run(ctx)
 }
@@ -50,11 +50,15 @@ func (w *writer) run(ctx context.Context) (*Outcome, error) {
 		if errors.As(err, &used) {
 			w.floor[used.role] = used.version
 		}
+		if errors.Is(err, errLost) {
+			w.rivals = nil
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	out.tellRivals(w.rivals)
 	for _, line := range w.also {
 		if !slices.Contains(out.Summary, line) {
 			out.Summary = append(out.Summary, line)
@@ -99,10 +103,12 @@ type writer struct {
 	*Publisher
 	change  change
 	signers []keys.Signer
-	floor   map[string]int64 // role → number that is used up
-	joins   func(*waiting) bool
-	instead *waiting // the proposal that this write is to make stale
-	also    []string // what else was put into effect on the way
+	floor   map[string]int64                           // role → number that is used up
+	joins   func(*waiting) bool                        // nil = all
+	agrees  func(context.Context, *desk, *draft) error // to what is to be signed; nil = yes
+	instead *waiting                                   // the proposal that this write is to make stale
+	also    []string                                   // what else was put into effect on the way
+	rivals  []string                                   // waiting proposals of the signers that this change does not build on
 }
 
 func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
@@ -118,10 +124,10 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 	if w.instead != nil {
 		d.after, live = w.instead.created, w.instead.supersededBy(view, live)
 	}
-	if d.waiting, err = w.mine(ctx, view, live); err != nil {
+	if err := w.mine(ctx, view, live, d); err != nil {
 		return nil, err
 	}
-	dr, err := w.change(ctx, d)
+	dr, err := d.workOut(ctx, w.change, w.signers)
 	if err != nil {
 		return nil, err
 	}
@@ -129,29 +135,16 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 		return w.nothingToDo(ctx, d, live)
 	}
 	dr.include(d.base)
+	if w.agrees != nil {
+		if err := w.agrees(ctx, d, dr); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.commitRelated(ctx, view, live, dr); err != nil {
 		return nil, err
 	}
+	w.rivals = append(w.rivals, keysIn(w.rivals, d.rivals(dr))...)
 	return w.carry(ctx, d, dr, live)
-}
-
-// mine are the proposals to build on: signed by all of the signers, or such as this change joins, that may take effect. On top of one that
-// may not, everything else would wait in vain.
-func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting) (list []*waiting, err error) {
-	for _, proposal := range latestFirst(live) {
-		joined := w.joins != nil && proposal.complete() && w.joins(proposal)
-		if !joined && !proposal.signedByAll(w.signers) {
-			continue
-		}
-		reason, err := verdict(w.vet(ctx, v, proposal.roles))
-		if err != nil {
-			return nil, err
-		}
-		if reason == "" {
-			list = append(list, proposal)
-		}
-	}
-	return list, nil
 }
 
 // nothingToDo tells "so already" from "waits already".

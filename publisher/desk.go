@@ -35,6 +35,7 @@ type desk struct {
 	store   storage.Reader
 	now     time.Time
 	waiting []*waiting // live proposals that all of the signers signed; the latest first
+	apart   []*waiting // those of them that this change must not build on
 	base    *waiting   // the one of them that this change builds on, once a role of it was asked for
 	after   time.Time  // the change is to count as made later than this
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -37,21 +38,44 @@ type KeyUse struct {
 	Command string // that exchanges it there
 }
 
-// PlanRole works out what ChangeRole would do; nil when everything is so already. Nothing is written.
-func (p *Publisher) PlanRole(ctx context.Context, req RoleRequest) (*RolePlan, error) {
+// PlanRole works out what ChangeRole would do with these signers, who may be none; nil when everything is so already. Nothing
+// is written.
+func (p *Publisher) PlanRole(ctx context.Context, req RoleRequest, signers ...keys.Signer) (*RolePlan, error) {
 	view, err := p.refresh(ctx)
 	if err != nil {
 		return nil, err
 	}
+	live, err := p.live(ctx, view)
+	if err != nil && !denied(err) {
+		return nil, err
+	}
 	d := &desk{view: view, store: p.Store, now: view.Now()}
-	dr, err := p.roleChange(ctx, d, req)
+	w := p.roleWriter(req, signers)
+	if err := w.mine(ctx, view, live, d); err != nil {
+		return nil, err
+	}
+	change := func(ctx context.Context, d *desk) (*draft, error) { return p.roleChange(ctx, d, req) }
+	dr, err := d.workOut(ctx, change, signers)
+	var waits []string
+	if base := d.base; dr == nil && err == nil && base != nil {
+		waits = []string{"It waits already, in proposal " + base.id + " (kitchen pending " + base.id + ")."}
+		d.base = nil
+		dr, err = change(ctx, &desk{view: view, store: p.Store, now: d.now})
+	}
 	if dr == nil || err != nil {
 		return nil, err
 	}
-	return p.planRole(ctx, d, req, dr)
+	dr.include(d.base)
+	plan, err := p.planRole(ctx, d, req, dr)
+	if err == nil {
+		plan.Notes = append(waits, plan.Notes...)
+	}
+	return plan, err
 }
 
+// planRole is the plan of a whole draft: what it builds on is part of it, and of what has to be signed.
 func (p *Publisher) planRole(ctx context.Context, d *desk, req RoleRequest, dr *draft) (*RolePlan, error) {
+	dr.authorize(d.view)
 	plan := &RolePlan{Role: req.Role, Change: dr.summary, Roles: countSignatures(dr.roles)}
 	var err error
 	if plan.Releases, err = p.listed(ctx, d.view, req.Role); err != nil {
@@ -59,6 +83,9 @@ func (p *Publisher) planRole(ctx context.Context, d *desk, req RoleRequest, dr *
 	}
 	plan.KeyUses = keyUses(&candidate{view: d.view, roles: dr.roles}, req)
 	plan.Notes = append(lowered(&candidate{view: d.view, roles: dr.roles}, req), p.rotationNotes(&candidate{view: d.view, roles: dr.roles}, plan)...)
+	for _, id := range d.rivals(dr) {
+		plan.Notes = append(plan.Notes, rivalWords(id))
+	}
 	return plan, nil
 }
 

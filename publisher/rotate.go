@@ -38,38 +38,42 @@ var errDeclined = errors.New("not confirmed")
 // means more by the time it is signed; nil is yes. Declined when it says no. The same change again is Unchanged. Errors:
 // *UnknownRole, *Invalid, *NothingToExchange, *NotAuthorized for a key that has nothing to sign in it.
 func (p *Publisher) ChangeRole(ctx context.Context, req RoleRequest, confirm func(*RolePlan) (bool, error), signers []keys.Signer) (*Outcome, error) {
-	shown := map[string]bool{}
-	out, err := p.write(ctx, func(ctx context.Context, d *desk) (*draft, error) {
-		dr, err := p.roleChange(ctx, d, req)
-		if dr == nil || err != nil {
-			return nil, err
-		}
-		if err := dr.authorizeAny(d.view, req, signers); err != nil {
-			return dr, err
-		}
-		if confirm == nil {
-			for _, line := range dr.summary {
-				if strings.HasPrefix(line, noSpare) && !shown[line] {
-					shown[line] = true
-					p.sink().Note(strings.TrimSpace(line))
-				}
+	w := p.roleWriter(req, signers)
+	if confirm != nil {
+		shown := map[string]bool{}
+		w.agrees = func(ctx context.Context, d *desk, dr *draft) error {
+			plan, err := p.planRole(ctx, d, req, dr)
+			if err != nil || !plan.more(shown) {
+				return err
 			}
-			return dr, nil
+			yes, err := confirm(plan)
+			if err == nil && !yes {
+				err = errDeclined
+			}
+			return err
 		}
-		plan, err := p.planRole(ctx, d, req, dr)
-		if err != nil || !plan.more(shown) {
-			return dr, err
-		}
-		yes, err := confirm(plan)
-		if err == nil && !yes {
-			err = errDeclined
-		}
-		return dr, err
-	}, signers)
+	}
+	out, err := w.run(ctx)
 	if errors.Is(err, errDeclined) {
 		return &Outcome{Status: Declined}, nil
 	}
 	return out, err
+}
+
+// roleWriter makes the change. That of the online key builds on what is in effect alone: it is urgent, or takes another person's
+// hand to commit.
+func (p *Publisher) roleWriter(req RoleRequest, signers []keys.Signer) *writer {
+	w := &writer{Publisher: p, signers: signers, floor: map[string]int64{}, change: func(ctx context.Context, d *desk) (*draft, error) {
+		dr, err := p.roleChange(ctx, d, req)
+		if dr == nil || err != nil {
+			return nil, err
+		}
+		return dr, dr.authorizeAny(d.view, req, signers)
+	}}
+	if p.Stolen || slices.Contains(onlineRoles, req.Role) && len(req.Old)+len(req.New) > 0 {
+		w.joins = func(*waiting) bool { return false }
+	}
+	return w
 }
 
 // roleChange works the request out; nil when everything is so already.

@@ -95,8 +95,12 @@ func runRoleChange(ctx context.Context, k *kitchen, o roleOptions) error {
 		return err
 	}
 	if o.dryRun {
+		signers, err := k.optionalSigners(o.keyOptions, publisher.HandedOutBy(o.role)...)
+		if err != nil {
+			return err
+		}
 		return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
-			plan, err := p.PlanRole(ctx, request)
+			plan, err := p.PlanRole(ctx, request, signers...)
 			if err != nil {
 				return err
 			}
@@ -109,7 +113,7 @@ func runRoleChange(ctx context.Context, k *kitchen, o roleOptions) error {
 	}
 	confirm := k.confirmRole
 	if o.yes {
-		confirm = nil
+		confirm = k.warnOfRole
 	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
 		outcome, err := p.ChangeRole(ctx, request, confirm, signers)
@@ -158,6 +162,13 @@ func (k *kitchen) confirmRole(plan *publisher.RolePlan) (bool, error) {
 	defer tty.Close()
 	defer k.progress.pause()()
 	return askToSign(tty, newRolePlan(plan.Role, plan))
+}
+
+// warnOfRole says on stderr, unasked, what else a change of a role means. What it changes is told with the outcome.
+func (k *kitchen) warnOfRole(plan *publisher.RolePlan) (bool, error) {
+	d := newRolePlan(plan.Role, plan)
+	d.notes(&page{w: k.stderr, width: 80})
+	return true, nil
 }
 
 // rolePlanDocument is the result of role rotate and role set-threshold with --dry-run.
@@ -218,6 +229,12 @@ func (d *rolePlanDocument) human(p *page) {
 		}
 		p.table(table, "nothing")
 	}
+	d.notes(p)
+	signatureLines(p, d.Roles)
+}
+
+// notes say what a change of a role means besides.
+func (d *rolePlanDocument) notes(p *page) {
 	for _, note := range d.Notes {
 		p.para(2, "- ", note)
 	}
@@ -225,5 +242,4 @@ func (d *rolePlanDocument) human(p *page) {
 		p.para(2, "- ", fmt.Sprintf("Key %s also signs %s. Exchange it there, too:", use.Key, use.Role))
 		p.linef("    %s", use.Command)
 	}
-	signatureLines(p, d.Roles)
 }
