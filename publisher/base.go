@@ -95,5 +95,5 @@ func (o *Outcome) tellRivals(ids []string) {
 }
 
 func rivalWords(id string) string {
-	return "This does not build on " + id + ", which waits for others: once this is in effect, that is stale (then: kitchen pending again " + id + "), or the other way round."
+	return "This does not build on " + id + ", which waits, too: once this is in effect, that is stale (then: kitchen pending again " + id + "), or the other way round."
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -94,10 +95,14 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 		return err
 	}
 	notAuthorized := p.authorizeOnline(view)
+	live, err := p.live(ctx, view)
 	if notAuthorized != nil && !p.Stolen {
+		live = slices.DeleteFunc(live, func(w *waiting) bool { return !w.complete() })
+		if id, stranger := p.awaitedRoot(live), errors.As(notAuthorized, new(*NotAuthorized)); stranger && id != "" {
+			return &TakesOver{Proposal: id, err: notAuthorized}
+		}
 		return notAuthorized
 	}
-	live, err := p.live(ctx, view)
 	if err != nil {
 		return err
 	}

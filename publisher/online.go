@@ -40,7 +40,7 @@ func (p *Publisher) authorizeOnlineRole(v *catalog.View, role string) error {
 	if n := held(p.onlineKeys(), authority); n == 0 {
 		return authorize(role, authority, []keys.Signer{p.Online})
 	} else if n < authority.Threshold {
-		return &NeedsOnlineKeys{Role: role, Keys: shortIDs(authority.KeyIDs()), Need: authority.Threshold}
+		return &NeedsOnlineKeys{Role: role, Keys: shortIDs(authority.KeyIDs()), Need: authority.Threshold, Settled: true}
 	}
 	return nil
 }
@@ -57,19 +57,26 @@ func held(signers []keys.Signer, a trust.Authority) int {
 	return n
 }
 
-// NeedsOnlineKeys is a complete change that the online keys at hand cannot put into effect.
+// NeedsOnlineKeys is a complete change, or any commit, that takes more online keys than are at hand.
 type NeedsOnlineKeys struct {
-	Role string
-	Keys []string // short ids
-	Need int
+	Role    string
+	Keys    []string // short ids
+	Need    int
+	Settled bool // they are those in effect: none comes or goes
 }
 
 func (e *NeedsOnlineKeys) Error() string {
+	if e.Settled {
+		return fmt.Sprintf("the committer needs %d of the online keys %s for %s", e.Need, strings.Join(e.Keys, ", "), e.Role)
+	}
 	return fmt.Sprintf("the committer needs the online keys, present and next: %d of %s for %s", e.Need, strings.Join(e.Keys, ", "), e.Role)
 }
 
 // Hint says how to give them.
 func (e *NeedsOnlineKeys) Hint() string {
+	if e.Settled {
+		return fmt.Sprintf("name %d of them in kitchen.toml, [keys] online = [\"FILE\", …], and run kitchen commit", e.Need)
+	}
 	return `name both in kitchen.toml, [keys] online = ["OLD", "NEW"], and run kitchen commit; if the old one is stolen or lost, name the new one alone and run kitchen commit --stolen`
 }
 
@@ -93,7 +100,7 @@ func (p *Publisher) onlineLacks(c *candidate) error {
 		r := c.onlineDraft(name, nil)
 		for _, a := range []trust.Authority{r.authority, r.successor} {
 			if held(p.onlineKeys(), a) < a.Threshold {
-				return &NeedsOnlineKeys{Role: name, Keys: shortIDs(a.KeyIDs()), Need: a.Threshold}
+				return &NeedsOnlineKeys{Role: name, Keys: shortIDs(a.KeyIDs()), Need: a.Threshold, Settled: r.successor.Threshold == 0 && !c.rootFirst && name != manifest.RoleJournal}
 			}
 		}
 	}
@@ -114,18 +121,42 @@ func (p *Publisher) waits(v *catalog.View, id string, summary []string, roles []
 	if by != nil {
 		out.WaitsFor = heldWords(by)
 	}
+	if words := p.waitsOnline(v, roles); words != "" {
+		out.WaitsFor = words
+	}
+	return out
+}
+
+// waitsOnline says what a complete change of the online keys waits for; "" for any other.
+func (p *Publisher) waitsOnline(v *catalog.View, roles []*roleDraft) string {
 	if !complete(roles) {
-		return out
+		return ""
 	}
 	c := p.candidate(v, roles)
 	next, _ := c.topAuthority(trust.RoleTimestamp)
 	switch {
 	case c.takesOnline():
-		out.WaitsFor = "the committer, with the old and the new online key (kitchen commit); with the old one stolen or lost: kitchen commit --stolen"
+		return "the committer, with the old and the new online key (kitchen commit); with the old one stolen or lost: kitchen commit --stolen"
 	case c.changesOnline() && next.Threshold > 1:
-		out.WaitsFor = fmt.Sprintf("the committer, with %d online keys (kitchen commit)", next.Threshold)
+		return fmt.Sprintf("the committer, with %d online keys (kitchen commit)", next.Threshold)
 	}
-	return out
+	return ""
+}
+
+// TakesOver is the online key of a change that waits, given alone where the one in effect is needed.
+type TakesOver struct {
+	Proposal string // complete
+	err      error
+}
+
+func (e *TakesOver) Error() string {
+	return e.err.Error() + "; proposal " + e.Proposal + ", which has all its signatures, gives it to this key"
+}
+func (e *TakesOver) Unwrap() error { return e.err }
+
+// Hint says how it takes over.
+func (e *TakesOver) Hint() string {
+	return `with the old online key stolen or lost: kitchen commit --stolen; else name both in kitchen.toml, [keys] online = ["OLD", "NEW"], and run kitchen commit`
 }
 
 // candidate is the catalog as roles would make it.
@@ -169,7 +200,7 @@ func (p *Publisher) signOnline(ctx context.Context, c *candidate, role string, p
 		return nil, err
 	}
 	if !r.complete() {
-		return nil, &NeedsOnlineKeys{Role: role, Keys: shortIDs(r.signers().KeyIDs()), Need: max(r.authority.Threshold, r.successor.Threshold)}
+		return nil, &NeedsOnlineKeys{Role: role, Keys: shortIDs(r.signers().KeyIDs()), Need: max(r.authority.Threshold, r.successor.Threshold), Settled: r.successor.Threshold == 0 && !c.rootFirst}
 	}
 	return r.file()
 }

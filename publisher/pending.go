@@ -113,7 +113,7 @@ func (p *Publisher) present(ctx context.Context, v *catalog.View, w *waiting) (*
 		return shown, nil
 	}
 	w.change = p.describe(ctx, v, w.roles)
-	shown.Change = w.change
+	shown.Change, shown.Waits = w.change, p.waitsOnline(v, w.roles)
 	reason, err := verdict(p.vet(ctx, v, w.roles))
 	shown.Refused = reason
 	return shown, err
@@ -294,7 +294,7 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 			continue
 		}
 		before := w.signedByAll(s.signers)
-		signed, err := s.signProposal(ctx, w, shown[i], s.confirm, s.signers)
+		signed, err := s.signProposal(ctx, view, w, shown[i], s.confirm, s.signers)
 		if err != nil {
 			s.unanswered = w.id
 			return false, err
@@ -335,7 +335,7 @@ func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []k
 }
 
 // signProposal asks, signs, and commits where that is possible.
-func (p *Publisher) signProposal(ctx context.Context, w *waiting, shown PendingProposal, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
+func (p *Publisher) signProposal(ctx context.Context, v *catalog.View, w *waiting, shown PendingProposal, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
 	if w.signedByAll(signers) {
 		shown.Change = append(slices.Clone(shown.Change), "signed with this key before")
 	} else {
@@ -359,12 +359,12 @@ func (p *Publisher) signProposal(ctx context.Context, w *waiting, shown PendingP
 		}
 	}
 	if p.Online == nil || !w.complete() {
-		return outcome(Pending, w.id, shown.Change, w.roles), nil
+		return p.waits(v, w.id, shown.Change, w.roles, nil), nil
 	}
 	err := p.commitOne(ctx, w)
 	var lacks *NeedsOnlineKeys
 	if errors.As(err, &lacks) {
-		return outcome(Pending, w.id, append(shown.Change, lacks.Error()), w.roles), nil
+		return p.waits(v, w.id, append(shown.Change, lacks.Error()), w.roles, nil), nil
 	}
 	if held, ok := errors.AsType[*heldUp](err); ok {
 		out := outcome(Pending, w.id, shown.Change, w.roles)

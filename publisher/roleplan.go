@@ -206,11 +206,16 @@ func lowered(after *candidate, req RoleRequest) []string {
 const noSpare = "  NO KEY TO SPARE: "
 
 // withoutSpare says of roles that a change leaves without a key to spare what the loss of one means, and who can mend it.
-// One key alone, as is usual for an engineer or the committer, is told of for root and targets only.
+// One key alone, as is usual for an engineer or the committer, is told of for root and targets only. Of recalls it says, too, that
+// no one person can make one any more.
 func withoutSpare(current, next *trust.Targets) []string {
 	var lines []string
 	for _, d := range next.Delegations {
 		before, known := current.Delegation(d.Name)
+		if kind, product, _ := manifest.SplitRole(d.Name); kind == manifest.StageRecalled && d.Threshold > max(1, before.Threshold) {
+			lines = append(lines, fmt.Sprintf("  NOBODY ALONE STOPS A RELEASE of %s any more: each recall takes %d of the %d keys of %s from then on; usual is 1, many to approve and one to stop",
+				product, d.Threshold, len(d.Keys), d.Name))
+		}
 		top := d.Name == trust.RoleRoot || d.Name == trust.RoleTargets
 		if !known || authorityText(before.Authority) == authorityText(d.Authority) || d.Threshold < len(d.Keys) || d.Threshold == 1 && !top {
 			continue

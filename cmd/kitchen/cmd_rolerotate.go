@@ -166,8 +166,12 @@ func (k *kitchen) confirmRole(plan *publisher.RolePlan) (bool, error) {
 
 // warnOfRole says on stderr, unasked, what else a change of a role means. What it changes is told with the outcome.
 func (k *kitchen) warnOfRole(plan *publisher.RolePlan) (bool, error) {
-	d := newRolePlan(plan.Role, plan)
-	d.notes(&page{w: k.stderr, width: 80})
+	for _, note := range plan.Notes {
+		k.progress.Note(note)
+	}
+	for _, use := range plan.KeyUses {
+		k.progress.Note(otherKeyUse(use).words() + " " + use.Command)
+	}
 	return true, nil
 }
 
@@ -187,6 +191,10 @@ type otherKeyUse struct {
 	Key     string `json:"key"` // short id
 	Role    string `json:"role"`
 	Command string `json:"command"` // that exchanges it there
+}
+
+func (u otherKeyUse) words() string {
+	return fmt.Sprintf("Key %s also signs %s. Exchange it there, too:", u.Key, u.Role)
 }
 
 type listedRelease struct {
@@ -229,17 +237,12 @@ func (d *rolePlanDocument) human(p *page) {
 		}
 		p.table(table, "nothing")
 	}
-	d.notes(p)
-	signatureLines(p, d.Roles)
-}
-
-// notes say what a change of a role means besides.
-func (d *rolePlanDocument) notes(p *page) {
 	for _, note := range d.Notes {
 		p.para(2, "- ", note)
 	}
 	for _, use := range d.AlsoSigns {
-		p.para(2, "- ", fmt.Sprintf("Key %s also signs %s. Exchange it there, too:", use.Key, use.Role))
+		p.para(2, "- ", use.words())
 		p.linef("    %s", use.Command)
 	}
+	signatureLines(p, d.Roles)
 }
