@@ -328,7 +328,7 @@ func (c *candidate) checkLast(timestamp, snapshot []byte, files map[string][]byt
 			if s.OnlineKeysChanged(c.view.Root().Version) {
 				return nil // it is forgotten
 			}
-			return excuse(step(), kind)
+			return excuse(excuse(step(), kind), trust.Threshold) // also where it takes more online keys from then on
 		}
 	}
 	steps := []func() error{

@@ -113,7 +113,7 @@ func TestARecallBuildsOnRecallsAlone(t *testing.T) {
 	}
 }
 
-// TestTheLastSignatureForAStolenOnlineKeySaysWhatIsNext, wherever it is asked; and without a rotation nobody is told of one.
+// TestTheLastSignatureForAStolenOnlineKeySaysWhatIsNext, wherever it is asked.
 func TestTheLastSignatureForAStolenOnlineKeySaysWhatIsNext(t *testing.T) {
 	t.Parallel()
 	w := readyWorld(t)
@@ -128,11 +128,19 @@ func TestTheLastSignatureForAStolenOnlineKeySaysWhatIsNext(t *testing.T) {
 			t.Errorf("waits for %q", text)
 		}
 	}
+}
 
-	w = readyWorld(t)
+// TestACommitterWithOneOfTwoOnlineKeysIsToldOfTwo, and not of a rotation that there is none of. Hosts follow to the second key.
+func TestACommitterWithOneOfTwoOnlineKeysIsToldOfTwo(t *testing.T) {
+	t.Parallel()
+	fresh := catalogtest.NewKey(t)
+	w := readyWorld(t)
+	h := &hosts{t, w, map[string]string{}}
+	h.step("one online key")
 	mustCommit(t)(w.publisher(t, w.online).ChangeRole(ctx, rotate(trust.RoleSnapshot, nil, fresh), nil, signers(w.root[0], w.root[1])))
 	mustCommit(t)(w.withBoth(t, w.store, fresh).ChangeRole(ctx, publisher.RoleRequest{Role: trust.RoleTimestamp, Threshold: 2}, nil, signers(w.root[0], w.root[1])))
-	_, err = w.publisher(t, w.online).Commit(ctx)
+	h.step("two of two online keys")
+	_, err := w.publisher(t, w.online).Commit(ctx)
 	if e := wantError[*publisher.NeedsOnlineKeys](t, err, "2 of the online keys"); strings.Contains(e.Hint(), "OLD") || !strings.Contains(e.Hint(), "name 2 of them") {
 		t.Errorf("%s; %s", e, e.Hint())
 	}
