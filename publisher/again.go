@@ -46,7 +46,8 @@ func (p *Publisher) Again(ctx context.Context, id string, signers []keys.Signer)
 			return nil, err
 		}
 		if w.stale == "" && reason != "" {
-			return nil, &NotAgain{ID: id, Reason: "it is refused as it is: " + reason, Command: "kitchen pending drop " + id + " says how to be rid of it"}
+			command := cmp.Or(strings.Join(p.certifyCommands(ctx, d.view, w), "; "), "kitchen pending drop "+id+" says how to be rid of it")
+			return nil, &NotAgain{ID: id, Reason: "it is refused as it is: " + reason, Command: command}
 		}
 		if w.stale == "" {
 			return nil, &NotAgain{ID: id, Reason: "it can still take effect", Command: "kitchen sign " + w.roles[0].name + " --key FILE"}
@@ -156,7 +157,7 @@ func (r *replay) target(ctx context.Context, role, path string, now *trust.Targe
 	case meansTheSame(role, before, after, there):
 		return nil
 	case isCertificate(role, after):
-		return r.not("a certificate rests on the reports of its day; gather its evidence anew", command)
+		return r.not("a certificate rests on the reports of its day; gather its evidence anew", r.certifyCommand(ctx, role, path, after))
 	case kind == manifest.RoleRegistry:
 		return r.entry(ctx, path, now, before, after)
 	case !sameTarget(there, before):

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 )
 
@@ -85,5 +86,38 @@ func TestAStaleProposalSaysWhyAndHowItIsMadeAgain(t *testing.T) {
 	if len(pending) != 1 || pending[0].Stale == "" || len(pending[0].Since) != 1 || !strings.Contains(pending[0].Since[0], "certify "+v1) ||
 		!slices.Equal(pending[0].Again, []string{"kitchen certify " + v2}) {
 		t.Errorf("%+v", pending)
+	}
+}
+
+// A certificate that went stale, or that a rule forbids by now, is made again by one command: with its waivers and its note,
+// as a shell takes them.
+func TestACertificateIsMadeAgainWithItsWaiversAndNote(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.validated(t, v1)
+	w.validated(t, v2)
+	w.report(t, "acme/staging", w.stagingCI, v2, manifest.Failed, func(r *manifest.Report) { r.Reason = "does not boot" })
+	req := publisher.CertifyRequest{Note: "it's fine", Waivers: []manifest.Waiver{{Site: "acme/staging", Reason: "their $disk"}}}
+	result, err := w.publisher(t, nil).Certify(ctx, release(v2), req, signers(w.certA))
+	id := must(t, publisher.Pending)(result.Outcome, err).Proposal
+	mustCommit(t)(certify(w.publisher(t, w.online), v1, w.certA, w.certB))
+	pending, err := w.publisher(t, nil).Pending(ctx)
+	check(t, err)
+	command := "kitchen certify " + v2 + ` --waive 'acme/staging:their $disk' --note 'it'\''s fine'`
+	if len(pending) != 1 || pending[0].ID != id || !slices.Equal(pending[0].Again, []string{command}) {
+		t.Errorf("%+v", pending)
+	}
+	_, err = w.publisher(t, nil).Again(ctx, id, signers(w.certA))
+	if e := wantError[*publisher.NotAgain](t, err); e.Command != command {
+		t.Errorf("%q", e.Command)
+	}
+
+	w = newWorld(t)
+	w.validated(t, v1)
+	id = must(t, publisher.Pending)(certify(w.publisher(t, nil), v1, w.certA)).Proposal
+	w.setPolicy(t, "[default]\nrequire = [\"acme/staging\"]\n")
+	_, err = w.publisher(t, nil).Again(ctx, id, signers(w.certA))
+	if e := wantError[*publisher.NotAgain](t, err, "refused"); e.Command != "kitchen certify "+v1 {
+		t.Errorf("%q", e.Command)
 	}
 }

@@ -181,12 +181,12 @@ func (p *Publisher) draftRole(ctx context.Context, d *desk, req RoleRequest, par
 	return dr, checkCandidateKeys(ctx, p.Store, candidate)
 }
 
-// roles are those that change together.
+// roles are those that change together, the one that was named first.
 func (req *RoleRequest) roles() []string {
-	if slices.Contains(onlineRoles, req.Role) {
-		return onlineRoles
+	if !slices.Contains(onlineRoles, req.Role) {
+		return []string{req.Role}
 	}
-	return []string{req.Role}
+	return append([]string{req.Role}, slices.DeleteFunc(slices.Clone(onlineRoles), func(name string) bool { return name == req.Role })...)
 }
 
 // parentOf is the role that hands a role out.

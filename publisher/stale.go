@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -76,12 +77,64 @@ func commandFor(role, path string, before, after trust.Target) string {
 		return "kitchen yank " + r.String() + " --reason TEXT"
 	case kind == manifest.StageReady && after.SHA256 == "":
 		return "kitchen decertify " + r.String() + " --reason TEXT" + ifSo(customer != "", " --for "+customer)
-	case kind == manifest.StageReady && after.Custom[customLifts] != "":
-		return "kitchen certify " + r.String() + " --lift-recall"
 	case kind == manifest.StageRecalled:
 		return "kitchen recall " + r.String() + " --reason TEXT"
 	}
 	return "kitchen " + verbs[kind] + " " + r.String()
+}
+
+// certifyCommand is the command that certifies as a certificate did, with its waivers and its note as far as its evidence can be
+// read.
+func (p *Publisher) certifyCommand(ctx context.Context, role, path string, certificate trust.Target) string {
+	_, r, err := manifest.ParseTargetPath(path)
+	if err != nil {
+		return "the command that made it"
+	}
+	command := "kitchen certify " + r.String()
+	if _, _, customer := manifest.SplitRole(role); customer != "" {
+		command += " --for " + customer
+	}
+	if certificate.Custom[customLifts] != "" {
+		command += " --lift-recall"
+	}
+	e, err := p.evidence(ctx, certificate.Custom[customEvidence])
+	if err != nil {
+		return command
+	}
+	for _, w := range e.Waivers {
+		command += " --waive " + ShellWord(w.Site+ifSo(w.Until != "", "@"+w.Until)+":"+w.Reason)
+	}
+	if e.Note != "" {
+		command += " --note " + ShellWord(e.Note)
+	}
+	return command
+}
+
+// certifyCommands are those for the certificates that a proposal would make.
+func (p *Publisher) certifyCommands(ctx context.Context, v *catalog.View, w *waiting) (commands []string) {
+	for _, r := range w.roles {
+		current, err := currentRole(v, r.name)
+		if err != nil {
+			continue
+		}
+		for _, path := range inOrder(current, r.next) {
+			if after := r.next.Targets[path]; isCertificate(r.name, after) && !sameTarget(current.Targets[path], after) {
+				commands = append(commands, p.certifyCommand(ctx, r.name, path, after))
+			}
+		}
+	}
+	return commands
+}
+
+// plainWord is what a shell takes as one word, as it stands.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// ShellWord is a word of a command that is printed to be copied.
+func ShellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // rotationCommand is the command for what is left of a change of who signs a role.

@@ -24,12 +24,31 @@ type proposalOptions struct {
 func (k *kitchen) proposalOperand(c *cli.Context) (proposalOptions, error) {
 	o := proposalOptions{keyOptions: k.readKeyOptions(c), id: c.Args().First()}
 	err := operands(c, "ID")
-	if err == nil {
-		if o.role, _, _, err = manifest.ParseProposalID(o.id); err != nil {
-			err = usageHint(err.Error(), "`kitchen pending` lists what waits")
-		}
-	}
 	return o, err
+}
+
+// wholeID completes the beginning of one proposal's id; what begins none is left as it is.
+func (o *proposalOptions) wholeID(ctx context.Context, p *publisher.Publisher) (err error) {
+	if _, _, _, err := manifest.ParseProposalID(o.id); err != nil {
+		list, err := p.Pending(ctx)
+		if err != nil {
+			return err
+		}
+		var found []string
+		for _, w := range list {
+			if strings.HasPrefix(w.ID, o.id) {
+				found = append(found, w.ID)
+			}
+		}
+		if len(found) > 1 {
+			return usageHint(fmt.Sprintf("several proposals begin with %s: %s", o.id, strings.Join(found, ", ")), "name one of them whole")
+		}
+		o.id = strings.Join(append(found, o.id)[:1], "")
+	}
+	if o.role, _, _, err = manifest.ParseProposalID(o.id); err != nil {
+		return usageHint(err.Error(), "`kitchen pending` lists what waits")
+	}
+	return nil
 }
 
 func pendingAgainCommand(k *kitchen) *cli.Command {
@@ -43,11 +62,14 @@ func pendingAgainCommand(k *kitchen) *cli.Command {
 }
 
 func runPendingAgain(ctx context.Context, k *kitchen, o proposalOptions) error {
-	signers, err := k.signers(o.keyOptions, o.role)
-	if err != nil {
-		return err
-	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
+		if err := o.wholeID(ctx, p); err != nil {
+			return err
+		}
+		signers, err := k.signers(o.keyOptions, o.role)
+		if err != nil {
+			return err
+		}
 		outcome, err := p.Again(ctx, o.id, signers)
 		if not, ok := errors.AsType[*publisher.NotAgain](err); ok {
 			d := newOutcome("pending-again", "", &publisher.Outcome{Status: statusRefused, Summary: []string{not.Error()}})
@@ -128,19 +150,22 @@ func (d *dropDocument) human(p *page) {
 }
 
 func runPendingDrop(ctx context.Context, k *kitchen, o proposalOptions) error {
-	var signers []keys.Signer
-	var err error
-	if o.drop.Supersede {
-		if signers, err = k.signers(o.keyOptions, o.role); err != nil {
-			return err
-		}
-	}
 	if o.drop.Delete {
 		if err := k.requireOnline("pending drop --delete", o.online); err != nil {
 			return err
 		}
 	}
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
+		err := o.wholeID(ctx, p)
+		if err != nil {
+			return err
+		}
+		var signers []keys.Signer
+		if o.drop.Supersede {
+			if signers, err = k.signers(o.keyOptions, o.role); err != nil {
+				return err
+			}
+		}
 		result, err := p.Drop(ctx, o.id, o.drop, signers)
 		if err != nil {
 			return err

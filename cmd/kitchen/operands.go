@@ -1,11 +1,11 @@
 package main
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
 	"github.com/urfave/cli/v2"
 )
 
@@ -75,13 +75,5 @@ func require(c *cli.Context, flags ...string) error {
 	return nil
 }
 
-// plainWord is what a shell takes as one word, as it stands.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-
 // shellWord is a word of a command that is printed to be copied.
-func shellWord(s string) string {
-	if plainWord.MatchString(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
+func shellWord(s string) string { return publisher.ShellWord(s) }

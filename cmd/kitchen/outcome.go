@@ -111,6 +111,9 @@ func (d *outcomeDocument) block(p *page) {
 func signatureLines(p *page, roles []roleDocument) {
 	for _, r := range roles {
 		text := fmt.Sprintf("%d of %d signatures", r.Have, r.Need)
+		if r.Have > r.Need {
+			text = fmt.Sprintf("%d signatures, needs %d", r.Have, r.Need)
+		}
 		if len(r.Signers) > 0 {
 			text += ", by " + r.named(r.Signers)
 		}
