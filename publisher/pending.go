@@ -31,6 +31,7 @@ type PendingProposal struct {
 
 	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
 	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""
+	Rivals       []string // ids of others that change one of its roles: only one of these and this can take effect
 }
 
 // Complete tells whether all signatures are there, so that the committer is all it waits for.
@@ -102,6 +103,7 @@ func (p *Publisher) show(ctx context.Context, v *catalog.View, live []*waiting) 
 		}
 	}
 	relate(list)
+	rival(live, list)
 	return list, nil
 }
 
@@ -203,7 +205,7 @@ func (p *Publisher) Sign(ctx context.Context, which string, confirm func(Pending
 	if s.rank == 0 && s.refusal != nil {
 		return nil, s.refusal
 	}
-	s.out.Notes = append(s.out.Notes, s.leftAside()...)
+	s.out.Notes = append(s.out.Notes, append(s.leftAside(), s.rivals()...)...)
 	s.out.Others = s.others
 	return s.out, nil
 }

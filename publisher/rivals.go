@@ -1,7 +1,10 @@
 package publisher
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -58,6 +61,15 @@ func (w *waiting) giver() string {
 	return ""
 }
 
+// endedIn is the role whose holders may drop the proposal, by a version without it; "" for a recall.
+func (w *waiting) endedIn(v *catalog.View) string {
+	role := cmp.Or(w.giver(), w.roles[0].name)
+	if w.stale == "" && w.role(role).recalls(v) {
+		return ""
+	}
+	return role
+}
+
 // takesOut tells whether the proposal takes any role from a key.
 func (w *waiting) takesOut(v *catalog.View, key string) bool {
 	for _, giver := range w.roles {
@@ -75,4 +87,46 @@ func (r *roleDraft) recalls(v *catalog.View) bool {
 	kind, _, _ := manifest.SplitRole(r.name)
 	current, err := currentRole(v, r.name)
 	return kind == manifest.StageRecalled && (err != nil || len(diffTargets(current, r.next)) > 0)
+}
+
+// rival says of shown proposals which exclude each other: those that change the same role, each on top of what is in effect, and
+// neither of which is said to contain or supersede the other.
+func rival(live []*waiting, list []PendingProposal) {
+	stands := func(w *PendingProposal) bool { return w.Refused == "" && w.Within == "" }
+	for i := range list {
+		for j := range list {
+			a, b := &list[i], &list[j]
+			shared := slices.ContainsFunc(live[i].roles, func(r *roleDraft) bool { return live[j].role(r.name) != nil })
+			if i != j && shared && stands(a) && stands(b) && a.SupersededBy != b.ID && b.SupersededBy != a.ID {
+				a.Rivals = append(a.Rivals, b.ID)
+			}
+		}
+	}
+}
+
+// rivals say of what was signed, or offered, that only one of several can take effect.
+func (s *signing) rivals() (lines []string) {
+	told := map[string]bool{}
+	for _, w := range s.waited {
+		if told[w.ID] || !s.seen[w.ID] || len(w.Rivals) == 0 || s.committed {
+			continue
+		}
+		for _, id := range w.Rivals {
+			told[id] = true
+		}
+		lines = append(lines, w.ID+" "+w.Excludes())
+	}
+	return lines
+}
+
+// Excludes says in words which others can never take effect once this one has; "" for none.
+func (p *PendingProposal) Excludes() string {
+	if len(p.Rivals) == 0 {
+		return ""
+	}
+	named := strings.Join(p.Rivals[:min(len(p.Rivals), maxOffered)], ", ")
+	if more := len(p.Rivals) - maxOffered; more > 0 {
+		named += fmt.Sprintf(" and %d more", more)
+	}
+	return "excludes " + named + ": only one of them can take effect"
 }

@@ -186,3 +186,25 @@ func TestAContainerThatIsDeclinedHidesNothing(t *testing.T) {
 		t.Errorf("%q", out.Notes)
 	}
 }
+
+// Two holders change one role, each in a way of his own: whoever signs both unasked is told that only one can take effect.
+func TestTwoRivalsSignedUnasked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var ids []string
+	for i, product := range []string{"nova", "swift"} {
+		req := w.openstack()
+		req.Name = product
+		ids = append(ids, must(t, publisher.Pending)(w.publisher(t, nil).AddProduct(ctx, req, signers(w.root[i]))).Proposal)
+	}
+	slices.Sort(ids)
+	for i, id := range ids {
+		if p := w.pendingOne(t, id); !slices.Equal(p.Rivals, []string{ids[1-i]}) || !strings.Contains(p.Excludes(), "only one of them can take effect") {
+			t.Errorf("%+v", p)
+		}
+	}
+	out := must(t, publisher.Pending)(w.publisher(t, nil).Sign(ctx, "targets", nil, signers(w.root[2])))
+	if len(out.Others) != 1 || len(out.Notes) != 1 || !strings.Contains(out.Notes[0], ids[0]+" excludes "+ids[1]) {
+		t.Errorf("%q", out.Notes)
+	}
+}

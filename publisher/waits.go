@@ -101,7 +101,7 @@ type DropResult struct {
 	Proposal   *PendingProposal
 	Harmless   string    // why it can do nothing as it is; "" while it can
 	Until      time.Time // when it lapses: until then its signatures hold, wherever copies of them are
-	Supersedes string    // role whose next version makes the proposal stale for good
+	Supersedes string    // role whose next version makes the proposal stale for good; "" for a recall, which nobody drops
 	Along      []string  // other proposals that wait for that role, and go stale with it
 	Outcome    *Outcome  // of that, with Supersede
 	Deleted    int       // objects
@@ -135,7 +135,7 @@ func (p *Publisher) Drop(ctx context.Context, id string, req DropRequest, signer
 	case !w.signed():
 		result.Harmless = "nobody who may has signed it"
 	}
-	result.Supersedes = cmp.Or(w.giver(), w.roles[0].name)
+	result.Supersedes = w.endedIn(view)
 	live, err := p.live(ctx, view)
 	if err != nil && !denied(err) {
 		return nil, err
@@ -170,9 +170,9 @@ func (p *Publisher) supersede(ctx context.Context, v *catalog.View, w *waiting, 
 	}
 	switch {
 	case role == "" && why != "":
-		return &Refused{Role: result.Supersedes, Reason: "proposal " + w.id + " is not dropped so: " + why}
+		return &Refused{Role: cmp.Or(result.Supersedes, w.roles[0].name), Reason: "proposal " + w.id + " is not dropped so: " + why}
 	case role == "":
-		return authorizeRole(v, result.Supersedes, signers)
+		return authorizeRole(v, cmp.Or(result.Supersedes, w.roles[0].name), signers)
 	}
 	result.Supersedes = role
 	writer := &writer{Publisher: p, signers: mine, floor: map[string]int64{}, instead: w,
