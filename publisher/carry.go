@@ -107,7 +107,7 @@ func (s *signing) rehearse(ctx context.Context) ([]PendingProposal, error) {
 	err = &NothingToSign{Role: s.role}
 	for _, w := range shown {
 		switch {
-		case !s.offers(&w):
+		case !s.offers(&w, shown):
 		case w.Refused != "":
 			err = &Refused{Role: s.role, Reason: w.Refused}
 		default:

@@ -46,10 +46,11 @@ func compareTrue(a, b bool) int {
 
 // heldBy is a proposal on account of which a change waits: the holders of root, or of targets, have all signed that they give
 // one of the roles other keys, and the change is not signed by these. Else a key that is to go could put its rotation off for
-// ever, by another change each time. Recalls alone are never held up, and nothing is by what a rule forbids.
+// ever, by another change each time. Or it recalls a release, and the change would sign the list of recalls again without that.
+// Recalls alone are never held up, and nothing is by what a rule forbids.
 func (p *Publisher) heldBy(ctx context.Context, v *catalog.View, live []*waiting, roles []*roleDraft) (*waiting, error) {
 	for _, w := range live {
-		if !w.outruns(v, roles) {
+		if !w.outruns(v, roles) && !w.stops(v, roles) {
 			continue
 		}
 		if reason, err := verdict(p.vet(ctx, v, w.roles)); err != nil || reason == "" {
@@ -80,7 +81,19 @@ func (w *waiting) outruns(v *catalog.View, roles []*roleDraft) bool {
 	return false
 }
 
+// stops tells whether w recalls a release, by enough signatures, in a list that a change signs again as it is. What says who
+// signs is not held up by that.
+func (w *waiting) stops(v *catalog.View, roles []*roleDraft) bool {
+	return w.complete() && !(&waiting{roles: roles}).handsOut() && slices.ContainsFunc(roles, func(r *roleDraft) bool {
+		recall := w.role(r.name)
+		return recall != nil && recall.recalls(v) && !r.recalls(v)
+	})
+}
+
 // heldWords say so.
 func heldWords(by *waiting) string {
+	if !by.handsOut() {
+		return "proposal " + by.id + " recalls a release, and takes effect first (kitchen pending " + by.id + ")"
+	}
 	return "those who say who signs it have given it other keys, in proposal " + by.id + ", which has to take effect first (kitchen pending " + by.id + ")"
 }

@@ -32,6 +32,7 @@ type PendingProposal struct {
 
 	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
 	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""
+	Rivals       []string // ids of others that change one of its roles: only one of these and this can take effect
 }
 
 // Complete tells whether all signatures are there, so that the committer is all it waits for.
@@ -103,6 +104,7 @@ func (p *Publisher) show(ctx context.Context, v *catalog.View, live []*waiting) 
 		}
 	}
 	relate(list)
+	rival(live, list)
 	return list, nil
 }
 
@@ -176,7 +178,8 @@ func (p *Publisher) KnowsRole(ctx context.Context, role string) error {
 
 // Sign adds the signers' signatures to the live proposals that change a role, or to the one with that id. confirm sees each
 // change, worked out anew, with its evidence, and says whether to sign it; nil signs all. What does not follow on the
-// current catalog by the rules is not offered; nor is, where a role is named, what another contains or supersedes. Of
+// current catalog by the rules is not offered; nor is, where a role is named, what another contains or supersedes, unless
+// that is declined. Of
 // several proposals the outcome is, in this order, that of one that was signed now and waits (Pending), that was signed or
 // complete and took effect (Committed), that was not confirmed (Declined), that waits with these signatures of before
 // (Pending); its Others are those of the others. Unchanged when nothing waits for the role. An error of confirm ends the
@@ -184,7 +187,7 @@ func (p *Publisher) KnowsRole(ctx context.Context, role string) error {
 // Errors: *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait,
 // *NothingToSign for a proposal that takes no signature.
 func (p *Publisher) Sign(ctx context.Context, which string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
-	s := &signing{Publisher: p.renewing(), role: which, confirm: confirm, signers: signers, seen: map[string]bool{},
+	s := &signing{Publisher: p.renewing(), role: which, confirm: confirm, signers: signers, seen: map[string]bool{}, declined: map[string]bool{},
 		out: &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + which}}}
 	if role, _, _, err := manifest.ParseProposalID(which); err == nil {
 		s.role, s.id = role, which
@@ -203,7 +206,7 @@ func (p *Publisher) Sign(ctx context.Context, which string, confirm func(Pending
 	if s.rank == 0 && s.refusal != nil {
 		return nil, s.refusal
 	}
-	s.out.Notes = append(s.out.Notes, s.leftAside()...)
+	s.out.Notes = append(s.out.Notes, append(s.leftAside(), s.rivals()...)...)
 	s.out.Others = s.others
 	return s.out, nil
 }
@@ -218,6 +221,8 @@ type signing struct {
 	begun      bool
 	waited     []PendingProposal // that could take effect in the beginning
 	seen       map[string]bool   // those that were offered, or need not be
+	declined   map[string]bool   // those of them that stand for no other any more
+	all        bool              // nothing stands for another
 	out        *Outcome
 	rank       int        // of out; 0 = nothing was offered yet
 	others     []*Outcome // what became of the other proposals
@@ -249,11 +254,7 @@ func (s *signing) begin(view *catalog.View, live []*waiting, shown []PendingProp
 		return nil
 	}
 	s.begun = true
-	for _, w := range shown {
-		if w.Within == "" {
-			s.waited = append(s.waited, w)
-		}
-	}
+	s.waited = shown
 	if s.id != "" {
 		return s.aim(live)
 	}
@@ -280,12 +281,11 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 	if err := s.begin(view, live, shown); err != nil {
 		return false, err
 	}
-	for i, w := range live {
-		if s.seen[w.id] || !s.offers(&shown[i]) {
-			continue
-		}
+	for i := s.next(shown); i >= 0; i = s.next(shown) {
+		w := live[i]
 		s.seen[w.id] = true
 		if !w.concerns(s.signers) { // it takes the role from them
+			s.declined[w.id] = true
 			s.refusal = authorize(s.role, w.role(s.role).signers(), s.signers)
 			continue
 		}
@@ -300,19 +300,12 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 			return false, err
 		}
 		s.take(signed, !before)
+		s.declined[w.id] = signed.Status == Declined
 		if signed.Status == Committed {
 			return s.id == "", nil
 		}
 	}
 	return false, nil
-}
-
-// offers tells whether a proposal is to be looked at: the one that was named, or whatever no other stands for.
-func (s *signing) offers(w *PendingProposal) bool {
-	if s.id != "" {
-		return w.ID == s.id
-	}
-	return w.Within == "" && w.SupersededBy == ""
 }
 
 // concerns tells whether any of the signers may sign any of the proposal's roles.

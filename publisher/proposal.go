@@ -41,6 +41,7 @@ type waiting struct {
 	roles   []*roleDraft // sigs holds valid signatures only
 	created time.Time
 	expires time.Time
+	seen    time.Time // since when it is there, by the store's clock; zero where that has none
 	stale   string
 	change  []string
 }
@@ -183,7 +184,8 @@ type pendingFiles struct {
 	id       string
 	role     string
 	version  int64
-	modified time.Time
+	modified time.Time // the latest of its objects
+	since    time.Time // the first
 	doc      bool
 	sigs     map[string]map[string][]string // role → key id → object keys
 }
@@ -215,6 +217,9 @@ func (p *Publisher) listProposals(ctx context.Context, prefix string) ([]*pendin
 		}
 		if info.Modified.After(last.modified) {
 			last.modified = info.Modified
+		}
+		if last.since.IsZero() || info.Modified.Before(last.since) {
+			last.since = info.Modified
 		}
 		last.doc = last.doc || name == manifest.ProposalName
 		if keyID != "" {
@@ -313,7 +318,7 @@ func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendin
 		len(doc.Roles) == 0 || len(doc.Roles) > maxRoles || doc.id() != f.id {
 		return nil, nil
 	}
-	w := &waiting{id: f.id, kind: doc.Kind, stated: doc.Summary[:min(len(doc.Summary), maxSummary)]}
+	w := &waiting{id: f.id, kind: doc.Kind, seen: f.since, stated: doc.Summary[:min(len(doc.Summary), maxSummary)]}
 	for _, listed := range doc.Roles {
 		r, err := p.readRole(ctx, f.id, listed)
 		if r == nil || err != nil || w.role(r.name) != nil {

@@ -107,13 +107,6 @@ func takesNone(w *PendingProposal) error {
 	return e
 }
 
-// supersedes tells whether w does no more than to sign a role again that other, made before it, is to change: whoever holds
-// the role asked for that to end the other, and committers prefer it.
-func (w *waiting) supersedes(v *catalog.View, other *waiting) bool {
-	return w.created.After(other.created) && w.isRenewal(v) &&
-		slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.byHolder && other.role(r.name) != nil })
-}
-
 // goesFurther tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a
 // published release, and not what it is; of who signs a role another change may say more.
 func goesFurther(role, path string, current, earlier, later *trust.Targets) bool {
@@ -167,6 +160,28 @@ func (p *Publisher) changing(ctx context.Context, v *catalog.View, live []*waiti
 	return list, shown, nil
 }
 
+// next is the place of the next proposal to look at, -1 for none. Where each would stand for another all are looked at.
+func (s *signing) next(shown []PendingProposal) int {
+	offered := func(w PendingProposal) bool { return !s.seen[w.ID] && s.offers(&w, shown) }
+	i := slices.IndexFunc(shown, offered)
+	if i < 0 && len(s.seen) == 0 && s.id == "" {
+		s.all = true
+		i = slices.IndexFunc(shown, offered)
+	}
+	return i
+}
+
+// offers tells whether a proposal is to be looked at: the one that was named, or whatever no other stands for that is looked at,
+// too, and was not declined.
+func (s *signing) offers(w *PendingProposal, list []PendingProposal) bool {
+	if s.id != "" {
+		return w.ID == s.id
+	}
+	return s.all || !slices.ContainsFunc(list, func(other PendingProposal) bool {
+		return !s.declined[other.ID] && (other.ID == w.Within || other.ID == w.SupersededBy)
+	})
+}
+
 // unanswered is a question about a proposal to which there was no answer.
 type unanswered struct{ error }
 
@@ -193,15 +208,18 @@ func (s *signing) leftAside() (lines []string) {
 		case s.seen[w.ID] && w.SupersededBy != "" && s.out.Status == Pending:
 			lines = append(lines, "it is being superseded by "+w.SupersededBy+", which committers prefer to it")
 		case s.seen[w.ID]:
+		case s.committed && w.Within != "" && !s.declined[w.Within]: // and is part of what took effect, if that did
 		case s.committed && w.SupersededBy != "":
 			lines = append(lines, w.ID+" was superseded: it can never take effect now")
 		case s.committed:
 			lines = append(lines, w.ID+" went stale by that; to propose it again: kitchen pending again "+w.ID)
 		case s.id != "":
-		case s.unanswered != "":
+		case s.unanswered != "" && w.Within == "":
 			lines = append(lines, notAnswered(w.ID))
 		case w.SupersededBy != "":
 			lines = append(lines, fmt.Sprintf("%s was not offered: %s supersedes it; to sign it all the same: %s", w.ID, w.SupersededBy, signCommand(w.ID)))
+		case w.Within != "":
+			lines = append(lines, fmt.Sprintf("%s was not offered: %s contains it; to sign it alone: %s", w.ID, w.Within, signCommand(w.ID)))
 		}
 	}
 	return lines

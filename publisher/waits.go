@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -100,7 +101,7 @@ type DropResult struct {
 	Proposal   *PendingProposal
 	Harmless   string    // why it can do nothing as it is; "" while it can
 	Until      time.Time // when it lapses: until then its signatures hold, wherever copies of them are
-	Supersedes string    // role whose next version makes the proposal stale for good
+	Supersedes string    // role whose next version makes the proposal stale for good; "" for a recall, which nobody drops
 	Along      []string  // other proposals that wait for that role, and go stale with it
 	Outcome    *Outcome  // of that, with Supersede
 	Deleted    int       // objects
@@ -110,7 +111,7 @@ type DropResult struct {
 // over when it lapses, or when another version of one of its roles takes effect; with Supersede such a version, of what
 // is in effect now, is signed by the signers, and committed or left as a proposal of its own. A committer prefers it to
 // the dropped one, should both be complete. Delete removes the proposal's objects here; a copy can be put back until it
-// lapses. Errors: *UnknownProposal, *NotAuthorized for signers of none of its roles, *NoOnlineKey for Delete.
+// lapses. Errors: *UnknownProposal, *NotAuthorized for signers of none of its roles, *Refused for those of a key that may not drop it, *NoOnlineKey for Delete.
 func (p *Publisher) Drop(ctx context.Context, id string, req DropRequest, signers []keys.Signer) (*DropResult, error) {
 	p = p.renewing()
 	if req.Delete && p.Online == nil {
@@ -134,7 +135,7 @@ func (p *Publisher) Drop(ctx context.Context, id string, req DropRequest, signer
 	case !w.signed():
 		result.Harmless = "nobody who may has signed it"
 	}
-	result.Supersedes = w.roles[0].name
+	result.Supersedes = w.endedIn(view)
 	live, err := p.live(ctx, view)
 	if err != nil && !denied(err) {
 		return nil, err
@@ -157,15 +158,21 @@ func (p *Publisher) Drop(ctx context.Context, id string, req DropRequest, signer
 
 // supersede signs again, as it is, the first role of the proposal that the signers hold.
 func (p *Publisher) supersede(ctx context.Context, v *catalog.View, w *waiting, signers []keys.Signer, result *DropResult) error {
-	role, mine := "", []keys.Signer(nil)
-	for _, r := range w.roles {
-		if mine = holders(v, r.name, signers); len(mine) > 0 {
-			role = r.name
-			break
+	role, mine, why := "", []keys.Signer(nil), ""
+	for _, r := range slices.Backward(w.roles) {
+		for _, id := range keyIDs(holders(v, r.name, signers)) {
+			if reason := w.keptFrom(v, r.name, id); reason != "" {
+				why = reason
+			} else {
+				role, mine = r.name, holders(v, r.name, signers)
+			}
 		}
 	}
-	if role == "" {
-		return authorizeRole(v, w.roles[0].name, signers)
+	switch {
+	case role == "" && why != "":
+		return &Refused{Role: cmp.Or(result.Supersedes, w.roles[0].name), Reason: "proposal " + w.id + " is not dropped so: " + why}
+	case role == "":
+		return authorizeRole(v, cmp.Or(result.Supersedes, w.roles[0].name), signers)
 	}
 	result.Supersedes = role
 	writer := &writer{Publisher: p, signers: mine, floor: map[string]int64{}, instead: w,
@@ -199,6 +206,15 @@ func (p *Publisher) deleteProposal(ctx context.Context, id string) (n int, err e
 		n++
 	}
 	return n, nil
+}
+
+func keyIDs(signers []keys.Signer) (ids []string) {
+	for _, s := range signers {
+		if key, err := trust.NewKey(s.Public()); err == nil {
+			ids = append(ids, key.ID)
+		}
+	}
+	return ids
 }
 
 // holders are those of the signers who may sign the role.

@@ -52,6 +52,8 @@ type proposalDocument struct {
 	WaitsFor     string         `json:"waits_for"`
 	Supersedes   []string       `json:"supersedes,omitempty"`    // those that can never take effect once this one has
 	SupersededBy string         `json:"superseded_by,omitempty"` // the one that is to end it
+	Rivals       []string       `json:"rivals,omitempty"`        // those of which, and this one, only one can take effect
+	excludes     string         // that, in words
 	left         time.Duration  // until it lapses
 }
 
@@ -59,7 +61,7 @@ func newProposal(w publisher.PendingProposal) proposalDocument {
 	return proposalDocument{
 		ID: w.ID, Kind: w.Kind, Stated: list(w.Stated), Change: list(w.Change), Roles: roleDocuments(w.Roles), Complete: w.Complete(),
 		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Again: w.Again, Refused: w.Refused, Within: w.Within,
-		WaitsFor: w.WaitsFor(), Supersedes: w.Supersedes, SupersededBy: w.SupersededBy, left: w.Expires.Sub(w.Created) - w.Age,
+		WaitsFor: w.WaitsFor(), Supersedes: w.Supersedes, SupersededBy: w.SupersededBy, Rivals: w.Rivals, excludes: w.Excludes(), left: w.Expires.Sub(w.Created) - w.Age,
 	}
 }
 
@@ -88,6 +90,12 @@ func (d *proposalDocument) state() string {
 
 func (d *proposalDocument) human(p *page) {
 	p.para(2, d.ID+"  ", d.state())
+	if d.state() == "contained in "+d.Within {
+		p.para(4, "  to sign it alone: ", "kitchen sign "+d.ID+" --key FILE")
+	}
+	if d.excludes != "" {
+		p.para(4, "  ", d.excludes)
+	}
 	d.supersedeLines(p)
 	for _, line := range d.Change {
 		p.para(4, "  ", line)

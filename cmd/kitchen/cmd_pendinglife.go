@@ -134,7 +134,7 @@ func (d *dropDocument) human(p *page) {
 		d.Superseded.human(p)
 		p.para(0, "", "Its other holders sign this and not the proposal: kitchen sign "+d.Superseded.Proposal+" --key FILE")
 	}
-	if d.Superseded == nil && d.Harmless == "" {
+	if d.Superseded == nil && d.Harmless == "" && d.Supersedes != "" {
 		p.para(0, "", "To end it before: kitchen pending drop "+d.Proposal.ID+" --supersede --key FILE (of "+d.Supersedes+")")
 		if len(d.Along) > 0 {
 			p.para(0, "", "That ends these, too, which wait for the same role: "+strings.Join(d.Along, ", ")+"; kitchen pending again ID makes each of them anew")

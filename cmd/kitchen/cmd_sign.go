@@ -24,7 +24,7 @@ func signCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "sign", Category: groupSysadmin, Usage: "add your signature to a waiting change of a role", ArgsUsage: "ROLE or ID --key FILE",
 		Description: "Shows what would change, worked out from the current catalog, and asks on the terminal. `kitchen pending` lists what waits. " +
-			"With a role, all that changes it, but for what is contained in another proposal or is being superseded; with a proposal's id, or the beginning of it, that one alone.\n\n" +
+			"With a role, all that changes it, but for what is contained in another proposal or is being superseded, unless the answer to that is no; with a proposal's id, or the beginning of it, that one alone.\n\n" +
 			"For a signer without network: `kitchen sign ROLE --export FILE` at the catalog; `kitchen sign --import FILE --key K` on the signer's machine, which checks " +
 			"everything from its own pinned root, and writes the signatures into the file, or into that of --export; `kitchen sign --import FILE`, without a key, at the catalog.\n\n" +
 			"Exit 8 while something that was signed now waits on; else 0 when something took effect, 3 when the answer to all that was asked was no, " +
