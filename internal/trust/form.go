@@ -10,7 +10,8 @@ import (
 type Form struct {
 	Version int64
 	Expires time.Time
-	Targets *Targets // nil for root and snapshot
+	Targets *Targets        // nil for root and snapshot
+	Roles   map[string]Meta // of a snapshot
 }
 
 // ParseForm holds a file of "root", "snapshot", "targets" or a delegated role to the form that readers of a Kitchen
@@ -48,7 +49,7 @@ func parseForm(role string, file []byte) (Form, error) {
 		if err != nil {
 			return Form{}, err
 		}
-		return Form{Version: s.Version, Expires: s.Expires}, checkCatalogSnapshot(s)
+		return Form{Version: s.Version, Expires: s.Expires, Roles: s.Roles}, checkCatalogSnapshot(s)
 	}
 	o, err := open[metadata.TargetsType](RoleTargets, file)
 	if err != nil {
