@@ -13,7 +13,7 @@ import (
 // What a key file may ask for before its password is known to be right or wrong: some seconds of one core, and this much
 // memory. The file itself says what it takes, and whoever wrote it may be anybody.
 const (
-	maxScrypt = 256 << 20  // bytes: 128·N·r·p. cosign asks for 64 MiB to 128 MiB, OpenSSL for 16 MiB
+	maxScrypt = 256 << 20  // bytes, and work of as many. cosign asks for 64 MiB to 128 MiB, OpenSSL for 16 MiB
 	maxRounds = 10_000_000 // of PBKDF2. OpenSSL asks for 2048, the careful for a million
 )
 
@@ -86,9 +86,10 @@ func checkPKCS8(path string, der []byte) error {
 	return nil
 }
 
+// checkScrypt counts what scrypt fills: 128·(N·r + 2·r + p·r) bytes; and what it does, which grows with N·r·p.
 func checkScrypt(path string, n, r, p int64) error {
 	const most = maxScrypt / 128
-	if n > most || r > most || p > most || n > 0 && r > 0 && p > 0 && (n*r > most || n*r*p > most) {
+	if n > most || r > most || p > most || n > 0 && r > 0 && p > 0 && (n*r > most || p*r > most || n*r*p > most || n*r+2*r+p*r > most) {
 		return &TooCostly{path, fmt.Sprintf("scrypt with N=%d, r=%d, p=%d", n, r, p), fmt.Sprintf("%d MiB", maxScrypt>>20)}
 	}
 	return nil

@@ -39,6 +39,7 @@ func TestAKeyFileThatAsksForGigabytes(t *testing.T) {
 		"r=1073741824":                               cosigns(2, 1<<30, 1<<30),
 		"scrypt with N=67108864, r=8, p=1":           scryptFile(t, 1<<26, 8, 1),
 		"scrypt with N=16384, r=8, p=1048576":        scryptFile(t, 1<<14, 8, 1<<20),
+		"scrypt with N=2, r=1048576, p=1":            scryptFile(t, 2, 1<<20, 1), // little work, 640 MiB
 		"1000000000000 rounds of PBKDF2":             pbkdf2File(t, 1_000_000_000_000),
 		fmt.Sprint(maxRounds+1, " rounds of PBKDF2"): pbkdf2File(t, maxRounds+1),
 	} {

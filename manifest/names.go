@@ -152,16 +152,19 @@ func showable(r rune, lines bool) bool {
 }
 
 // CleanText makes foreign text, such as a test's name or a hook's last words,
-// fit for a report: invalid bytes and control characters become '?', and the
-// result is at most max bytes, cut between characters. Newlines and tabs
-// become spaces.
+// fit for a report and for a sentence of Kitchen's: invalid bytes, control
+// characters and letters that show nothing become '?', and the result is at
+// most max bytes, cut between characters. Newlines, tabs and other spaces
+// become spaces, and backquotes, which mark Kitchen's commands, apostrophes.
 func CleanText(s string, max int) string {
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(s, "?") {
 		switch {
-		case r == '\n' || r == '\t':
+		case r == '\n' || r == '\t' || unicode.Is(unicode.Zs, r):
 			r = ' '
-		case !showable(r, false):
+		case r == '`':
+			r = '\''
+		case !showable(r, false) || blank(r):
 			r = '?'
 		}
 		if b.Len()+utf8.RuneLen(r) > max {
@@ -170,6 +173,11 @@ func CleanText(s string, max int) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// blank tells whether a letter or symbol shows nothing.
+func blank(r rune) bool {
+	return unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || strings.ContainsRune("\u2800\U00013441\U00013442\U00016fe4\U0001d159", r)
 }
 
 // clip shortens what an error quotes.

@@ -52,7 +52,7 @@ func (p *Publisher) Again(ctx context.Context, id string, signers []keys.Signer)
 		if w.stale == "" {
 			return nil, &NotAgain{ID: id, Reason: "it can still take effect", Command: "kitchen sign " + w.roles[0].name + " --key FILE"}
 		}
-		r := &replay{Publisher: p, w: w, d: d, draft: newDraft(manifest.CleanText(w.kind, 40), w.roles[0].name), past: map[string]*history{}}
+		r := &replay{Publisher: p, w: w, d: d, draft: newDraft(w.kind, w.roles[0].name), past: map[string]*history{}}
 		return r.run(ctx, signers)
 	}, signers)
 	if refused, ok := errors.AsType[*Refused](err); ok {
@@ -229,8 +229,8 @@ func (r *replay) vetted(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.w.kind == "decertify" && len(r.w.stated) > 0 { // the reason stands nowhere else
-		r.draft.summary = append(r.draft.summary, manifest.CleanText(r.w.stated[0], maxReason))
+	if because := r.w.withdrawal(r.d.view); because != "" {
+		r.draft.summary = append(r.draft.summary, because)
 	}
 	r.draft.summary = append(r.draft.summary, r.describe(ctx, r.d.view, trial.roles)...)
 	return r.vet(ctx, r.d.view, trial.roles)

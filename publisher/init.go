@@ -34,6 +34,9 @@ type Init struct {
 	// Policy is who may sign the certification policy, threshold 2, or 1 for a single holder; none = the
 	// administrators.
 	Policy []*keys.Public
+	// Seen is the fingerprint of the root of the catalog that this host has verified; "" = none. No init made that was
+	// interrupted: what lacks its timestamp is damaged.
+	Seen string
 }
 
 // InitResult is what hosts need to trust the new catalog.
@@ -95,20 +98,37 @@ func (i *initializer) vacant(ctx context.Context) error {
 		switch {
 		case !ok, role == trust.RoleRoot && number == 1:
 			continue
-		case rooted && role == trust.RoleSnapshot:
-			continue
-		case rooted && (role == trust.RoleTargets || role == manifest.RoleRegistry):
-			file, err := get(ctx, i.Store, o.Key)
-			if err != nil && !errors.Is(err, storage.ErrTooLarge) {
+		case rooted && (role == trust.RoleTargets || role == manifest.RoleRegistry || role == trust.RoleSnapshot):
+			if first, err := i.isFirst(ctx, role, o.Key); err != nil {
 				return err
-			}
-			if form, err := trust.ParseForm(role, file); err == nil && form.Targets.Replaces == "" {
+			} else if first {
 				continue
 			}
 		}
 		return &AlreadyInitialized{Store: i.Store.URL(), Damaged: o.Key}
 	}
 	return nil
+}
+
+// isFirst tells whether a file replaces nothing, or is a snapshot of nothing but such files, which are there.
+func (i *initializer) isFirst(ctx context.Context, role, key string) (bool, error) {
+	file, err := get(ctx, i.Store, key)
+	if err != nil && !errors.Is(err, storage.ErrTooLarge) {
+		return false, err
+	}
+	form, err := trust.ParseForm(role, file)
+	if err != nil || role != trust.RoleSnapshot {
+		return err == nil && form.Targets.Replaces == "", nil //nolint:nilerr // whatever does not parse is no init's
+	}
+	for listed, meta := range form.Snapshot.Roles {
+		if listed != trust.RoleTargets && listed != manifest.RoleRegistry {
+			return false, nil
+		}
+		if there, err := i.exists(ctx, manifest.RoleObject(listed, meta.Version)); err != nil || !there {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // initPlan is who signs what.
@@ -271,6 +291,9 @@ func (i *initializer) adopt(there []byte, wanted *trust.Root) error {
 	}
 	if err != nil || !sameRoles(session.Root(), wanted) {
 		return &AlreadyInitialized{Store: i.Store.URL(), Other: true}
+	}
+	if catalog.Fingerprint(there) == i.init.Seen {
+		return &AlreadyInitialized{Store: i.Store.URL(), Damaged: manifest.RootObject(1)}
 	}
 	i.rootFile, i.rootIs, i.resumed = there, session.Root(), true
 	return nil

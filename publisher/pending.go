@@ -17,6 +17,7 @@ type PendingProposal struct {
 	ID      string
 	Kind    string   // "publish", "certify", …: the proposer's word
 	Stated  []string // the proposer's summary: unverified
+	Because string   // where it withdraws certificates: the proposer's words on why, unverified, for they stand nowhere else
 	Change  []string // what would change, worked out from what is in effect now; nil when stale
 	Roles   []RoleSignatures
 	Created time.Time
@@ -109,7 +110,7 @@ func (p *Publisher) show(ctx context.Context, v *catalog.View, live []*waiting) 
 }
 
 func (p *Publisher) present(ctx context.Context, v *catalog.View, w *waiting) (*PendingProposal, error) {
-	shown := &PendingProposal{ID: w.id, Kind: w.kind, Stated: w.stated, Roles: countSignatures(w.roles),
+	shown := &PendingProposal{ID: w.id, Kind: w.kind, Stated: w.stated, Because: w.withdrawal(v), Roles: countSignatures(w.roles),
 		Created: w.created, Expires: w.expires, Age: max(0, v.Now().Sub(w.created)), Stale: w.stale}
 	if w.stale != "" {
 		return shown, nil

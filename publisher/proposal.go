@@ -66,6 +66,23 @@ func (w *waiting) byHolder() bool {
 	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.byHolder })
 }
 
+// withdrawal is the proposer's reason for withdrawing certificates, which stands nowhere else, and in nothing signed; ""
+// where none is withdrawn.
+func (w *waiting) withdrawal(v *catalog.View) string {
+	for _, r := range w.roles {
+		current, err := currentRole(v, r.name)
+		if kind, _, _ := manifest.SplitRole(r.name); err != nil || kind != manifest.StageReady || len(w.stated) == 0 {
+			continue
+		}
+		for path := range current.Targets {
+			if r.next.Targets[path].SHA256 == "" {
+				return w.stated[0]
+			}
+		}
+	}
+	return ""
+}
+
 func (w *waiting) complete() bool { return w.stale == "" && complete(w.roles) }
 
 // signedByAll tells whether each of the signers has signed every role of the proposal that it may sign.
@@ -318,7 +335,10 @@ func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendin
 		len(doc.Roles) == 0 || len(doc.Roles) > maxRoles || doc.id() != f.id {
 		return nil, nil
 	}
-	w := &waiting{id: f.id, kind: doc.Kind, seen: f.since, stated: doc.Summary[:min(len(doc.Summary), maxSummary)]}
+	w := &waiting{id: f.id, kind: manifest.CleanText(doc.Kind, maxKind), seen: f.since}
+	for _, line := range doc.Summary[:min(len(doc.Summary), maxSummary)] {
+		w.stated = append(w.stated, manifest.CleanText(line, maxReason))
+	}
 	for _, listed := range doc.Roles {
 		r, err := p.readRole(ctx, f.id, listed)
 		if r == nil || err != nil || w.role(r.name) != nil {

@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -167,7 +168,10 @@ func (b *publication) restoreItem(ctx context.Context, it *item, want *manifest.
 	}
 	var options chunk.Options
 	if want.Chunked() {
-		options.Like, _ = transfer.ReadIndex(ctx, b.Store, want) // it may be lost, too
+		var err error
+		if options.Like, err = transfer.ReadIndex(ctx, b.Store, want); err != nil { // it is lost, too
+			options.Like = b.frameLengths(ctx, want)
+		}
 	}
 	p, err := b.pack(ctx, it, options)
 	if err != nil {
@@ -179,6 +183,21 @@ func (b *publication) restoreItem(ctx context.Context, it *item, want *manifest.
 			manifest.BlobObject(want.Stored.SHA256), it.artifact.Stored.SHA256)}
 	}
 	return b.sendPacked(ctx, it, p)
+}
+
+// frameLengths is as much of a lost index as its object tells; nil where that is lost, too. What is made by it is held to its
+// digest.
+func (b *publication) frameLengths(ctx context.Context, want *manifest.Artifact) chunk.Index {
+	body, _, err := b.Store.Open(ctx, manifest.BlobObject(want.Stored.SHA256), 0, -1)
+	if err != nil {
+		return nil
+	}
+	defer body.Close()
+	lengths, err := chunk.FrameLengths(io.LimitReader(body, want.Stored.Size), want.Size/chunk.Min+1)
+	if err != nil {
+		return nil
+	}
+	return lengths
 }
 
 func (b *publication) summary(sha string) []string {

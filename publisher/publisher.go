@@ -59,7 +59,8 @@ const (
 	maxStrangers     = 20     // more of them, of those that none of today's holders has signed
 	maxListed        = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
 	maxRoles         = 16     // of one proposal
-	maxSummary       = 100    // lines of a proposer's summary
+	maxSummary       = 100    // lines of a proposer's summary, each at most maxReason bytes
+	maxKind          = 40     // bytes of a proposer's word for what the change is
 	maxStale         = 100    // stale proposals that are shown
 	maxHistory       = 1000   // versions of a role that are looked back at
 )

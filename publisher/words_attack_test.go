@@ -1,12 +1,14 @@
 package publisher_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 )
@@ -111,5 +113,38 @@ func TestAKeyWhoseIDBeginsLikeAnothers(t *testing.T) {
 	given, expected := "given    "+publisher.IDOfPEM(w.engineer.Public().PEM()), "expected "+publisher.IDOfPEM(w.admin.Public().PEM())
 	if lines := refused.Evidence(); !slices.Equal(lines, []string{given, expected}) {
 		t.Errorf("a key that may not sign is shown as %q", lines)
+	}
+}
+
+// A stranger who may write below pending/ only: what proposal.json calls a change is nobody's signature, and may be long. It
+// is clipped, and stands for no reason of a withdrawal where nothing is withdrawn.
+func TestAStrangersSummaryIsClippedAndExplainsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	rename := func(id string) {
+		key := manifest.ProposalObject(id, manifest.ProposalName)
+		var doc map[string]any
+		check(t, json.Unmarshal(w.object(t, key), &doc))
+		doc["kind"], doc["summary"] = "decertify"+strings.Repeat("y", 1<<16), slices.Repeat([]string{"` " + strings.Repeat("\u3164 ", 1<<12)}, 300)
+		data, err := json.Marshal(doc)
+		check(t, err)
+		check(t, w.store.Delete(ctx, key))
+		w.put(t, key, data)
+	}
+	rename(w.craft(t, crafted{recalledRole, lists("recalled/openstack/9.0.0/manifest.toml", trust.Target{Length: 5, SHA256: strings.Repeat("a", 64), Custom: map[string]string{"reason": "x"}}), signers(w.engineer)}))
+	rename(w.craft(t, crafted{readyRole, func(n *trust.Targets) { clear(n.Targets) }, signers(w.certA)}))
+	pending, err := w.publisher(t, nil).Pending(ctx)
+	check(t, err)
+	if len(pending) != 2 {
+		t.Fatalf("%+v", pending)
+	}
+	for _, p := range pending {
+		if len(p.Kind) > 40 || len(p.Stated) > 100 || len(p.Stated[0]) > 1000 || strings.ContainsAny(p.Stated[0], "`\u3164") {
+			t.Errorf("%q, %d lines, %q", p.Kind, len(p.Stated), p.Stated[0])
+		}
+		if withdraws := strings.HasPrefix(p.ID, readyRole); withdraws != (p.Because != "") {
+			t.Errorf("%s: %q", p.ID, p.Because)
+		}
 	}
 }

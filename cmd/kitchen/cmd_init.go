@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
@@ -115,6 +116,11 @@ func runInit(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
+	state, err := k.stateDir(at)
+	if err != nil {
+		return err
+	}
+	in.Seen = catalog.InspectState(state).Pin
 	result, err := publisher.Initialize(ctx, store, k.now(), in, online)
 	if err != nil {
 		return err

@@ -55,6 +55,7 @@ type proposalDocument struct {
 	Rivals       []string       `json:"rivals,omitempty"`        // those of which, and this one, only one can take effect
 	excludes     string         // that, in words
 	left         time.Duration  // until it lapses
+	because      string
 }
 
 func newProposal(w publisher.PendingProposal) proposalDocument {
@@ -62,6 +63,7 @@ func newProposal(w publisher.PendingProposal) proposalDocument {
 		ID: w.ID, Kind: w.Kind, Stated: list(w.Stated), Change: list(w.Change), Roles: roleDocuments(w.Roles), Complete: w.Complete(),
 		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Again: w.Again, Refused: w.Refused, Within: w.Within,
 		WaitsFor: w.WaitsFor(), Supersedes: w.Supersedes, SupersededBy: w.SupersededBy, Rivals: w.Rivals, excludes: w.Excludes(), left: w.Expires.Sub(w.Created) - w.Age,
+		because: w.Because,
 	}
 }
 
@@ -106,8 +108,8 @@ func (d *proposalDocument) human(p *page) {
 	if len(d.Again) > 0 {
 		p.para(4, "  to propose it again: ", strings.Join(d.Again, "; "))
 	}
-	if d.Kind == "decertify" && len(d.Stated) > 0 { // the reason stands nowhere else
-		p.para(4, "  its proposer says, unverified: ", strconv.Quote(d.Stated[0]))
+	if d.because != "" {
+		p.para(4, "  its proposer says, unverified: ", strconv.Quote(d.because))
 	}
 	if d.Stale == "" { // else no signature helps
 		signatureLines(p, d.Roles)

@@ -165,7 +165,7 @@ func nextStep(command string, code int, err error) string {
 // beforeInit adds to a catalog that is not there what its vendor, who has the online key, may have forgotten.
 func (k *kitchen) beforeInit(err error) error {
 	var gone *catalog.NoCatalog
-	if errors.As(err, &gone) && !gone.Known && gone.Left == "" && k.config != nil && len(k.config.keyFiles("online")) > 0 {
+	if errors.As(err, &gone) && !gone.Known && gone.Left == "" && !gone.Begun && k.config != nil && len(k.config.keyFiles("online")) > 0 {
 		return hinted{err, gone.Hint() + "; `kitchen init` makes a new catalog"}
 	}
 	return err

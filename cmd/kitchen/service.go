@@ -26,12 +26,15 @@ type stopSignal struct{ os.Signal }
 func (s stopSignal) Error() string        { return "stopped by a signal: " + s.String() }
 func (s stopSignal) Is(target error) bool { return target == context.Canceled }
 
-// interruptible is cancelled by the first SIGINT or SIGTERM, with a stopSignal as its cause. From then on the signals
-// have their default effect, so that a second one kills.
+// interruptible is cancelled by the first SIGINT, SIGTERM, SIGQUIT or, unless that was to be ignored, SIGHUP, with a stopSignal
+// as its cause. From then on the signals have their default effect, so that a second one kills.
 func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		select {
 		case s := <-signals:

@@ -264,7 +264,7 @@ func reasonOf(report *VerifiedReport) string {
 	case report.Reason != "":
 		return ": " + strings.TrimSpace(report.Reason)
 	case len(report.Failed) > 0:
-		return fmt.Sprintf(": %d test(s) failed, %s first", len(report.Failed), report.Failed[0])
+		return fmt.Sprintf(": %d test(s) failed, %s first", len(report.Failed), manifest.CleanText(report.Failed[0], manifest.MaxTestName))
 	}
 	return ""
 }

@@ -69,6 +69,7 @@ type NoCatalog struct {
 	Store string
 	Known bool   // this host has verified a catalog there before
 	Left  string // an object of a catalog that is there all the same: it is damaged; "" where none is seen
+	Begun bool   // no more is there than an interrupted init leaves
 	Err   error  // the store's, about the object that is not there
 }
 
@@ -77,6 +78,9 @@ func (e *NoCatalog) Error() string {
 	var missing *storage.Error
 	if errors.As(e.Err, &missing) && missing.Key != "" {
 		lacks = "it has no " + missing.Key
+	}
+	if e.Begun {
+		return fmt.Sprintf("the catalog at %s is not finished: %s, and no more is there than `kitchen init` begins with", e.Store, lacks)
 	}
 	if e.Left != "" {
 		return fmt.Sprintf("the catalog at %s is damaged: %s, and %s is there", e.Store, lacks, e.Left)
@@ -90,6 +94,8 @@ func (e *NoCatalog) Unwrap() error { return e.Err }
 // Hint names the innocent causes.
 func (e *NoCatalog) Hint() string {
 	switch {
+	case e.Begun:
+		return "the same `kitchen init` command, with the same keys, completes it; had this catalog been in use, its objects would have to be put back instead"
 	case e.Left != "":
 		return "nothing makes it anew, least of all `kitchen init`: what is lost has to be put back, byte for byte; `kitchen check` names it, and where copies are"
 	case e.Known:

@@ -67,8 +67,7 @@ func writeRune(b *strings.Builder, r rune, raw string, multiline bool) {
 		b.WriteString(`\t`)
 	case r < 0x100 && unicode.IsControl(r):
 		fmt.Fprintf(b, `\x%02x`, r)
-	case !unicode.IsPrint(r):
-		// Direction marks, zero-width joiners, separators, private use, unassigned.
+	case !visible(r):
 		fmt.Fprintf(b, `\u{%x}`, r)
 	default:
 		b.WriteString(raw)
@@ -85,7 +84,7 @@ func JSON(doc []byte) []byte {
 	out := make([]byte, 0, len(doc)+len(doc)/8)
 	for len(doc) > 0 {
 		r, size := utf8.DecodeRune(doc)
-		if r != utf8.RuneError && (r == '\n' || r == '\t' || unicode.IsPrint(r)) {
+		if r != utf8.RuneError && (r == '\n' || r == '\t' || visible(r)) {
 			out = append(out, doc[:size]...)
 		} else {
 			for _, unit := range utf16.Encode([]rune{r}) {
@@ -148,4 +147,13 @@ func unfinished(data []byte) int {
 		}
 	}
 	return 0
+}
+
+// blanks are letters and symbols that show nothing: to a reader they are spaces, to whoever breaks lines they are none.
+const blanks = "\u2800\U00013441\U00013442\U00016fe4\U0001d159"
+
+// visible tells whether a reader sees r as what it is. Direction marks, zero-width joiners, separators, private use and
+// unassigned characters are not printable; fillers and variation selectors are, and show nothing.
+func visible(r rune) bool {
+	return unicode.IsPrint(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) && !strings.ContainsRune(blanks, r)
 }

@@ -19,6 +19,9 @@ func Width(s string) int {
 }
 
 func runeWidth(r rune) int {
+	if r < 0x80 {
+		return 1
+	}
 	if unicode.In(r, unicode.Mn, unicode.Me) {
 		return 0
 	}
@@ -68,38 +71,62 @@ func wrapParagraph(s string, n int) []string {
 	}
 	var words []string
 	for _, word := range strings.Fields(s) {
-		for Width(word) > n {
-			head, tail := split(word, n)
-			if tail == "" {
-				break // one character wider than a line
-			}
-			words, word = append(words, head), tail
-		}
-		words = append(words, word)
+		words = append(words, pieces(word, n)...)
 	}
 	return join(words, n)
 }
 
+// maxWhole bounds, in bytes, a command that Fold keeps on one line.
+const maxWhole = 2000
+
 // Fold breaks s at spaces into lines of at most n columns, as Wrap does, but leaves whole what people copy: a word, such as
 // a path or a digest, and a command between backquotes. One that is longer than a line has a line of its own, and sticks
-// out.
+// out. What stands between quotation marks is foreign: no backquote in it keeps anything whole, and its words are broken
+// where the line ends, lest the terminal do it and begin a line with what looks like Kitchen's own.
 func Fold(s string, n int) []string {
 	if Width(s) <= n {
 		return []string{strings.TrimRight(s, " ")}
 	}
+	n = max(n, 1)
 	var words []string
-	open := false
-	for _, word := range strings.Fields(s) {
-		if open {
-			words[len(words)-1] += " " + word
-		} else {
+	start, quoted, foreign := 0, false, false
+	end := func(i int) {
+		switch word := s[start:i]; {
+		case foreign:
+			words = append(words, pieces(word, n)...)
+		case word != "":
 			words = append(words, word)
 		}
-		if strings.Count(word, "`")%2 == 1 {
-			open = !open
+		start, foreign = i+1, quoted
+	}
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case ' ':
+			end(i)
+		case '"':
+			quoted, foreign = !quoted, true
+		case '\\':
+			if quoted && i+1 < len(s) && s[i+1] != ' ' {
+				i++
+			}
+		case '`':
+			if close := strings.IndexByte(s[i+1:min(len(s), i+1+maxWhole)], '`'); !quoted && close >= 0 {
+				i += close + 1
+			}
 		}
 	}
+	end(len(s))
 	return join(words, n)
+}
+
+// pieces cuts a word into lines of at most n columns; one of a single character may be wider. None is empty.
+func pieces(word string, n int) (lines []string) {
+	for word != "" {
+		var head string
+		head, word = split(word, n)
+		lines = append(lines, head)
+	}
+	return lines
 }
 
 // join puts as many words on each line as fit.

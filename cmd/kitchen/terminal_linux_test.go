@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// screen is a terminal of its own, at which a program runs.
+type screen struct {
+	t       *testing.T
+	us, its *os.File
+	shown   bytes.Buffer
+}
+
+func newScreen(t *testing.T, args ...string) (*screen, *exec.Cmd) {
+	t.Helper()
+	us, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	noError(t, err)
+	t.Cleanup(func() { us.Close() })
+	noError(t, unix.IoctlSetPointerInt(int(us.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(us.Fd()), unix.TIOCGPTN)
+	noError(t, err)
+	its, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	noError(t, err)
+	t.Cleanup(func() { its.Close() })
+	c := exec.Command(args[0], args[1:]...)
+	c.Dir, c.Stdin, c.Stdout, c.Stderr = t.TempDir(), its, its, its
+	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "COSIGN_PASSWORD=") })
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	noError(t, c.Start())
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	return &screen{t: t, us: us, its: its}, c
+}
+
+// until reads what is shown till it holds the text and the echo is as wanted.
+func (s *screen) until(text string, echo bool) (shown string) {
+	s.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; {
+		ready := []unix.PollFd{{Fd: int32(s.us.Fd()), Events: unix.POLLIN}}
+		if n, _ := unix.Poll(ready, 20); n > 0 {
+			buffer := make([]byte, 4096)
+			n, err := s.us.Read(buffer)
+			noError(s.t, err)
+			s.shown.Write(buffer[:n])
+		}
+		modes, err := unix.IoctlGetTermios(int(s.its.Fd()), unix.TCGETS)
+		noError(s.t, err)
+		if (modes.Lflag&unix.ECHO != 0) == echo && strings.Contains(s.shown.String(), text) {
+			defer s.shown.Reset()
+			return s.shown.String()
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("no %q with echo %v: %q", text, echo, s.shown.String())
+		}
+	}
+}
+
+// Whatever ends the question for a password, the terminal has its echo back, and nobody is shown the program's insides.
+func TestAPasswordThatIsNotGivenLeavesTheEcho(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+		s, c := newScreen(t, "kitchen", "key", "generate", "k")
+		s.until("new password", false)
+		noError(t, c.Process.Signal(signal))
+		s.until("interrupted", true)
+		if _ = c.Wait(); c.ProcessState.ExitCode() != exitInterrupted {
+			t.Errorf("%v: %v", signal, c.ProcessState)
+		}
+	}
+}
+
+// A shell has the terminal between Ctrl-Z and fg, and leaves it with its own modes.
+func TestThePasswordIsNotEchoedAfterCtrlZAndFg(t *testing.T) {
+	t.Parallel()
+	s, _ := newScreen(t, "sh", "-c", "set -m; kitchen key generate k; stty echo; echo shell; fg")
+	s.until("new password", false)
+	_, err := s.us.WriteString("\x1a")
+	noError(t, err)
+	s.until("shell", false)
+	_, err = s.us.WriteString("geheim\n")
+	noError(t, err)
+	if shown := s.until("the same again", false); strings.Contains(shown, "geheim") {
+		t.Errorf("the password is shown: %q", shown)
+	}
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
