@@ -177,7 +177,7 @@ func (p *Publisher) reached(ctx context.Context, v *catalog.View, old func(stora
 	if err != nil {
 		return nil, fmt.Errorf("nothing is pruned: %w", err)
 	}
-	reached := map[string]bool{}
+	reached, read := map[string]bool{}, map[string]bool{}
 	for o, err := range p.Store.List(ctx, "targets/", "") {
 		if err != nil {
 			return nil, err
@@ -196,11 +196,28 @@ func (p *Publisher) reached(ctx context.Context, v *catalog.View, old func(stora
 		if err != nil {
 			return nil, fmt.Errorf("%s may name blobs that are needed, and cannot be read: nothing is pruned: %w", o.Key, err)
 		}
+		read[targetDigest(o.Key)] = true
 		for _, blob := range m.Objects() {
 			reached[blob.SHA256] = true
 		}
 	}
-	return reached, nil
+	return reached, reach.allRead(read)
+}
+
+// allRead refuses a catalog that lists a manifest of which no copy was read: what it names cannot be told any more.
+func (r *reachable) allRead(read map[string]bool) error {
+	for name := range r.view.Snapshot().Roles {
+		content, err := r.role(name)
+		if err != nil || content == nil {
+			return err
+		}
+		for path, target := range content.Targets {
+			if _, _, err := manifest.ParseTargetPath(path); err == nil && !read[target.SHA256] {
+				return fmt.Errorf("%s is lost, and may name blobs that are needed: nothing is pruned; kitchen check says how it comes back", manifest.TargetObject(path, target.SHA256))
+			}
+		}
+	}
+	return nil
 }
 
 // Pruning is a prune that another one is in the way of (exit 1).

@@ -105,13 +105,15 @@ func TestPruneStopsAtAManifestThatCannotBeRead(t *testing.T) {
 	orphan := w.orphan(t, "an orphan", month)
 	info, err := w.view(t).Release(release("openstack@1.0.0"))
 	check(t, err)
-	key := manifest.TargetObject(manifest.TargetPath(manifest.StageCatalog, info.Release), info.SHA256)
-	check(t, os.WriteFile(filepath.Join(w.dir, filepath.FromSlash(key)), []byte("garbage"), 0o644))
-	if _, err := w.publisher(t, w.online).Prune(ctx, publisher.PruneRequest{Delete: true}); err == nil || !strings.Contains(err.Error(), "nothing is pruned") {
-		t.Errorf("error %v", err)
-	}
-	if !w.blobs(t)[orphan] {
-		t.Error("something was deleted")
+	file := filepath.Join(w.dir, filepath.FromSlash(manifest.TargetObject(manifest.TargetPath(manifest.StageCatalog, info.Release), info.SHA256)))
+	for _, damage := range []func() error{func() error { return os.WriteFile(file, []byte("garbage"), 0o644) }, func() error { return os.Remove(file) }} {
+		check(t, damage())
+		if _, err := w.publisher(t, w.online).Prune(ctx, publisher.PruneRequest{Delete: true}); err == nil || !strings.Contains(err.Error(), "nothing is pruned") {
+			t.Errorf("error %v", err)
+		}
+		if !w.blobs(t)[orphan] {
+			t.Error("something was deleted")
+		}
 	}
 }
 
