@@ -175,6 +175,9 @@ func CleanText(s string, max int) string {
 	return b.String()
 }
 
+// WithoutBackquotes is foreign text for a sentence of Kitchen's, in which backquotes mark commands.
+func WithoutBackquotes(s string) string { return strings.ReplaceAll(s, "`", "'") }
+
 // blank tells whether a letter or symbol shows nothing.
 func blank(r rune) bool {
 	return unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || strings.ContainsRune("\u2800\U00013441\U00013442\U00016fe4\U0001d159", r)

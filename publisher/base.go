@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"github.com/enovance/kitchen/internal/catalog"
-	"github.com/enovance/kitchen/internal/trust"
-	"github.com/enovance/kitchen/keys"
 )
 
 // mine splits the proposals of the signers that may take effect: those that all of them signed, or that this change joins,
@@ -29,44 +27,6 @@ func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting, d *
 		}
 	}
 	return nil
-}
-
-// workOut works a change out: on top of the latest of the waiting proposals to build on that changes one of its roles, if that
-// needs nobody's signature but those that the change needs anyway. Else the change would wait for people who have nothing to
-// do with it.
-func (d *desk) workOut(ctx context.Context, change change, signers []keys.Signer) (*draft, error) {
-	for {
-		dr, err := change(ctx, d)
-		if dr == nil || err != nil || d.base == nil || d.base.completedBy(signers) {
-			return dr, err
-		}
-		plain, err := change(ctx, &desk{view: d.view, store: d.store, now: d.now})
-		if plain == nil || err != nil || plain.needsAllOf(d.view, d.base) {
-			return change(ctx, d) // what else it tells its caller, it told of the plain one
-		}
-		d.apart = append(d.apart, d.base)
-		d.waiting = slices.DeleteFunc(d.waiting, func(w *waiting) bool { return w == d.base })
-		d.base = nil
-	}
-}
-
-// completedBy tells whether the signers alone are all that a proposal takes.
-func (w *waiting) completedBy(signers []keys.Signer) bool {
-	return !slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
-		return held(signers, r.authority) < r.authority.Threshold || held(signers, r.successor) < r.successor.Threshold
-	})
-}
-
-// needsAllOf tells whether the draft by itself needs every number of signatures that a proposal needs.
-func (d *draft) needsAllOf(v *catalog.View, w *waiting) bool {
-	d.authorize(v)
-	needs := map[string]bool{authorityText(trust.Authority{}): true}
-	for _, r := range d.roles {
-		needs[authorityText(r.authority)], needs[authorityText(r.successor)] = true, true
-	}
-	return !slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
-		return !needs[authorityText(r.authority)] || !needs[authorityText(r.successor)]
-	})
 }
 
 // rivals are the ids of the proposals left aside that change a role of the draft: of the two, the first to take effect makes

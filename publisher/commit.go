@@ -127,7 +127,7 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 	if err := w.mine(ctx, view, live, d); err != nil {
 		return nil, err
 	}
-	dr, err := d.workOut(ctx, w.change, w.signers)
+	dr, err := w.change(ctx, d)
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func (p *Publisher) PlanRole(ctx context.Context, req RoleRequest, signers ...ke
 		return nil, err
 	}
 	change := func(ctx context.Context, d *desk) (*draft, error) { return p.roleChange(ctx, d, req) }
-	dr, err := d.workOut(ctx, change, signers)
+	dr, err := change(ctx, d)
 	var waits []string
 	if base := d.base; dr == nil && err == nil && base != nil {
 		waits = []string{"It waits already, in proposal " + base.id + " (kitchen pending " + base.id + ")."}

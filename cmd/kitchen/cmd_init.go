@@ -116,11 +116,9 @@ func runInit(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	state, err := k.stateDir(at)
-	if err != nil {
-		return err
+	if state, err := k.stateDir(at); err == nil { // whoever has none saw nothing
+		in.Seen = catalog.InspectState(state).Pin
 	}
-	in.Seen = catalog.InspectState(state).Pin
 	result, err := publisher.Initialize(ctx, store, k.now(), in, online)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func (s scene) askAt(now time.Time, line string) ended {
 // TestANeglectedCatalogComesBackByTheCommands: a year and five days without a commit. What the commands say leads all the way back.
 func TestANeglectedCatalogComesBackByTheCommands(t *testing.T) {
 	t.Parallel()
-	s := chapter(t, "empty")
+	s := chapter(t, "empty").copy(t)
 	now := time.Now().Add(370 * 24 * time.Hour)
 	do := func(code int, line string, words ...string) ended {
 		t.Helper()
@@ -58,7 +58,7 @@ func TestANeglectedCatalogComesBackByTheCommands(t *testing.T) {
 // TestDoctorMissesTheHook without which kitchen run fails.
 func TestDoctorMissesTheHook(t *testing.T) {
 	t.Parallel()
-	s := chapter(t, "empty")
+	s := chapter(t, "empty").copy(t)
 	for config, hook := range map[string]string{"prod.toml": "deploy", "staging.toml": "test"} {
 		path := filepath.Join(s.dir, config)
 		text, err := os.ReadFile(path)
@@ -77,7 +77,7 @@ func TestDoctorMissesTheHook(t *testing.T) {
 // be written, also for the superuser.
 func TestDoctorTriesTheRightsOfEachKey(t *testing.T) {
 	t.Parallel()
-	s := chapter(t, "published")
+	s := chapter(t, "published").copy(t)
 	s.ask("--config ./laptop.toml doctor").want(t, exitDone, "what else is needed here was not tried", "docs/ACCESS.md")
 	for _, c := range []struct{ config, role, key, dir string }{
 		{"engineer", "product.openstack", "eng", "blobs"},

@@ -57,7 +57,7 @@ type Recall struct {
 
 // RecallOf reads what recalled.<p> says of a release.
 func RecallOf(role string, t trust.Target) *Recall {
-	return &Recall{Role: role, Reason: manifest.CleanText(t.Custom[CustomReason], maxReason), SHA256: t.SHA256, Since: recallNumber(t.Custom[CustomSince])}
+	return &Recall{Role: role, Reason: manifest.WithoutBackquotes(t.Custom[CustomReason]), SHA256: t.SHA256, Since: recallNumber(t.Custom[CustomSince])}
 }
 
 // recallNumber reads the number of a recall; 0 for what is none.
@@ -146,7 +146,7 @@ func (v *View) published(r manifest.Release) (*trust.Target, error) {
 }
 
 func (v *View) releaseInfo(r manifest.Release, published trust.Target) ReleaseInfo {
-	info := ReleaseInfo{Release: r, SHA256: published.SHA256, Length: published.Length, Yanked: manifest.CleanText(published.Custom[CustomYanked], maxReason)}
+	info := ReleaseInfo{Release: r, SHA256: published.SHA256, Length: published.Length, Yanked: manifest.WithoutBackquotes(published.Custom[CustomYanked])}
 	seq, err := strconv.ParseInt(published.Custom[CustomSeq], 10, 64)
 	if err != nil || seq < 1 {
 		info.Conflict = &trust.Error{Kind: trust.Malformed, Role: manifest.RoleProduct(r.Product),

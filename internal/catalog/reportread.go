@@ -131,7 +131,7 @@ func (s *registeredSite) verify(c candidate, bundle []byte, now time.Time) (*Ver
 	if err != nil {
 		return nil, err
 	}
-	parsed.Reason = manifest.CleanText(parsed.Reason, manifest.MaxReason) // it is put into sentences of Kitchen's
+	parsed.Reason = manifest.WithoutBackquotes(parsed.Reason) // it is put into sentences of Kitchen's
 	report := &VerifiedReport{Report: *parsed, Key: c.key, SHA256: sha256Hex(bundle), Size: int64(len(bundle)), Signer: signers[0].id}
 	if report.Site != s.id {
 		return nil, fmt.Errorf("it is a report of site %s, and lies under the prefix of %s", report.Site, s.id)
