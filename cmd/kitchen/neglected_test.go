@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,15 +59,12 @@ func TestDoctorMissesTheHook(t *testing.T) {
 	t.Parallel()
 	s := chapter(t, "empty").copy(t)
 	for config, hook := range map[string]string{"prod.toml": "deploy", "staging.toml": "test"} {
-		path := filepath.Join(s.dir, config)
-		text, err := os.ReadFile(path)
+		text, err := os.ReadFile(s.path(config))
 		if err != nil {
 			t.Fatal(err)
 		}
 		before, _, _ := strings.Cut(string(text), "[hooks]")
-		if err := os.WriteFile(path, []byte(before), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		mustWrite(t, s, config, before)
 		s.ask("--config ./"+config+" doctor").want(t, exitNo, "problem hook "+hook+": no [hooks] "+hook+" in", "add to it: [hooks] "+hook)
 	}
 }
