@@ -37,8 +37,8 @@ func (p *Publisher) write(ctx context.Context, change change, signers []keys.Sig
 	return p.writeOn(ctx, change, signers, nil)
 }
 
-// writeOn is write for a change that builds on no proposals but those that joins names, and on complete ones of others, too.
-func (p *Publisher) writeOn(ctx context.Context, change change, signers []keys.Signer, joins func(*waiting) bool) (*Outcome, error) {
+// writeOn is write for a change with a rule of its own of what it builds on.
+func (p *Publisher) writeOn(ctx context.Context, change change, signers []keys.Signer, joins builds) (*Outcome, error) {
 	return (&writer{Publisher: p, change: change, signers: signers, floor: map[string]int64{}, joins: joins}).run(ctx)
 }
 
@@ -104,7 +104,7 @@ type writer struct {
 	change  change
 	signers []keys.Signer
 	floor   map[string]int64                           // role → number that is used up
-	joins   func(*waiting) bool                        // nil = all
+	joins   builds                                     // nil = the signers' own
 	agrees  func(context.Context, *desk, *draft) error // to what is to be signed; nil = yes
 	instead *waiting                                   // the proposal that this write is to make stale
 	also    []string                                   // what else was put into effect on the way

@@ -60,6 +60,43 @@ func TestAnEmergencyExchangeWaitsForNobodyElse(t *testing.T) {
 	}
 }
 
+// TestTheExchangeOfAStolenKeyWaitsForNobodyElse, whichever role it signs; the exchange of the same key in another role goes on in
+// the same proposal, and so does what needs nobody else.
+func TestTheExchangeOfAStolenKeyWaitsForNobodyElse(t *testing.T) {
+	t.Parallel()
+	w, other := waitsForRecallers(t)
+	fresh := catalogtest.NewKey(t)
+	p, by := w.publisher(t, nil), signers(w.root[0], w.root[1])
+	stolen := rotate(productRole, w.engineer, fresh)
+	plan, err := p.PlanRole(ctx, stolen, by...)
+	check(t, err)
+	out := must(t, publisher.Pending)(p.ChangeRole(ctx, stolen, nil, by))
+	told := func(lines []string) bool {
+		return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "kitchen pending again "+other) })
+	}
+	if !told(out.Notes) || !told(plan.Notes) {
+		t.Errorf("of the other change it says %q, beforehand %q", out.Notes, plan.Notes)
+	}
+	for _, r := range out.Roles {
+		if r.Role == recalledRole || !r.Complete() && r.Role != productRole {
+			t.Errorf("it waits for %s: %+v", out.WaitsFor, r)
+		}
+	}
+	both := must(t, publisher.Pending)(p.ChangeRole(ctx, rotate(recalledRole, w.engineer, fresh), nil, by))
+	if text := strings.Join(both.Summary, "\n"); !strings.Contains(text, "role "+productRole+": ") || strings.Contains(text, other) {
+		t.Errorf("the second role of the same key does not go on in the first one's proposal, and there alone:\n%s", text)
+	}
+	must(t, publisher.Pending)(p.Sign(ctx, both.Proposal, nil, signers(fresh)))
+	if result := commit(t, w.publisher(t, w.online)); len(result.Committed) != 1 || result.Committed[0].ID != both.Proposal {
+		t.Errorf("%+v", result)
+	}
+	for _, role := range []string{productRole, recalledRole} {
+		if present, _ := w.view(t).Authority(role); present.Has(w.engineer.TUF.ID) || !present.Has(fresh.TUF.ID) {
+			t.Errorf("%s: %q", role, present.KeyIDs())
+		}
+	}
+}
+
 // TestADryRunShowsWhatTheRealRunDoes: also where a change builds on another, and where it does not.
 func TestADryRunShowsWhatTheRealRunDoes(t *testing.T) {
 	t.Parallel()

@@ -109,36 +109,6 @@ func (w *waiting) signedByAll(signers []keys.Signer) bool {
 	return len(signers) > 0
 }
 
-// within tells whether other changes everything that w changes, in the same way and on the same evidence, or was made
-// on top of it, and one of those who hold a role today has signed that, where one has signed w.
-func (w *waiting) within(v *catalog.View, other *waiting) bool {
-	if w == other {
-		return false
-	}
-	later := other.created.After(w.created)
-	more, nothing := len(other.roles) > len(w.roles), true
-	for _, r := range w.roles {
-		o := other.role(r.name)
-		current, err := currentRole(v, r.name)
-		if o == nil || err != nil || r.byHolder && !o.byHolder {
-			return false
-		}
-		mine, theirs := diffTargets(current, r.next), diffTargets(current, o.next)
-		for path, change := range mine {
-			same := theirs[path] == change && r.next.Targets[path].Custom[customEvidence] == o.next.Targets[path].Custom[customEvidence]
-			if !same && !(later && goesFurther(r.name, path, current, r.next, o.next)) {
-				return false
-			}
-			more, nothing = more || !same, false
-		}
-		more = more || len(theirs) > len(mine)
-	}
-	if nothing { // signing again what is there: whoever asked for that after the other change did not mean that change
-		return later
-	}
-	return more || other.created.Before(w.created) || (other.created.Equal(w.created) && other.id < w.id)
-}
-
 // putProposal leaves a draft with its signatures for others. proposal.json comes last and makes it visible.
 func (p *Publisher) putProposal(ctx context.Context, dr *draft) (string, error) {
 	doc := proposalDoc{Schema: proposalSchema, Kind: dr.kind, Summary: dr.summary}

@@ -32,8 +32,8 @@ func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason strin
 	}
 	// Recalls only grow, and whoever may make one may repeat another's: so that of two who recall at the same time,
 	// neither overtakes the other.
-	onlyRecalls := func(w *waiting) bool {
-		return len(w.roles) == 1 && w.roles[0].name == manifest.RoleRecalled(r.Product)
+	onlyRecalls := func(_ *catalog.View, w *waiting, own bool) bool {
+		return (own || w.complete()) && len(w.roles) == 1 && w.roles[0].name == manifest.RoleRecalled(r.Product)
 	}
 	return p.writeOn(ctx, func(ctx context.Context, d *desk) (*draft, error) {
 		name, path := manifest.RoleRecalled(r.Product), manifest.TargetPath(manifest.StageRecalled, r)

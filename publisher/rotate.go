@@ -60,8 +60,8 @@ func (p *Publisher) ChangeRole(ctx context.Context, req RoleRequest, confirm fun
 	return out, err
 }
 
-// roleWriter makes the change. That of the online key builds on what is in effect alone: it is urgent, or takes another person's
-// hand to commit.
+// roleWriter makes the change. Where it takes a key out it may be urgent: what its signers left waiting for others does not hold
+// it up. That of the online key builds on what is in effect alone: it takes another person's hand to commit.
 func (p *Publisher) roleWriter(req RoleRequest, signers []keys.Signer) *writer {
 	w := &writer{Publisher: p, signers: signers, floor: map[string]int64{}, change: func(ctx context.Context, d *desk) (*draft, error) {
 		dr, err := p.roleChange(ctx, d, req)
@@ -70,10 +70,31 @@ func (p *Publisher) roleWriter(req RoleRequest, signers []keys.Signer) *writer {
 		}
 		return dr, dr.authorizeAny(d.view, req, signers)
 	}}
-	if p.Stolen || slices.Contains(onlineRoles, req.Role) && len(req.Old)+len(req.New) > 0 {
-		w.joins = func(*waiting) bool { return false }
+	switch {
+	case p.Stolen || slices.Contains(onlineRoles, req.Role) && len(req.Old)+len(req.New) > 0:
+		w.joins = func(*catalog.View, *waiting, bool) bool { return false }
+	case len(req.Old) > 0:
+		w.joins = func(v *catalog.View, w *waiting, own bool) bool {
+			return own && (req.asksTheSame(w) || req.goesOn(v, w))
+		}
 	}
 	return w
+}
+
+// asksTheSame tells whether a waiting change needs nobody's signature but that of those who sign this one, too.
+func (req *RoleRequest) asksTheSame(w *waiting) bool {
+	return !slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
+		return !r.complete() && r.name != req.Role && r.name != parentOf(req.Role)
+	})
+}
+
+// goesOn tells whether a waiting change takes out one of the same keys: the exchange of one key in several roles is one change.
+func (req *RoleRequest) goesOn(v *catalog.View, w *waiting) bool {
+	return slices.ContainsFunc(w.outgoing(v), func(id string) bool {
+		return slices.ContainsFunc(req.Old, func(digits string) bool {
+			return len(digits) >= minKeyDigits && strings.HasPrefix(id, strings.ToLower(digits))
+		})
+	})
 }
 
 // roleChange works the request out; nil when everything is so already.

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
-	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -105,38 +104,6 @@ func takesNone(w *PendingProposal) error {
 		e.Reason = "nobody who may has signed it"
 	}
 	return e
-}
-
-// goesFurther tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a
-// published release, and not what it is; of who signs a role another change may say more.
-func goesFurther(role, path string, current, earlier, later *trust.Targets) bool {
-	if name, ok := strings.CutPrefix(path, handOut); ok {
-		return delegationMade(name, current, earlier, later)
-	}
-	before, after := earlier.Targets[path], later.Targets[path]
-	return manifest.RoleStage(role) == manifest.StageCatalog && before.SHA256 == after.SHA256 && before.Length == after.Length
-}
-
-// relate completes what shown proposals say of each other: one is superseded by what contains the proposal that ends it,
-// and which knows that it ends it.
-func relate(list []PendingProposal) {
-	place := map[string]int{}
-	for i := range list {
-		place[list[i].ID] = i
-	}
-	for i := range list {
-		by, superseded := place[list[i].SupersededBy]
-		if !superseded {
-			continue
-		}
-		for range list {
-			if next, contained := place[list[by].Within]; contained && next != i {
-				by = next
-			}
-		}
-		list[i].SupersededBy = list[by].ID
-		list[by].Supersedes = append(list[by].Supersedes, list[i].ID)
-	}
 }
 
 // changing shows the live proposals that change a role. What else waits for one of their roles is looked at, too: it may
