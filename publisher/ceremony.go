@@ -202,6 +202,9 @@ func (c *Ceremony) Words() []string {
 		for _, id := range role.KeyIDs() {
 			lines = append(lines, " "+id)
 		}
+		if role.name == trust.RoleRoot {
+			lines = append(lines, newRootWithoutSpare(role.Authority)...)
+		}
 	}
 	return append(lines, "begun on "+c.made.Format(time.DateTime), "root, targets and registry expire on "+c.made.Add(lifeLong).Format(time.DateOnly))
 }

@@ -441,9 +441,8 @@ func (i *initializer) summary(vendor string) []string {
 	line := func(role string, a trust.Authority) string {
 		return fmt.Sprintf("%s: %d of %s", role, a.Threshold, listOr(shortIDs(a.KeyIDs()), ""))
 	}
-	return []string{
-		"vendor " + vendor,
-		line(trust.RoleRoot, i.rootIs.Roles[trust.RoleRoot]), line(trust.RoleTargets, i.rootIs.Roles[trust.RoleTargets]),
-		line("snapshot and timestamp", i.plan.online), line(manifest.RoleRegistry, i.plan.registry), line(manifest.RolePolicy, i.plan.policy),
-	}
+	root := i.rootIs.Roles[trust.RoleRoot]
+	lines := append([]string{"vendor " + vendor, line(trust.RoleRoot, root)}, newRootWithoutSpare(root)...)
+	return append(lines, line(trust.RoleTargets, i.rootIs.Roles[trust.RoleTargets]),
+		line("snapshot and timestamp", i.plan.online), line(manifest.RoleRegistry, i.plan.registry), line(manifest.RolePolicy, i.plan.policy))
 }

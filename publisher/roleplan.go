@@ -202,9 +202,6 @@ func lowered(after *candidate, req RoleRequest) []string {
 	return notes
 }
 
-// noSpare begins a line of withoutSpare.
-const noSpare = "  NO KEY TO SPARE: "
-
 // withoutSpare says of roles that a change leaves without a key to spare what the loss of one means, and who can mend it.
 // One key alone, as is usual for an engineer or the committer, is told of for root and targets only. Of recalls it says, too, that
 // no one person can make one any more.
@@ -220,17 +217,30 @@ func withoutSpare(current, next *trust.Targets) []string {
 		if !known || authorityText(before.Authority) == authorityText(d.Authority) || d.Threshold < len(d.Keys) || d.Threshold == 1 && !top {
 			continue
 		}
-		remedy := fmt.Sprintf("the holders of %s can give it other keys then (kitchen role rotate %s)", parentOf(d.Name), d.Name)
-		if d.Name == trust.RoleRoot {
-			remedy = "nobody can mend that: the only way on is a new catalog, with a root that every host has to pin anew"
-		}
-		which := fmt.Sprintf("ANY ONE of its %d keys is lost", len(d.Keys))
-		if d.Threshold == 1 {
-			which = "its ONE key is lost"
-		}
-		lines = append(lines, fmt.Sprintf(noSpare+"once %s, nobody can sign %s any more; %s", which, d.Name, remedy))
+		lines = append(lines, "  "+spareless(d.Name, d.Authority))
 	}
 	return lines
+}
+
+// newRootWithoutSpare says so of the root of a catalog that is made: it is the day on which another key costs nothing.
+func newRootWithoutSpare(root trust.Authority) []string {
+	if root.Threshold < len(root.Keys) {
+		return nil
+	}
+	return []string{"  " + spareless(trust.RoleRoot, root)}
+}
+
+// spareless says what the loss of one key of a role means that needs all of them.
+func spareless(name string, a trust.Authority) string {
+	remedy := fmt.Sprintf("the holders of %s can give it other keys then (kitchen role rotate %s)", parentOf(name), name)
+	if name == trust.RoleRoot {
+		remedy = "nobody can mend that: the only way on is a new catalog, with a root that every host has to pin anew; give it a further key in time (kitchen role rotate root --new FILE)"
+	}
+	which := fmt.Sprintf("ANY ONE of its %d keys is lost", len(a.Keys))
+	if a.Threshold == 1 {
+		which = "its ONE key is lost"
+	}
+	return fmt.Sprintf("NO KEY TO SPARE: once %s, nobody can sign %s any more; %s", which, name, remedy)
 }
 
 // rotationNotes say in which order things happen, and what to look at before.

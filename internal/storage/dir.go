@@ -258,10 +258,15 @@ func (s *dirStore) lost(ctx context.Context, key string, body io.ReaderAt, size 
 	same, err := holds(ctx, s, key, body, size)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		if _, err := os.Lstat(s.path(key)); errors.Is(err, fs.ErrNotExist) {
+		info, err := os.Lstat(s.path(key))
+		if errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: other objects lie below this name", ErrExists)}
+		what := "is no file"
+		if err == nil && info.IsDir() {
+			what = "is a directory, where other objects may lie,"
+		}
+		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s %s: look at it, and move it out of the way", ErrExists, s.path(key), what)}
 	case err != nil:
 		return err
 	case !same:
