@@ -264,7 +264,7 @@ func (s *dirStore) lost(ctx context.Context, key string, body io.ReaderAt, size 
 		}
 		what := "is no file"
 		if err == nil && info.IsDir() {
-			what = "is a directory, where other objects may lie,"
+			what = "is a directory, in which other objects may lie"
 		}
 		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s %s: look at it, and move it out of the way", ErrExists, s.path(key), what)}
 	case err != nil:
