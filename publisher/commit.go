@@ -58,7 +58,7 @@ func (w *writer) run(ctx context.Context) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.tellRivals(w.rivals)
+	out.tellBeside(w.base, w.rivals)
 	for _, line := range w.also {
 		if !slices.Contains(out.Summary, line) {
 			out.Summary = append(out.Summary, line)
@@ -108,7 +108,8 @@ type writer struct {
 	agrees  func(context.Context, *desk, *draft) error // to what is to be signed; nil = yes
 	instead *waiting                                   // the proposal that this write is to make stale
 	also    []string                                   // what else was put into effect on the way
-	rivals  []string                                   // waiting proposals of the signers that this change does not build on
+	base    *waiting                                   // the proposal that the last attempt built on, or nil
+	rivals  []*waiting                                 // those that it did not
 }
 
 func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
@@ -120,7 +121,7 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 	if err != nil && !denied(err) {
 		return nil, err
 	}
-	d := &desk{view: view, store: w.Store, now: view.Now()}
+	d := &desk{view: view, store: w.Store, now: view.Now(), live: live}
 	if w.instead != nil {
 		d.after, live = w.instead.created, w.instead.supersededBy(view, live)
 	}
@@ -143,7 +144,11 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 	if err := w.commitRelated(ctx, view, live, dr); err != nil {
 		return nil, err
 	}
-	w.rivals = append(w.rivals, keysIn(w.rivals, d.rivals(dr))...)
+	beside, err := w.beside(ctx, d, dr)
+	if err != nil {
+		return nil, err
+	}
+	w.base, w.rivals = d.base, append(w.rivals, beside...)
 	return w.carry(ctx, d, dr, live)
 }
 

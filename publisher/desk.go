@@ -34,8 +34,8 @@ type desk struct {
 	view    *catalog.View
 	store   storage.Reader
 	now     time.Time
+	live    []*waiting // proposals that could still take effect
 	waiting []*waiting // live proposals that all of the signers signed; the latest first
-	apart   []*waiting // those of them that this change must not build on
 	base    *waiting   // the one of them that this change builds on, once a role of it was asked for
 	after   time.Time  // the change is to count as made later than this
 }

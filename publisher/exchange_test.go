@@ -42,7 +42,7 @@ func TestAnEmergencyExchangeWaitsForNobodyElse(t *testing.T) {
 					t.Errorf("it waits for %s: %+v", out.WaitsFor, r)
 				}
 			}
-			if len(out.Notes) != 1 || !strings.Contains(out.Notes[0], other) || !strings.Contains(out.Notes[0], "kitchen pending again "+other) {
+			if len(out.Notes) != 1 || !strings.Contains(out.Notes[0], other) || !strings.Contains(out.Notes[0], "kitchen pending "+other) {
 				t.Errorf("of the other change it says %q", out.Notes)
 			}
 			p := w.publisher(t, fresh)
@@ -72,7 +72,7 @@ func TestTheExchangeOfAStolenKeyWaitsForNobodyElse(t *testing.T) {
 	check(t, err)
 	out := must(t, publisher.Pending)(p.ChangeRole(ctx, stolen, nil, by))
 	told := func(lines []string) bool {
-		return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "kitchen pending again "+other) })
+		return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "kitchen pending "+other) })
 	}
 	if !told(out.Notes) || !told(plan.Notes) {
 		t.Errorf("of the other change it says %q, beforehand %q", out.Notes, plan.Notes)

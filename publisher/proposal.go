@@ -196,7 +196,11 @@ func (p *Publisher) listProposals(ctx context.Context, prefix string) ([]*pendin
 		}
 		if last == nil || last.id != id {
 			first, version, _, err := manifest.ParseProposalID(id)
-			if err != nil || len(list) >= maxListed {
+			if err == nil && len(list) >= maxListed {
+				p.note(fmt.Sprintf("more than %d names below %s: what comes after them is not looked at; delete what is garbage (kitchen check counts it)", maxListed, prefix))
+				err = storage.ErrTooLarge
+			}
+			if err != nil {
 				continue
 			}
 			last = &pendingFiles{id: id, role: first, version: version, sigs: map[string]map[string][]string{}}
@@ -255,43 +259,6 @@ func (f *pendingFiles) worthReading(v *catalog.View) bool {
 func (f *pendingFiles) past(v *catalog.View) bool {
 	current := currentVersion(v, f.role)
 	return f.version < current || f.version == current && f.role != trust.RoleRoot
-}
-
-// live reads the proposals that could still take effect: on top of what is in effect now, not lapsed, and signed by
-// somebody who may.
-func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, error) {
-	files, err := p.listPending(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var list []*waiting
-	strangers := 0
-	for _, f := range files {
-		if f.past(v) || !f.worthReading(v) {
-			continue
-		}
-		w, err := p.readProposal(ctx, v, f)
-		if err != nil {
-			return nil, err
-		}
-		if w == nil || w.stale != "" || !w.signed() || len(list)-strangers >= maxLiveProposals {
-			continue
-		}
-		if !w.byHolder() {
-			if strangers++; strangers > maxStrangers {
-				strangers--
-				continue
-			}
-		}
-		list = append(list, w)
-	}
-	slices.SortFunc(list, func(a, b *waiting) int {
-		if c := a.created.Compare(b.created); c != 0 {
-			return c
-		}
-		return strings.Compare(a.id, b.id)
-	})
-	return list, nil
 }
 
 // readProposal reads one proposal. It is nil for garbage; an error is the store's.

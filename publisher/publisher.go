@@ -45,24 +45,24 @@ import (
 
 // Lifetimes of what this package signs, DESIGN §4.
 const (
-	day              = 24 * time.Hour
-	lifeLong         = 365 * day // root, targets, registry, policy, product, validated
-	lifeShort        = 90 * day  // ready-to-deploy, recalled
-	lifeSnapshot     = 30 * day
-	lifeTimestamp    = 7 * day
-	lifeProposal     = 14 * day
-	maxTries         = 60 // of one write against concurrent writers
-	maxOrphans       = 4096
-	maxNames         = 16     // that are tried for one signature file
-	maxSignatures    = 4096   // signature files of one key, for one role of one proposal, that are looked at
-	maxLiveProposals = 500    // proposals that are looked at
-	maxStrangers     = 20     // more of them, of those that none of today's holders has signed
-	maxListed        = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
-	maxRoles         = 16     // of one proposal
-	maxSummary       = 100    // lines of a proposer's summary, each at most maxReason bytes
-	maxKind          = 40     // bytes of a proposer's word for what the change is
-	maxStale         = 100    // stale proposals that are shown
-	maxHistory       = 1000   // versions of a role that are looked back at
+	day           = 24 * time.Hour
+	lifeLong      = 365 * day // root, targets, registry, policy, product, validated
+	lifeShort     = 90 * day  // ready-to-deploy, recalled
+	lifeSnapshot  = 30 * day
+	lifeTimestamp = 7 * day
+	lifeProposal  = 14 * day
+	maxTries      = 60 // of one write against concurrent writers
+	maxOrphans    = 4096
+	maxNames      = 16     // that are tried for one signature file
+	maxSignatures = 4096   // signature files of one key, for one role of one proposal, that are looked at
+	maxOfOneKey   = 50     // proposals signed by one key, and named after one role, that are looked at: the newest
+	maxStrangers  = 20     // of those that none of today's holders has signed
+	maxListed     = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
+	maxRoles      = 16     // of one proposal
+	maxSummary    = 100    // lines of a proposer's summary, each at most maxReason bytes
+	maxKind       = 40     // bytes of a proposer's word for what the change is
+	maxStale      = 100    // stale proposals that are shown
+	maxHistory    = 1000   // versions of a role that are looked back at
 )
 
 // Publisher changes one catalog. Its methods may be called one at a time; several Publishers, in any number of

@@ -18,58 +18,91 @@ import (
 // builds tells whether a change is made on top of a waiting proposal that may be the signers' own: signed by all of them.
 type builds func(v *catalog.View, w *waiting, own bool) bool
 
-// mine splits the proposals that may take effect: those to build on, which are the signers' own where the change has no rule,
-// and their own others. On top of one that may not take effect, everything else would wait in vain.
+// mine finds the proposals that may take effect and that a change builds on: the signers' own, unless it has a rule of its own.
+// On top of one that may not take effect, everything else would wait in vain.
 func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting, d *desk) error {
 	for _, proposal := range latestFirst(live) {
-		own := proposal.signedByAll(w.signers)
-		joined := own
+		joined := proposal.signedByAll(w.signers)
 		if w.joins != nil {
-			joined = w.joins(v, proposal, own)
+			joined = w.joins(v, proposal, joined)
 		}
-		if !own && !joined {
+		if !joined {
 			continue
 		}
 		reason, err := verdict(w.vet(ctx, v, proposal.roles))
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case reason == "" && joined:
+		}
+		if reason == "" {
 			d.waiting = append(d.waiting, proposal)
-		case reason == "":
-			d.apart = append(d.apart, proposal)
 		}
 	}
 	return nil
 }
 
-// rivals are the ids of the proposals left aside that change a role of the draft: of the two, the first to take effect makes
-// the other stale.
-func (d *desk) rivals(dr *draft) (ids []string) {
-	for _, w := range d.apart {
-		contained := slices.ContainsFunc(d.apart, func(other *waiting) bool { return w.within(d.view, other) })
-		if !contained && slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil }) {
-			ids = append(ids, w.id)
+// beside are the live proposals that may take effect, change a role of the draft, and are neither part of it nor on their way
+// out: of the two, the first to take effect makes the other stale.
+func (p *Publisher) beside(ctx context.Context, d *desk, dr *draft) (list []*waiting, err error) {
+	for _, w := range d.live {
+		shares := slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil })
+		contained := func(other *waiting) bool { return w.within(d.view, other) || other.supersedes(d.view, w) }
+		if !shares || !w.byHolder() || w == d.base || d.base != nil && w.within(d.view, d.base) || w.partOf(d, dr) || slices.ContainsFunc(d.live, contained) {
+			continue
+		}
+		reason, err := verdict(p.vet(ctx, d.view, w.roles))
+		if err != nil {
+			return nil, err
+		}
+		if reason == "" {
+			p.words(ctx, d.view, w)
+			list = append(list, w)
 		}
 	}
-	return ids
+	return list, nil
 }
 
-// tellRivals says so in the outcome.
-func (o *Outcome) tellRivals(ids []string) {
-	for _, id := range ids {
+// partOf tells whether a draft, once signed, contains the proposal.
+func (w *waiting) partOf(d *desk, dr *draft) bool {
+	whole := &waiting{created: d.made()}
+	for _, r := range dr.roles {
+		whole.roles = append(whole.roles, &roleDraft{name: r.name, next: r.next, byHolder: true})
+	}
+	return w.within(d.view, whole)
+}
+
+// tellBeside says of an outcome what it was built on, and what it made stale, or will.
+func (o *Outcome) tellBeside(base *waiting, rivals []*waiting) {
+	if base != nil && o.Status == Pending && base.id != o.Proposal {
+		o.Notes = append(o.Notes, base.baseWords())
+	}
+	told := map[string]bool{o.Proposal: true}
+	for _, w := range rivals {
 		switch {
-		case id == o.Proposal:
+		case told[w.id]:
 		case o.Status == Committed:
-			o.Notes = append(o.Notes, id+" went stale by that; to propose it again: kitchen pending again "+id)
+			o.Notes = append(o.Notes, w.id+" went stale by that; to propose it again: kitchen pending again "+w.id+" --key FILE")
 		default:
-			o.Notes = append(o.Notes, rivalWords(id))
+			o.Notes = append(o.Notes, w.rivalWords())
 		}
+		told[w.id] = true
 	}
 }
 
-func rivalWords(id string) string {
-	return "This does not build on " + id + ", which waits, too: once this is in effect, that is stale (then: kitchen pending again " + id + "), or the other way round."
+// baseWords say of a waiting proposal that a change was built on it.
+func (w *waiting) baseWords() string {
+	if w.complete() {
+		return "It is built on " + w.id + ", which is complete and contained in it; where that is put into effect alone first, this goes stale (then: kitchen pending again)."
+	}
+	return "It is built on " + w.id + ", which waits, too, and contains it: both take effect together."
+}
+
+// rivalWords say of a waiting proposal that a change was not built on it.
+func (w *waiting) rivalWords() string {
+	what := ""
+	if len(w.change) > 0 {
+		what = " (" + w.change[0] + ")"
+	}
+	return w.id + what + " waits, too, and this does not build on it: the first of the two to take effect makes the other stale. To look at it: kitchen pending " + w.id
 }
 
 // within tells whether other changes everything that w changes, in the same way and on the same evidence, or was made
@@ -89,7 +122,7 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 		mine, theirs := diffTargets(current, r.next), diffTargets(current, o.next)
 		for path, change := range mine {
 			same := theirs[path] == change && r.next.Targets[path].Custom[customEvidence] == o.next.Targets[path].Custom[customEvidence]
-			if !same && !(later && goesFurther(r.name, path, current, r.next, o.next)) {
+			if !same && !(later && (goesFurther(r.name, path, current, r.next, o.next) || r.goesOnIn(o, path))) {
 				return false
 			}
 			more, nothing = more || !same, false
@@ -100,6 +133,13 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 		return later
 	}
 	return more || other.created.Before(w.created) || (other.created.Equal(w.created) && other.id < w.id)
+}
+
+// goesOnIn tells whether a later change of the registry rests on an earlier one of the same customer: what the same people sign
+// they build on what they signed.
+func (r *roleDraft) goesOnIn(later *roleDraft, path string) bool {
+	return r.name == manifest.RoleRegistry && later.next.Targets[path].SHA256 != "" &&
+		!slices.ContainsFunc(r.sigs, func(s trust.Signature) bool { return !signedBy(later.sigs, s.KeyID) })
 }
 
 // goesFurther tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a

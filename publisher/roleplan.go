@@ -49,7 +49,7 @@ func (p *Publisher) PlanRole(ctx context.Context, req RoleRequest, signers ...ke
 	if err != nil && !denied(err) {
 		return nil, err
 	}
-	d := &desk{view: view, store: p.Store, now: view.Now()}
+	d := &desk{view: view, store: p.Store, now: view.Now(), live: live}
 	w := p.roleWriter(req, signers)
 	if err := w.mine(ctx, view, live, d); err != nil {
 		return nil, err
@@ -83,10 +83,26 @@ func (p *Publisher) planRole(ctx context.Context, d *desk, req RoleRequest, dr *
 	}
 	plan.KeyUses = keyUses(&candidate{view: d.view, roles: dr.roles}, req)
 	plan.Notes = append(lowered(&candidate{view: d.view, roles: dr.roles}, req), p.rotationNotes(&candidate{view: d.view, roles: dr.roles}, plan)...)
-	for _, id := range d.rivals(dr) {
-		plan.Notes = append(plan.Notes, rivalWords(id))
+	plan.Notes = append(plan.Notes, req.alreadyIn(d.view)...)
+	if d.base != nil {
+		plan.Notes = append(plan.Notes, d.base.baseWords())
 	}
-	return plan, nil
+	rivals, err := p.beside(ctx, d, dr)
+	for _, w := range rivals {
+		plan.Notes = append(plan.Notes, w.rivalWords())
+	}
+	return plan, err
+}
+
+// alreadyIn says of keys that are to come in exchange that they are there: the role will have one less.
+func (req *RoleRequest) alreadyIn(v *catalog.View) (lines []string) {
+	now, _ := v.Authority(req.Role)
+	for _, public := range req.New {
+		if key, err := trust.NewKey(public); err == nil && len(req.Old) > 0 && now.Has(key.ID) {
+			lines = append(lines, fmt.Sprintf("Key %s is one of the %d of %s already: nobody comes in its place, if that was meant.", ShortID(key.ID), len(now.Keys), req.Role))
+		}
+	}
+	return lines
 }
 
 // more tells whether the plan says anything that was not shown, and counts it as shown.

@@ -75,7 +75,7 @@ func (p *Publisher) roleWriter(req RoleRequest, signers []keys.Signer) *writer {
 		w.joins = func(*catalog.View, *waiting, bool) bool { return false }
 	case len(req.Old) > 0:
 		w.joins = func(v *catalog.View, w *waiting, own bool) bool {
-			return own && (req.asksTheSame(w) || req.goesOn(v, w))
+			return own && !req.corrects(v, w) && (req.asksTheSame(w) || req.goesOn(v, w))
 		}
 	}
 	return w
@@ -85,6 +85,26 @@ func (p *Publisher) roleWriter(req RoleRequest, signers []keys.Signer) *writer {
 func (req *RoleRequest) asksTheSame(w *waiting) bool {
 	return !slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
 		return !r.complete() && r.name != req.Role && r.name != parentOf(req.Role)
+	})
+}
+
+// corrects tells whether a waiting change takes one of the same keys out of the same role, for other keys than these.
+func (req *RoleRequest) corrects(v *catalog.View, w *waiting) bool {
+	return slices.ContainsFunc(req.roles(), func(name string) bool {
+		parent, now := w.role(parentOf(name)), trust.Authority{}
+		if parent == nil {
+			return false
+		}
+		now, _ = v.Authority(name)
+		next, _ := parent.next.Delegation(name)
+		gone := slices.ContainsFunc(req.Old, func(old string) bool {
+			id, err := findKey(name, now, old)
+			return err == nil && !next.Has(id)
+		})
+		return gone && slices.ContainsFunc(req.New, func(public *keys.Public) bool {
+			key, err := trust.NewKey(public)
+			return err == nil && !next.Has(key.ID)
+		})
 	})
 }
 

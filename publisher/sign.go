@@ -24,7 +24,7 @@ func (e *NotToSign) Error() string {
 	if e.Several {
 		return fmt.Sprintf("%d waiting proposals begin with %s", len(e.Waits), e.Name)
 	}
-	return fmt.Sprintf("there is no role %s in this catalog, and no waiting proposal whose id begins so", e.Name)
+	return fmt.Sprintf("there is no role %q in this catalog, and no waiting proposal whose id begins so (ROLE.VERSION at least)", e.Name)
 }
 
 // Hint names the commands that sign what waits.
@@ -48,9 +48,9 @@ func (e *NotToSign) Hint() string {
 // signCommand signs what waits for a role, or one proposal.
 func signCommand(which string) string { return "kitchen sign " + which + " --key FILE" }
 
-// ToSign tells what a name means to Sign and Export: a role, or the one waiting proposal whose id begins with it; and the
-// roles whose holders sign that. A role is not looked up. Errors: *NotToSign, *NothingToSign for a proposal that takes no
-// signature.
+// ToSign tells what a name means to Sign and Export: a role, or the one waiting proposal whose id begins with it, role and
+// version at least; and the roles whose holders sign that. A role is not looked up. Errors: *NotToSign, *NothingToSign for a
+// proposal that takes no signature.
 func (p *Publisher) ToSign(ctx context.Context, name string) (which string, roles []string, err error) {
 	if isRole(name) {
 		return name, []string{name}, nil
@@ -61,7 +61,7 @@ func (p *Publisher) ToSign(ctx context.Context, name string) (which string, role
 	}
 	var waits, found []string
 	for _, w := range list {
-		switch begins := strings.HasPrefix(w.ID, name); {
+		switch begins := names(name, w.ID); {
 		case w.Stale != "" && w.ID == name:
 			return "", nil, takesNone(&w)
 		case w.Stale != "":
@@ -88,6 +88,13 @@ func (p *Publisher) ToSign(ctx context.Context, name string) (which string, role
 		}
 	}
 	return "", nil, &NotToSign{Name: name, Waits: waits}
+}
+
+// names tells whether a name is a proposal's id, or the beginning of one with its role and version: what is shorter is a slip.
+func names(name, id string) bool {
+	role, version, _, err := manifest.ParseProposalID(id)
+	base := manifest.ProposalID(role, version, "")
+	return err == nil && strings.HasPrefix(id, name) && strings.HasPrefix(name+".", base)
 }
 
 func rolesOf(w *PendingProposal) (names []string) {

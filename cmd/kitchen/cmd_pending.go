@@ -82,10 +82,10 @@ func (d *proposalDocument) state() string {
 		return "REFUSED: " + d.Refused
 	case d.Stale != "":
 		return "STALE: " + d.Stale
-	case d.Within != "":
-		return "contained in " + d.Within
 	case d.SupersededBy != "" && !d.Complete:
 		return "is being superseded by " + d.SupersededBy
+	case d.Within != "":
+		return "contained in " + d.Within
 	}
 	return "waits for " + d.WaitsFor
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,6 +17,9 @@ func operands(c *cli.Context, names ...string) error {
 	for i, name := range names {
 		if i >= c.NArg() && !strings.HasPrefix(name, "[") {
 			return usagef("%s needs %s", words, name)
+		}
+		if i < c.NArg() && c.Args().Get(i) == "" {
+			return usageHint(fmt.Sprintf("%s: %s is empty", words, strings.Trim(name, "[]")), "perhaps a shell variable is not set")
 		}
 	}
 	if c.NArg() > len(names) {

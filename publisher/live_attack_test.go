@@ -1,0 +1,53 @@
+package publisher_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// A thief of one engineer's key leaves more changes than anybody looks at, under names that sort before a recall's and a rotation's:
+// what others signed is shown, signed and committed as before, and the flood is said to be one.
+func TestOneKeyFloodsWhatWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	for i := range 60 {
+		w.craft(t, crafted{productRole, func(r *trust.Targets) {
+			for path, target := range r.Targets {
+				target.Custom = map[string]string{"seq": target.Custom["seq"], "yanked": fmt.Sprint(i)}
+				r.Targets[path] = target
+			}
+		}, signers(w.engineer)})
+	}
+	w.now = w.now.Add(time.Minute)
+	laptop := w.publisher(t, nil)
+	recall := must(t, publisher.Pending)(laptop.Recall(ctx, release(v1), "hole", signers(w.certA))).Proposal
+	rotation := must(t, publisher.Pending)(laptop.ChangeRole(ctx, rotate(productRole, w.engineer, catalogtest.NewKey(t)), nil, signers(w.root[0]))).Proposal
+	by := w.craft(t, crafted{productRole, nil, signers(w.colleague)})
+	told := &listener{counted: map[string]int{}}
+	laptop.Progress = told
+	pending, err := laptop.Pending(ctx)
+	check(t, err)
+	shown := map[string]bool{}
+	for _, p := range pending {
+		shown[p.ID] = true
+	}
+	if !shown[recall] || !shown[rotation] || !shown[by] || len(pending) != 50+3 {
+		t.Errorf("%d are shown, of others: recall %v, rotation %v, colleague %v", len(pending), shown[recall], shown[rotation], shown[by])
+	}
+	if text := fmt.Sprint(told.counted); !strings.Contains(text, "10 more proposals for "+productRole+" signed by key "+short(w.engineer)) {
+		t.Errorf("of the flood it says %q", text)
+	}
+	if ids, _ := w.offered(t, "targets", w.root[1]); len(ids) != 1 || ids[0] != rotation {
+		t.Errorf("offered: %q", ids)
+	}
+	if result := commit(t, w.publisher(t, w.online)); w.info(t, v1).Recalled == nil {
+		t.Errorf("the recall is not in effect: %+v", result.Committed)
+	}
+}
