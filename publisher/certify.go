@@ -46,6 +46,7 @@ type CertifyResult struct {
 	Required  []string // sites that the policy wants to have passed
 	Waivers   []manifest.Waiver
 	Since     []string  // what changed in registry and policy since the product's last certificate
+	Notes     []string  // with DryRun: what else waits for the role
 	Note      string    // the request's, where it is kept with the evidence; "" where it is not
 	notWaived *[]string // what became of waivers for a release that is certified
 
@@ -82,10 +83,7 @@ func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req Certify
 	}
 	var err error
 	if req.DryRun {
-		var view *catalog.View
-		if view, err = p.refresh(ctx); err == nil {
-			_, err = certify(ctx, &desk{view: view, store: p.Store, now: view.Now()})
-		}
+		result.Notes, err = p.rehearse(ctx, certify)
 	} else {
 		result.Outcome, err = p.write(ctx, certify, signers)
 	}
@@ -104,6 +102,32 @@ func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req Certify
 		return nil, waits
 	}
 	return result, err
+}
+
+// rehearse works a change out and says what waits for the same roles.
+func (p *Publisher) rehearse(ctx context.Context, change change) (notes []string, err error) {
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := &desk{view: view, store: p.Store, now: view.Now()}
+	dr, err := change(ctx, d)
+	if dr == nil || err != nil {
+		return nil, err
+	}
+	if d.live, err = p.live(ctx, view); err != nil && !denied(err) {
+		return nil, err
+	}
+	same := p.sameChange(ctx, d, dr, d.live)
+	beside, err := p.beside(ctx, d, dr)
+	for _, w := range beside {
+		if w == same {
+			notes = append(notes, "It waits already, in proposal "+w.id+"; to sign it: "+signCommand(w.id))
+		} else {
+			notes = append(notes, w.named()+" waits for the same role; the first of the two to take effect makes the other stale. To look at it: kitchen pending "+w.id)
+		}
+	}
+	return notes, err
 }
 
 // certifiedIn are the waiting proposals by which the role would list a release with a waiver.

@@ -149,6 +149,9 @@ func (w *writer) attempt(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	w.base, w.rivals = d.base, append(w.rivals, beside...)
+	if d.base != nil {
+		w.words(ctx, view, d.base)
+	}
 	return w.carry(ctx, d, dr, live)
 }
 

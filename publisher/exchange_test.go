@@ -104,8 +104,11 @@ func TestADryRunShowsWhatTheRealRunDoes(t *testing.T) {
 	p, by := w.publisher(t, nil), signers(w.root[0], w.root[1])
 	plan, err := p.PlanRole(ctx, publisher.RoleRequest{Role: recalledRole, Threshold: 2}, by...)
 	check(t, err)
-	if text := strings.Join(plan.Notes, "\n"); !strings.Contains(text, "It waits already, in proposal "+other) {
+	if text := strings.Join(plan.Notes, "\n"); !strings.Contains(text, "It waits already, in proposal "+other) || strings.Contains(text, "does not build on it") {
 		t.Errorf("it does not say that it waits in %s:\n%s", other, text)
+	}
+	if plan.Roles[0].Have != 2 {
+		t.Errorf("it does not count the signatures that are there: %+v", plan.Roles)
 	}
 	w = readyWorld(t)
 	p = w.publisher(t, nil)

@@ -112,7 +112,7 @@ type Outcome struct {
 	Roles    []RoleSignatures // the roles that changed or wait
 	WaitsFor string           // with Pending: in words, such as "1 more signature for ready-to-deploy.openstack"
 	Others   []*Outcome       // of Sign: what became of other proposals
-	Notes    []string         // of Sign: what became of those that were not offered, or not signed
+	Notes    []string         // on other proposals: not offered, not signed, built on, or excluded
 }
 
 // RoleSignatures counts the signatures of one role's next version. Key ids are short: the first 8 hex digits.

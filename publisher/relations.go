@@ -91,18 +91,22 @@ func (o *Outcome) tellBeside(base *waiting, rivals []*waiting) {
 // baseWords say of a waiting proposal that a change was built on it.
 func (w *waiting) baseWords() string {
 	if w.complete() {
-		return "It is built on " + w.id + ", which is complete and contained in it; where that is put into effect alone first, this goes stale (then: kitchen pending again)."
+		return "It is built on " + w.named() + ", which is complete, and takes its place; where that is put into effect alone first, this goes stale (then: kitchen pending again)."
 	}
-	return "It is built on " + w.id + ", which waits, too, and contains it: both take effect together."
+	return "It is built on " + w.named() + ", which waits, too, and takes its place."
 }
 
 // rivalWords say of a waiting proposal that a change was not built on it.
 func (w *waiting) rivalWords() string {
-	what := ""
-	if len(w.change) > 0 {
-		what = " (" + w.change[0] + ")"
+	return w.named() + " waits, too, and this does not build on it: the first of the two to take effect makes the other stale. To look at it: kitchen pending " + w.id
+}
+
+// named is a proposal's id, with the first of the words that say what it changes, once they were worked out.
+func (w *waiting) named() string {
+	if len(w.change) == 0 {
+		return w.id
 	}
-	return w.id + what + " waits, too, and this does not build on it: the first of the two to take effect makes the other stale. To look at it: kitchen pending " + w.id
+	return w.id + " (" + w.change[0] + ")"
 }
 
 // within tells whether other changes everything that w changes, in the same way and on the same evidence, or was made

@@ -57,9 +57,10 @@ func (p *Publisher) PlanRole(ctx context.Context, req RoleRequest, signers ...ke
 	change := func(ctx context.Context, d *desk) (*draft, error) { return p.roleChange(ctx, d, req) }
 	dr, err := change(ctx, d)
 	var waits []string
-	if base := d.base; dr == nil && err == nil && base != nil {
+	base := d.base
+	if dr == nil && err == nil && base != nil {
 		waits = []string{"It waits already, in proposal " + base.id + " (kitchen pending " + base.id + ")."}
-		d.base = nil
+		d.base, d.live = nil, slices.DeleteFunc(live, func(w *waiting) bool { return w == base })
 		dr, err = change(ctx, &desk{view: view, store: p.Store, now: d.now})
 	}
 	if dr == nil || err != nil {
@@ -67,8 +68,8 @@ func (p *Publisher) PlanRole(ctx context.Context, req RoleRequest, signers ...ke
 	}
 	dr.include(d.base)
 	plan, err := p.planRole(ctx, d, req, dr)
-	if err == nil {
-		plan.Notes = append(waits, plan.Notes...)
+	if err == nil && waits != nil {
+		plan.Notes, plan.Roles = append(waits, plan.Notes...), countSignatures(base.roles)
 	}
 	return plan, err
 }
@@ -85,6 +86,7 @@ func (p *Publisher) planRole(ctx context.Context, d *desk, req RoleRequest, dr *
 	plan.Notes = append(lowered(&candidate{view: d.view, roles: dr.roles}, req), p.rotationNotes(&candidate{view: d.view, roles: dr.roles}, plan)...)
 	plan.Notes = append(plan.Notes, req.alreadyIn(d.view)...)
 	if d.base != nil {
+		p.words(ctx, d.view, d.base)
 		plan.Notes = append(plan.Notes, d.base.baseWords())
 	}
 	rivals, err := p.beside(ctx, d, dr)

@@ -240,6 +240,9 @@ func (d *certifyDocument) human(p *page) {
 		p.verdict(render.Good, d.Release+" can be certified"+whom+" (dry run: nothing is signed)")
 		waiverLines(p, d.Waivers)
 		d.sinceLines(p)
+		for _, note := range d.Notes {
+			p.para(2, "", note)
+		}
 	default:
 		d.outcomeDocument.human(p)
 	}
@@ -303,6 +306,7 @@ func newCertifyDocument(o certifyOptions, result *publisher.CertifyResult, no *p
 		DryRun: o.request.DryRun, Sites: []siteVerdict{}, Customer: o.request.Customer, Required: []string{}, Waivers: []waiverDocument{}, Since: []string{}}
 	if result != nil {
 		d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
+		d.Notes = result.Notes
 		d.Required, d.Waivers, d.Since, d.Waiting = list(result.Required), waiverDocuments(result.Waivers), list(result.Since), result.Waiting
 		if result.Policy != nil {
 			d.PolicyVersion = result.Policy.Version

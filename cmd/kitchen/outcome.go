@@ -23,7 +23,7 @@ type outcomeDocument struct {
 	Hint     string         `json:"hint,omitempty"`
 
 	Others []*outcomeDocument `json:"others,omitempty"` // of other proposals
-	Notes  []string           `json:"notes,omitempty"`  // on proposals that were not offered, or not signed
+	Notes  []string           `json:"notes,omitempty"`  // on other proposals: not offered, not signed, built on, or excluded
 
 	heading string // instead of its status in words
 }
