@@ -8,6 +8,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 )
 
@@ -43,6 +44,15 @@ func TestOneKeyFloodsWhatWaits(t *testing.T) {
 	}
 	if text := fmt.Sprint(told.counted); !strings.Contains(text, "10 more proposals for "+productRole+" signed by key "+short(w.engineer)) {
 		t.Errorf("of the flood it says %q", text)
+	}
+	for _, key := range w.objects(t) {
+		id, _, _, _, err := manifest.ParsePendingObject(key)
+		if err != nil || shown[id] {
+			continue
+		}
+		_, _, err = laptop.ToSign(ctx, id)
+		wantError[*publisher.NothingToSign](t, err, "so many others waiting")
+		break
 	}
 	if ids, _ := w.offered(t, "targets", w.root[1]); len(ids) != 1 || ids[0] != rotation {
 		t.Errorf("offered: %q", ids)

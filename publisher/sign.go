@@ -110,6 +110,9 @@ func takesNone(w *PendingProposal) error {
 	if w.Stale == "" {
 		e.Reason = "nobody who may has signed it"
 	}
+	if w.Stale == "" && slices.ContainsFunc(w.Roles, func(r RoleSignatures) bool { return r.Have > 0 }) {
+		e.Reason = "its signers have so many others waiting that it is not looked at"
+	}
 	return e
 }
 
