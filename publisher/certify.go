@@ -57,7 +57,7 @@ type CertifyResult struct {
 // are now, if the certification policy is met but for what is waived. When it is not, the error is *NotCertifiable and the result holds the matrix all the
 // same. The second certifier's signature joins the waiting proposal of the first, provided that the evidence is
 // the same; the note that counts is then the first one's, and where another was given the outcome says so. A certified release is Unchanged,
-// unless it is recalled or yanked: that is *NotCertifiable. Errors besides: *catalog.UnknownRelease,
+// unless its certificate ends with a waiver and the new one lasts longer, or it is recalled or yanked: that is *NotCertifiable. Errors besides: *catalog.UnknownRelease,
 // *NotAuthorized, *catalog.UnknownCustomer, *BadWaiver, also where the release is certified and no waiver is added to that,
 // *Invalid for a recall to lift that there is not, and for a waiver that nothing needs.
 func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req CertifyRequest, signers []keys.Signer) (*CertifyResult, error) {
@@ -198,10 +198,16 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 		return nil, err
 	}
 	done := listed && catalog.WaiverEnded(before, d.now) == "" && (standing == nil || lift != nil && lift.LiftedBy(before))
+	certified := *result
+	err = p.certifiable(ctx, d, r, req, reports, lift != nil, result)
+	done = done && (err != nil || !p.prolongs(ctx, d, name, r, before, result.Waivers))
 	if done && info.Yanked == "" && !req.DryRun {
+		if storeFailure(err) {
+			return nil, err
+		}
+		*result = certified
 		return nil, p.notWaived(ctx, d, r, req, reports, before, result)
 	}
-	err = p.certifiable(ctx, d, r, req, reports, lift != nil, result)
 	if done && err == nil || err != nil && result.Unmet == nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +37,8 @@ const (
 	CodeMetadataMissing  = "metadata-missing"
 	CodeExpired          = "expired"
 	CodeExpiresSoon      = "expires-soon"
+	CodeWaiverEnded      = "waiver-ended"
+	CodeWaiverEnds       = "waiver-ends-soon"
 	CodeRootAhead        = "root-ahead"
 	CodeHistory          = "history-damaged"
 	CodeStages           = "stages-disagree"
@@ -169,7 +172,7 @@ type checker struct {
 }
 
 func (c *checker) run(ctx context.Context) error {
-	steps := []func(context.Context) error{c.roots, c.expiries, c.history, c.targets, c.stages, c.evidence, c.blobs, c.reports, c.logObjects}
+	steps := []func(context.Context) error{c.roots, c.expiries, c.waivers, c.history, c.targets, c.stages, c.evidence, c.blobs, c.reports, c.logObjects}
 	if c.req.Product == "" {
 		steps = append(steps, c.pending, c.strays)
 	} else {
@@ -308,6 +311,22 @@ func (c *checker) expiries(context.Context) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// waivers tells of certificates that end with a waiver. They are as sound as they were; gates say no.
+func (c *checker) waivers(ctx context.Context) error {
+	for _, e := range c.waiverExpiries(ctx, c.view, 0) {
+		if c.req.Product != "" && e.Release.Product != c.req.Product || !e.Due {
+			continue
+		}
+		f := Finding{Severity: Warning, Code: CodeWaiverEnds, Object: e.Role, Next: strings.Join(e.Commands, ", or ") + ", by its signers",
+			Why: fmt.Sprintf("its certificate of %s ends with %s, the last day of the waiver for %s", e.Release, e.Until, strings.Join(e.Sites, ", "))}
+		if e.Left <= 0 {
+			f.Code, f.Why = CodeWaiverEnded, fmt.Sprintf("its certificate of %s ended with %s, the last day of the waiver for %s: no host deploys it", e.Release, e.Until, strings.Join(e.Sites, ", "))
+		}
+		c.find(f)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,10 +38,18 @@ type releaseDocument struct {
 	Yanked   string `json:"yanked,omitempty"`
 	Conflict string `json:"conflict,omitempty"` // why its roles contradict each other; it is in no stage
 
-	CertifiedFor []string `json:"certified_for,omitempty"` // customers for whom alone it is certified
+	CertifiedFor []string      `json:"certified_for,omitempty"` // customers for whom alone it is certified
+	WaiversEnded []waiverEnded `json:"waivers_ended,omitempty"` // certificates that gates refuse for that
 
 	certificate string // that lifted the recall
 	liftable    bool   // a recall may be lifted
+}
+
+// waiverEnded is a certificate that rests on a waiver that has ended.
+type waiverEnded struct {
+	Role     string `json:"role"`
+	Customer string `json:"customer,omitempty"` // for whom alone it is
+	Until    string `json:"until"`              // the last day
 }
 
 const noReason = "no reason given"
@@ -55,6 +65,10 @@ func newReleaseDocument(r catalog.ReleaseInfo) releaseDocument {
 	if r.Lifted != nil {
 		d.Lifted = cmp.Or(r.Lifted.Reason, noReason)
 		d.certificate = r.Lifted.Certificate
+	}
+	for _, role := range slices.Sorted(maps.Keys(r.Ended)) {
+		_, _, customer := manifest.SplitRole(role)
+		d.WaiversEnded = append(d.WaiversEnded, waiverEnded{role, customer, r.Ended[role]})
 	}
 	if r.Conflict != nil {
 		d.Conflict = r.Conflict.Error()
@@ -73,10 +87,33 @@ func (d releaseDocument) remark() string {
 		return "yanked: " + d.Yanked + "; " + d.lift()
 	case d.Yanked != "":
 		return "yanked: " + d.Yanked
-	case d.Lifted != "":
-		return d.lift()
-	case len(d.CertifiedFor) > 0:
-		return "certified for " + strings.Join(d.CertifiedFor, ", ")
+	}
+	var remarks []string
+	if until := d.ended(""); until != "" {
+		remarks = append(remarks, "waiver ended "+until)
+	}
+	if d.Lifted != "" {
+		return strings.Join(append(remarks, d.lift()), "; ")
+	}
+	var whom []string
+	for _, customer := range d.CertifiedFor {
+		if until := d.ended(customer); until != "" {
+			customer += " (waiver ended " + until + ")"
+		}
+		whom = append(whom, customer)
+	}
+	if len(whom) > 0 {
+		remarks = append(remarks, "certified for "+strings.Join(whom, ", "))
+	}
+	return strings.Join(remarks, "; ")
+}
+
+// ended is the last day of the waiver with which a certificate ended; "" where none did.
+func (d releaseDocument) ended(customer string) string {
+	for _, e := range d.WaiversEnded {
+		if e.Customer == customer {
+			return e.Until
+		}
 	}
 	return ""
 }
@@ -91,7 +128,7 @@ func (d releaseDocument) remarkTone() render.Tone {
 	switch {
 	case d.Recalled != "" || d.Conflict != "":
 		return render.Bad
-	case d.Yanked != "":
+	case d.Yanked != "", len(d.WaiversEnded) > 0:
 		return render.Warn
 	}
 	return render.Plain
@@ -106,6 +143,8 @@ func (d releaseDocument) decided(p *page) {
 		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; a certificate that names the recall lifts it: kitchen certify "+d.Release+" --lift-recall")
 	case d.Yanked != "":
 		p.para(10, "yanked    ", "by "+manifest.RoleProduct(d.Product)+"; only hosts that have it may still use it; to take that back: kitchen yank "+d.Release+" --undo")
+	case d.ended("") != "":
+		p.para(10, "ended     ", "its certificate rests on a waiver, and no host deploys it any more; to certify it again: kitchen certify "+d.Release+" --key FILE")
 	}
 }
 

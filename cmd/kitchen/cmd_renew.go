@@ -23,6 +23,7 @@ func renewCommand(k *kitchen) *cli.Command {
 		Name: "renew", Category: groupOperator, Usage: "what expires when; with keys, sign it again", ArgsUsage: "[--within DURATION] [--key FILE…] [--dry-run]",
 		Description: "Without --key it tells when each role expires, who can sign it again, and what waits: for a monitor. A role is due once a third of its life is left, or within DURATION.\n\n" +
 			"With --key it signs each due role that the keys may sign, as it is, in a proposal of its own. That brings back a role that has expired, targets included.\n\n" +
+			"A certificate that rests on a waiver ends with it: it is told of, too, and certified again or decertified by the commands that are named.\n\n" +
 			"Exit 0: nothing is due, or all that the keys may sign is in effect. 3: something is due, and nobody has begun to renew it. 8: what is due waits for more signatures or the committer.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "within", Usage: "due is what expires within `DURATION` (30d)"},
@@ -43,8 +44,9 @@ func renewCommand(k *kitchen) *cli.Command {
 type renewDocument struct {
 	Schema string           `json:"schema"` // kitchen.renew/v1
 	DryRun bool             `json:"dry_run"`
-	Due    int              `json:"due"` // roles that are due and for which nothing waits
+	Due    int              `json:"due"` // roles and waivers that are due and for which nothing waits
 	Roles  []expiryDocument `json:"roles"`
+	Ends   []waiverExpiry   `json:"waivers"` // certificates that end with a waiver
 	keys   bool             // keys were given
 }
 
@@ -62,6 +64,43 @@ type expiryDocument struct {
 	Yours     bool     `json:"yours"`             // the given keys may sign it
 	Status    string   `json:"status,omitempty"`  // what became of it now: committed | pending | unchanged; with --dry-run: would be signed
 	WaitsFor  string   `json:"waits_for,omitempty"`
+}
+
+// waiverExpiry is a certificate that ends with a waiver. Signing its role again is no help.
+type waiverExpiry struct {
+	Release  string   `json:"release"`
+	Role     string   `json:"role"`
+	Sites    []string `json:"sites"`
+	Until    string   `json:"until"`     // the last day
+	DaysLeft int      `json:"days_left"` // whole days, negative once it has ended
+	Due      bool     `json:"due"`
+	Yours    bool     `json:"yours"`             // the given keys may certify it again
+	Waiting  string   `json:"waiting,omitempty"` // the proposal that certifies it again, or decertifies it
+	Commands []string `json:"commands"`          // that do so
+}
+
+func (d *waiverExpiry) human(p *page) {
+	ends, tone := "ENDS", render.Warn
+	if d.DaysLeft < 0 {
+		ends, tone = "ENDED", render.Bad
+	}
+	switch {
+	case !d.Due:
+		ends, tone = "ends", render.Plain
+	case d.Waiting != "":
+		tone = render.Plain
+	}
+	p.verdict(tone, d.Release+"  certificate "+ends+" with "+d.Until)
+	p.para(2, "  ", "in "+d.Role+", for it rests on a waiver for "+strings.Join(d.Sites, ", "))
+	switch {
+	case d.Waiting != "":
+		p.linef("  waits: %s", render.Line(d.Waiting))
+	case d.Due:
+		p.linef("  to certify it again, or to take it back:")
+		for _, command := range d.Commands {
+			p.linef("    %s", command)
+		}
+	}
 }
 
 func newExpiry(e publisher.RoleExpiry, dryRun bool) expiryDocument {
@@ -93,6 +132,8 @@ func (d *expiryDocument) open() bool {
 	return d.Due && d.Waiting == "" && d.Status != publisher.Committed && d.Status != publisher.Unchanged
 }
 
+func (d *waiverExpiry) open() bool { return d.Due && d.Waiting == "" }
+
 func (d *renewDocument) human(p *page) {
 	table := &render.Table{Columns: []render.Column{{Name: "ROLE"}, {Name: "EXPIRES"}, {Name: "LEFT"}, {Name: "", Flex: true}}}
 	for _, r := range d.Roles {
@@ -112,11 +153,19 @@ func (d *renewDocument) human(p *page) {
 			fmt.Fprintf(p.w, "waits: %s\n", render.Line(r.Waiting))
 		}
 	}
+	roles := d.Due
+	for i := range d.Ends {
+		d.Ends[i].human(p)
+		if d.Ends[i].open() {
+			roles--
+		}
+	}
 	switch {
-	case d.Due > 0 && !d.keys:
-		p.para(0, "", fmt.Sprintf("due: %d; their holders run: kitchen renew --key FILE", d.Due))
-	case d.Due > 0:
-		p.para(0, "", fmt.Sprintf("due, and not signed with these keys: %d", d.Due))
+	case roles == 0:
+	case !d.keys:
+		p.para(0, "", fmt.Sprintf("due: %d; their holders run: kitchen renew --key FILE", roles))
+	default:
+		p.para(0, "", fmt.Sprintf("due, and not signed with these keys: %d", roles))
 	}
 	d.order(p)
 }
@@ -179,7 +228,11 @@ func runRenew(ctx context.Context, k *kitchen, o renewOptions) error {
 		if err != nil {
 			return err
 		}
-		d := &renewDocument{Schema: "kitchen.renew/v1", DryRun: o.request.DryRun, Roles: []expiryDocument{}, keys: len(signers) > 0}
+		ends, err := p.WaiverExpiries(ctx, o.request.Within, signers)
+		if err != nil {
+			return err
+		}
+		d := &renewDocument{Schema: "kitchen.renew/v1", DryRun: o.request.DryRun, Roles: []expiryDocument{}, Ends: []waiverExpiry{}, keys: len(signers) > 0}
 		mine, waits := 0, false
 		for _, e := range expiries {
 			if k.await != nil && e.Outcome != nil && e.Outcome.Status == publisher.Pending {
@@ -189,6 +242,17 @@ func runRenew(ctx context.Context, k *kitchen, o renewOptions) error {
 			}
 			doc := newExpiry(e, o.request.DryRun)
 			d.Roles = append(d.Roles, doc)
+			if doc.open() {
+				d.Due++
+				if doc.Yours {
+					mine++
+				}
+			}
+			waits = waits || doc.Due && doc.Waiting != "" && (doc.Yours || len(signers) == 0)
+		}
+		for _, e := range ends {
+			doc := waiverExpiry{e.Release.String(), e.Role, list(e.Sites), e.Until, daysLeft(e.Left), e.Due, e.Yours, e.Waiting, e.Commands}
+			d.Ends = append(d.Ends, doc)
 			if doc.open() {
 				d.Due++
 				if doc.Yours {

@@ -43,6 +43,17 @@ func waivedSites(e *manifest.Evidence) string {
 	return strings.Join(sites, " ")
 }
 
+// WaivedUntil is the last day of the waiver with which a certificate ends, and the moment after it. One that does not say it
+// in a form that there is has ended. ok is false where none ends.
+func WaivedUntil(certificate trust.Target) (until string, ends time.Time, ok bool) {
+	until, ok = certificate.Custom[CustomWaivedUntil]
+	w := manifest.Waiver{Until: until}
+	if ends = w.Ends(); ok && ends.IsZero() {
+		until = "a day that it does not say"
+	}
+	return until, ends, ok
+}
+
 // WaiverEnded says that a certificate rests on a waiver that has ended; "" when it does not.
 func WaiverEnded(certificate trust.Target, now time.Time) string {
 	until, ok := certificate.Custom[CustomWaivedUntil]

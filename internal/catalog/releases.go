@@ -37,6 +37,9 @@ type ReleaseInfo struct {
 	Lifted   *Recall // a recall that the certificate for everybody takes back; nil = none
 	// CertifiedFor are the customers whose own role certifies the release, for them alone; sorted.
 	CertifiedFor []string
+	// Ended are the certificates that rest on a waiver that has ended, and so are refused by gates: each role's name and the
+	// waiver's last day.
+	Ended map[string]string
 	// Conflict says that the roles contradict each other about this release (*trust.Error). It is in no stage,
 	// and View.Release gives this error instead of it.
 	Conflict error
@@ -157,6 +160,7 @@ func (v *View) releaseInfo(r manifest.Release, published trust.Target) ReleaseIn
 	if info.Conflict == nil {
 		info.Stage, info.Conflict = v.stage(r, published)
 		info.CertifiedFor = v.certifiedFor(r, published)
+		info.Ended = v.waiversEnded(info)
 	}
 	return info
 }
@@ -174,6 +178,25 @@ func (v *View) certifiedFor(r manifest.Release, published trust.Target) (custome
 		}
 	}
 	return customers
+}
+
+// waiversEnded fills ReleaseInfo.Ended.
+func (v *View) waiversEnded(info ReleaseInfo) map[string]string {
+	ended := map[string]string{}
+	for _, customer := range append([]string{""}, info.CertifiedFor...) {
+		role := manifest.RoleReady(info.Product)
+		if customer != "" {
+			role = manifest.RoleReadyFor(info.Product, customer)
+		}
+		target, err := v.RoleTarget(role, info.Release)
+		if err != nil || target == nil {
+			continue
+		}
+		if until, ends, ok := WaivedUntil(*target); ok && !v.Now().Before(ends) {
+			ended[role] = until
+		}
+	}
+	return ended
 }
 
 // stage is the highest one whose role, and all below it, list the release with the published length and digest.

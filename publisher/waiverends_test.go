@@ -1,0 +1,57 @@
+package publisher_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/manifest"
+	"github.com/enovance/kitchen/publisher"
+)
+
+// A certificate that ends with its waiver is certified again before it does, so that there is no day without one.
+func TestACertificateIsProlongedBeforeItsWaiverEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.validated(t, v1)
+	w.report(t, "acme/staging", w.stagingCI, v1, manifest.Failed, nil)
+	waived := func(w *world, days int) (*publisher.Outcome, error) {
+		until := w.now.AddDate(0, 0, days).Format(time.DateOnly)
+		result, err := w.publisher(t, w.online).Certify(ctx, release(v1), publisher.CertifyRequest{Waivers: []manifest.Waiver{{Site: "acme/staging", Reason: "x", Until: until}}}, signers(w.certA, w.certB))
+		if err != nil {
+			return nil, err
+		}
+		return result.Outcome, nil
+	}
+	until := func(w *world) string {
+		target, err := w.view(t).RoleTarget(readyRole, release(v1))
+		check(t, err)
+		return target.Custom[catalog.CustomWaivedUntil]
+	}
+	mustCommit(t)(waived(w, 5))
+	first := until(w)
+	must(t, publisher.Unchanged)(waived(w, 3)) // not a shorter one
+	later := w.copy(t)
+	mustCommit(t)(waived(later, 9)) // a longer one at any time
+	if until(later) <= first {
+		t.Errorf("until %s", until(later))
+	}
+
+	// Without any waiver, the site having passed: only when it is due.
+	w.report(t, "acme/staging", w.stagingCI, v1, manifest.Passed, nil)
+	must(t, publisher.Unchanged)(certify(w.publisher(t, w.online), v1, w.certA, w.certB))
+	w.now = w.now.AddDate(0, 0, 5)
+	due, err := w.publisher(t, nil).WaiverExpiries(ctx, 0, nil)
+	check(t, err)
+	if len(due) != 1 || !due[0].Due || due[0].Left <= 0 {
+		t.Fatalf("%+v", due)
+	}
+	must(t, publisher.Pending)(certify(w.publisher(t, nil), v1, w.certA))
+	if due, err = w.publisher(t, nil).WaiverExpiries(ctx, 0, nil); err != nil || len(due) != 1 || due[0].Waiting == "" {
+		t.Fatalf("%+v, %v", due, err)
+	}
+	mustCommit(t)(certify(w.publisher(t, w.online), v1, w.certB))
+	if got := until(w); got != "" {
+		t.Errorf("until %s", got)
+	}
+}
