@@ -51,6 +51,14 @@ func (c *checker) pending(ctx context.Context) error {
 		}
 		c.find(Finding{Severity: Note, Code: CodePending, Object: manifest.PendingPrefix + w.id + "/", Why: state + ", until " + moment(w.expires), Next: "kitchen pending"})
 	}
+	stale, err := c.stale(ctx, c.view)
+	if err != nil {
+		return err
+	}
+	for _, w := range stale {
+		waits[w.ID] = true
+		c.find(Finding{Severity: Note, Code: CodePending, Object: manifest.PendingPrefix + w.ID + "/", Why: "it can never take effect: " + w.Stale, Next: strings.Join(w.Again, "; ")})
+	}
 	for o, err := range c.Store.List(ctx, manifest.PendingPrefix, "") {
 		if err != nil {
 			return err

@@ -12,7 +12,7 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// PendingProposal is one proposal that waits, or went stale within the last 14 days.
+// PendingProposal is one proposal that waits, went stale within 14 days of its making, or lapsed within the last 14.
 type PendingProposal struct {
 	ID      string
 	Kind    string   // "publish", "certify", …: the proposer's word
@@ -59,7 +59,7 @@ func (p *PendingProposal) WaitsFor() string {
 	return cmp.Or(p.Waits, waitsFor(p.Roles))
 }
 
-// Pending lists the proposals that wait, oldest first, then those that went stale lately.
+// Pending lists the proposals that wait, oldest first, then those that went stale or lapsed lately.
 func (p *Publisher) Pending(ctx context.Context) ([]PendingProposal, error) {
 	p = p.renewing()
 	view, err := p.refresh(ctx)
@@ -122,7 +122,7 @@ func (p *Publisher) present(ctx context.Context, v *catalog.View, w *waiting) (*
 	return shown, err
 }
 
-// stale reads proposals that can never take effect and were made lately, leaving out those whose change took
+// stale reads proposals that can never take effect and were made, or lapsed, lately, leaving out those whose change took
 // effect: by themselves, or as part of another.
 func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingProposal, error) {
 	files, err := p.listPending(ctx)
@@ -132,7 +132,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 	var list []PendingProposal
 	past := map[string]*history{}
 	for _, f := range slices.Backward(files) {
-		old := !f.modified.IsZero() && f.modified.Before(v.Now().Add(-lifeProposal))
+		old := !f.modified.IsZero() && f.modified.Before(v.Now().Add(-2*lifeProposal))
 		if old || !f.worthReading(v) || len(list) >= maxStale {
 			continue
 		}
@@ -140,7 +140,12 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if err != nil {
 			return nil, err
 		}
-		if w == nil || w.stale == "" || !w.signed() || !w.expires.After(v.Now()) {
+		if w == nil || w.stale == "" || !w.signed() {
+			continue
+		}
+		if recent, err := p.recentlyStale(ctx, v, w); err != nil {
+			return nil, err
+		} else if !recent {
 			continue
 		}
 		done, err := p.inEffect(ctx, v, w, past)
@@ -206,6 +211,9 @@ func (p *Publisher) Sign(ctx context.Context, which string, confirm func(Pending
 	}
 	if s.rank == 0 && s.refusal != nil {
 		return nil, s.refusal
+	}
+	if err := s.tellStale(ctx); err != nil {
+		return nil, err
 	}
 	s.out.Notes = append(s.out.Notes, append(s.leftAside(), s.rivals()...)...)
 	s.out.Others = s.others

@@ -60,10 +60,13 @@ func (p *Publisher) ToSign(ctx context.Context, name string) (which string, role
 		return "", nil, err
 	}
 	var waits, found []string
+	var gone []PendingProposal
 	for _, w := range list {
 		switch begins := names(name, w.ID); {
 		case w.Stale != "" && w.ID == name:
 			return "", nil, takesNone(&w)
+		case w.Stale != "" && begins:
+			gone = append(gone, w)
 		case w.Stale != "":
 		case begins:
 			found, roles = append(found, w.ID), rolesOf(&w)
@@ -77,6 +80,9 @@ func (p *Publisher) ToSign(ctx context.Context, name string) (which string, role
 	}
 	if len(found) > 1 {
 		return "", nil, &NotToSign{Name: name, Several: true, Waits: found}
+	}
+	if len(gone) == 1 {
+		return "", nil, takesNone(&gone[0])
 	}
 	if _, _, _, err := manifest.ParseProposalID(name); err == nil {
 		w, err := p.PendingOne(ctx, name)

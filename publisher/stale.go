@@ -12,6 +12,51 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
+// recentlyStale tells whether a stale proposal is worth showing: for as long as it could have taken effect, and, where only the time
+// ended it, as long again. An error is the store's.
+func (p *Publisher) recentlyStale(ctx context.Context, v *catalog.View, w *waiting) (bool, error) {
+	if w.expires.After(v.Now()) {
+		return true, nil
+	}
+	if !w.expires.After(v.Now().Add(-lifeProposal)) {
+		return false, nil
+	}
+	for _, r := range w.roles {
+		if r.next.Replaces == currentDigest(v, r.name) {
+			continue
+		}
+		info, err := p.Store.Stat(ctx, manifest.RoleObject(r.name, r.next.Version)) // what came in its place
+		if ignoreAbsent(err) != nil {
+			return false, err
+		}
+		if err == nil && info.Modified.Before(w.expires) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// tellStale says, where nothing waits for a signature of the role, what did not long ago.
+func (s *signing) tellStale(ctx context.Context) error {
+	if s.out.Status != Unchanged || s.id != "" {
+		return nil
+	}
+	view, err := s.refresh(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := s.stale(ctx, view)
+	if err != nil {
+		return err
+	}
+	for _, w := range list {
+		if slices.Contains(rolesOf(&w), s.role) && len(w.Again) > 0 {
+			s.out.Notes = append(s.out.Notes, w.ID+" takes no signature any more: "+w.Stale+"; to propose it again: "+strings.Join(w.Again, "; "))
+		}
+	}
+	return nil
+}
+
 // explainStale says of a stale proposal what it would have changed, what took effect in its place, and what makes its change
 // again: by what it changed on what it rested on, as far as the past of its roles can be read. True: all that it changes is so
 // by now, and nobody misses it. An error is the store's.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,13 +20,16 @@ import (
 func pendingCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "pending", Category: groupSysadmin, Usage: "what waits for signatures or for the committer", ArgsUsage: "[ROLE or ID]",
-		Description: "Lists each waiting proposal: what it would change, worked out from the catalog; who signed it, and whose signatures it still needs; and of those that went stale within 14 days, why, and what proposes them again. " +
-			"With a role, those that change it; with an id, that one alone, signed or not.\n\n" +
+		Description: "Lists each waiting proposal: what it would change, worked out from the catalog; who signed it, and whose signatures it still needs; and of those that went stale or lapsed within 14 days, why, and what proposes them again. " +
+			"With a role, those that change it; with an id, or the beginning of one, that one alone, signed or not.\n\n" +
 			"Keys that [keys] in kitchen.toml names, and whose .pub lies beside them, are marked as yours.",
 		Action:      action(k, func(c *cli.Context) (string, error) { return c.Args().First(), operands(c, "[ROLE or ID]") }, runPending),
 		Subcommands: []*cli.Command{pendingAgainCommand(k), pendingDropCommand(k)},
 	}
 }
+
+// lapsingSoon is how long before a proposal lapses it is worth a warning.
+const lapsingSoon = 3 * 24 * time.Hour
 
 // pendingDocument lists proposals.
 type pendingDocument struct {
@@ -119,12 +123,19 @@ func (d *proposalDocument) human(p *page) {
 	if d.Refused != "" {
 		p.para(4, "  to be rid of it: ", "kitchen pending drop "+d.ID)
 	}
-	lapses := "lapsed "
-	if d.left > 0 {
-		lapses = "lapses in " + days(d.left+12*time.Hour) + ", "
+	old := days(time.Duration(d.AgeSeconds)*time.Second) + " old, "
+	switch {
+	case d.left <= 0:
+		p.linef("  %slapsed %s", old, d.Expires)
+	case d.lapsesSoon():
+		p.verdict(render.Warn, "  "+old+"LAPSES in "+days(d.left)+", "+d.Expires)
+	default:
+		p.linef("  %slapses in %s, %s", old, days(d.left+12*time.Hour), d.Expires)
 	}
-	p.linef("  %s old, %s%s", days(time.Duration(d.AgeSeconds)*time.Second), lapses, d.Expires)
 }
+
+// lapsesSoon tells that a proposal that waits has few days left.
+func (d *proposalDocument) lapsesSoon() bool { return d.Stale == "" && d.left <= lapsingSoon }
 
 // supersedeLines say which of two proposals is the one to sign, where one is to end the other.
 func (d *proposalDocument) supersedeLines(p *page) {
@@ -196,12 +207,29 @@ func runPending(ctx context.Context, k *kitchen, which string) error {
 			}
 		}
 		if which != "" && len(d.Proposals) == 0 {
-			if err := p.KnowsRole(ctx, which); err != nil {
+			if err := d.begins(ctx, p, own, waiting, which); err != nil {
 				return err
 			}
 		}
 		return k.show(d)
 	})
+}
+
+// begins adds the proposals whose ids begin with what is no role.
+func (d *pendingDocument) begins(ctx context.Context, p *publisher.Publisher, own map[string]bool, waiting []publisher.PendingProposal, which string) error {
+	err := p.KnowsRole(ctx, which)
+	if _, unknown := errors.AsType[*publisher.UnknownRole](err); !unknown {
+		return err
+	}
+	for _, w := range waiting {
+		if strings.HasPrefix(w.ID, which) {
+			d.add(own, w)
+		}
+	}
+	if len(d.Proposals) == 0 {
+		return err
+	}
+	return nil
 }
 
 // add adds a proposal, with the caller's own keys marked.

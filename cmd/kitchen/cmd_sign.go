@@ -74,7 +74,11 @@ func runSign(ctx context.Context, k *kitchen, o signOptions) error {
 		if err != nil {
 			return k.nothingToSign(err)
 		}
-		return k.showOutcome(newOutcome("sign", "", outcome))
+		d := newOutcome("sign", "", outcome)
+		if d.Status == publisher.Unchanged {
+			d.heading = "nothing to sign"
+		}
+		return k.showOutcome(d)
 	})
 }
 

@@ -77,7 +77,11 @@ func (w *commitWatch) tell(d *commitDocument) error {
 	w.told = map[string]string{}
 	for _, waiting := range [][]proposalDocument{d.Incomplete, d.Refused, d.Stale} {
 		for _, p := range waiting {
-			if w.told[p.ID] = p.state(); old[p.ID] != w.told[p.ID] {
+			w.told[p.ID] = p.state()
+			if p.lapsesSoon() {
+				w.told[p.ID] += "; it LAPSES at " + p.Expires
+			}
+			if old[p.ID] != w.told[p.ID] {
 				lines = append(lines, p.ID+": "+w.told[p.ID])
 			}
 		}
