@@ -2,6 +2,8 @@ package publisher
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -9,8 +11,8 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// history is what a role held lately: every version that was in effect since proposals that are not lapsed yet
-// could have been made.
+// history is what a role held lately: every version that was in effect since proposals that stale shows could
+// have been made.
 type history struct {
 	payloads map[string]bool           // digests of payloads
 	files    map[string]*trust.Targets // by the digest of the file; "" is "never signed"
@@ -26,7 +28,7 @@ func (p *Publisher) history(ctx context.Context, v *catalog.View, role string) (
 		if t.Replaces == "" {
 			h.files[""] = &trust.Targets{}
 		}
-		return !t.ProposalExpires.Add(lifeProposal).Before(v.Now())
+		return !t.ProposalExpires.Add(2 * lifeProposal).Before(v.Now()) // of those that lapsed lately, too
 	})
 	if err != nil {
 		return nil, err
@@ -78,6 +80,11 @@ func (p *Publisher) walkBack(ctx context.Context, v *catalog.View, role string, 
 
 // inEffect tells whether everything that a stale proposal changed, on top of what it rested on, is so now.
 func (p *Publisher) inEffect(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history) (bool, error) {
+	return p.tookEffect(ctx, v, w, past, false)
+}
+
+// tookEffect is inEffect, or whether it was so at any time since: what became of it after that is another decision.
+func (p *Publisher) tookEffect(ctx context.Context, v *catalog.View, w *waiting, past map[string]*history, ever bool) (bool, error) {
 	for _, r := range w.roles {
 		h, err := p.historyOf(ctx, v, r.name, past)
 		if err != nil {
@@ -90,19 +97,28 @@ func (p *Publisher) inEffect(ctx context.Context, v *catalog.View, w *waiting, p
 		if base == nil || current == nil {
 			return false, nil
 		}
-		now := diffTargets(base, current)
-		for path, change := range diffTargets(base, r.next) {
-			after, listed := r.next.Targets[path]
-			same := listed && meansTheSame(r.name, base.Targets[path], after, current.Targets[path])
-			if role, ok := strings.CutPrefix(path, handOut); ok {
-				same = delegationMade(role, base, r.next, current)
-			}
-			if now[path] != change && !same {
-				return false, nil
-			}
+		was := func(t *trust.Targets) bool { return t.Version > base.Version && r.madeIn(base, t) }
+		if !r.madeIn(base, current) && !(ever && slices.ContainsFunc(slices.Collect(maps.Values(h.files)), was)) {
+			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// madeIn tells whether all that a draft changes of base is so in another version.
+func (r *roleDraft) madeIn(base, other *trust.Targets) bool {
+	there := diffTargets(base, other)
+	for path, change := range diffTargets(base, r.next) {
+		after, listed := r.next.Targets[path]
+		same := listed && meansTheSame(r.name, base.Targets[path], after, other.Targets[path])
+		if role, ok := strings.CutPrefix(path, handOut); ok {
+			same = delegationMade(role, base, r.next, other)
+		}
+		if there[path] != change && !same {
+			return false
+		}
+	}
+	return true
 }
 
 func currentContent(v *catalog.View, role string) *trust.Targets {

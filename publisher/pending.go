@@ -25,6 +25,7 @@ type PendingProposal struct {
 	Age     time.Duration
 	Stale   string   // why it can never take effect; "" while it can
 	Since   []string // with Stale: what took effect meanwhile in the roles that it changes
+	Dropped bool     // with Stale: its role was signed again as it was, in its place
 	Again   []string // with Stale: the commands that make its change again
 	Refused string   // why it may not take effect, whoever signs; "" while it may
 	Waits   string   // what it waits for, where that is more than the signatures of roles
@@ -129,7 +130,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 	if err != nil {
 		return nil, err
 	}
-	var list []PendingProposal
+	var list []staleOne
 	past := map[string]*history{}
 	for _, f := range slices.Backward(files) {
 		old := !f.modified.IsZero() && f.modified.Before(v.Now().Add(-2*lifeProposal))
@@ -148,7 +149,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		} else if !recent {
 			continue
 		}
-		done, err := p.inEffect(ctx, v, w, past)
+		done, err := p.tookEffect(ctx, v, w, past, true)
 		if err != nil {
 			return nil, err
 		}
@@ -164,10 +165,11 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		} else if moot {
 			continue
 		}
-		list = append(list, *shown)
+		shown.Dropped = w.wasDropped(past)
+		list = append(list, staleOne{w, *shown})
 	}
-	slices.SortStableFunc(list, func(a, b PendingProposal) int { return a.Created.Compare(b.Created) })
-	return list, nil
+	slices.SortStableFunc(list, func(a, b staleOne) int { return a.w.created.Compare(b.w.created) })
+	return p.unsettled(ctx, v, list, past)
 }
 
 // KnowsRole is an *UnknownRole where the catalog has none of that name.

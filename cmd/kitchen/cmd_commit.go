@@ -67,10 +67,14 @@ func (d *commitDocument) human(p *page) {
 			p.para(4, "  ", line)
 		}
 	}
-	for _, waiting := range [][]proposalDocument{d.Incomplete, d.Stale, d.Refused} {
-		for i := range waiting {
-			waiting[i].human(p)
-		}
+	for i := range d.Incomplete {
+		d.Incomplete[i].human(p)
+	}
+	for i := range d.Stale {
+		d.Stale[i].brief(p)
+	}
+	for i := range d.Refused {
+		d.Refused[i].human(p)
 	}
 	if d.AwaitsRoot != "" {
 		p.para(2, "", "Until "+d.AwaitsRoot+" has its signatures, this online key signs nothing. Then run kitchen commit --stolen again.")

@@ -36,6 +36,7 @@ type pendingDocument struct {
 	Schema    string             `json:"schema"` // kitchen.pending/v1
 	Proposals []proposalDocument `json:"proposals"`
 	forRole   string
+	alone     bool // one was asked for by its id
 }
 
 type proposalDocument struct {
@@ -50,6 +51,7 @@ type proposalDocument struct {
 	AgeSeconds   int64          `json:"age_seconds"`
 	Stale        string         `json:"stale,omitempty"`   // why it can never take effect
 	Since        []string       `json:"since,omitempty"`   // what took effect in its place
+	Dropped      bool           `json:"dropped,omitempty"` // its role was signed again as it was, in its place
 	Again        []string       `json:"again,omitempty"`   // commands that make its change again
 	Within       string         `json:"within,omitempty"`  // the later proposal that contains it
 	Refused      string         `json:"refused,omitempty"` // why it may not take effect, whoever signs
@@ -65,7 +67,7 @@ type proposalDocument struct {
 func newProposal(w publisher.PendingProposal) proposalDocument {
 	return proposalDocument{
 		ID: w.ID, Kind: w.Kind, Stated: list(w.Stated), Change: list(w.Change), Roles: roleDocuments(w.Roles), Complete: w.Complete(),
-		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Again: w.Again, Refused: w.Refused, Within: w.Within,
+		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Dropped: w.Dropped, Again: w.Again, Refused: w.Refused, Within: w.Within,
 		WaitsFor: w.WaitsFor(), Supersedes: w.Supersedes, SupersededBy: w.SupersededBy, Rivals: w.Rivals, excludes: w.Excludes(), left: w.Expires.Sub(w.Created) - w.Age,
 		because: w.Because,
 	}
@@ -84,6 +86,8 @@ func (d *proposalDocument) state() string {
 	switch {
 	case d.Refused != "":
 		return "REFUSED: " + d.Refused
+	case d.Dropped:
+		return "STALE: dropped, by signing its role again as it was"
 	case d.Stale != "":
 		return "STALE: " + d.Stale
 	case d.SupersededBy != "" && !d.Complete:
@@ -137,6 +141,14 @@ func (d *proposalDocument) human(p *page) {
 // lapsesSoon tells that a proposal that waits has few days left.
 func (d *proposalDocument) lapsesSoon() bool { return d.Stale == "" && d.left <= lapsingSoon }
 
+// brief says of a stale proposal on a line or two what is left to do; kitchen pending with its id says all.
+func (d *proposalDocument) brief(p *page) {
+	p.para(2, d.ID+"  ", d.state())
+	if len(d.Again) > 0 {
+		p.para(4, "  to propose it again: ", strings.Join(d.Again, "; "))
+	}
+}
+
 // supersedeLines say which of two proposals is the one to sign, where one is to end the other.
 func (d *proposalDocument) supersedeLines(p *page) {
 	for _, id := range d.Supersedes {
@@ -178,7 +190,11 @@ func (d *pendingDocument) human(p *page) {
 		if i > 0 {
 			p.linef("")
 		}
-		d.Proposals[i].human(p)
+		if one := &d.Proposals[i]; one.Dropped && !d.alone {
+			one.brief(p)
+		} else {
+			one.human(p)
+		}
 	}
 }
 
@@ -192,6 +208,7 @@ func runPending(ctx context.Context, k *kitchen, which string) error {
 				return err
 			}
 			d.add(own, *one)
+			d.alone = true
 			return k.show(d)
 		}
 		waiting, err := p.Pending(ctx)

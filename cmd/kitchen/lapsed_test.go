@@ -26,7 +26,9 @@ func TestAProposalThatLapsesIsTold(t *testing.T) {
 	commit(12, "12 days old, LAPSES in ")
 	s.askAt(start.AddDate(0, 0, 12), "--config ./laptop.toml pending").want(t, exitDone, "LAPSES in ")
 
-	commit(15, id, "it lapsed on", "kitchen pending again "+id)
+	if e := commit(15, id, "it lapsed on", "kitchen pending again "+id); strings.Contains(e.stdout, "was signed by") {
+		t.Errorf("each commit says all of it: %v", e)
+	}
 	past := start.AddDate(0, 0, 15)
 	s.askAt(past, "--config ./laptop.toml pending").want(t, exitDone, id, "STALE: it lapsed on", "decertify openstack@1.0.0", "kitchen pending again "+id+" --key FILE")
 	s.askAt(past, "--config ./laptop.toml pending ready-to-deploy.openstack.2").want(t, exitDone, id)

@@ -1,0 +1,91 @@
+package publisher
+
+import (
+	"context"
+	"slices"
+
+	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/trust"
+)
+
+// staleOne is a stale proposal with what it is shown as.
+type staleOne struct {
+	w     *waiting
+	shown PendingProposal
+}
+
+// unsettled leaves out stale proposals that were proposed again: what became of the later one is what counts.
+func (p *Publisher) unsettled(ctx context.Context, v *catalog.View, list []staleOne, past map[string]*history) ([]PendingProposal, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	live, err := p.live(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	var left []PendingProposal
+	for _, one := range list {
+		again := slices.ContainsFunc(list, func(other staleOne) bool { return one.w.proposedAgainIn(v, other.w, past) })
+		for _, other := range live {
+			if again || !one.w.proposedAgainIn(v, other, past) {
+				continue
+			}
+			reason, err := verdict(p.vet(ctx, v, other.roles)) // what is refused must not hide it
+			if err != nil {
+				return nil, err
+			}
+			again = reason == ""
+		}
+		if !again {
+			left = append(left, one.shown)
+		}
+	}
+	return left, nil
+}
+
+// proposedAgainIn tells whether a later proposal, of somebody who holds its role, makes all of this one's changes.
+func (w *waiting) proposedAgainIn(v *catalog.View, later *waiting, past map[string]*history) bool {
+	if later.id == w.id || !later.byHolder() || !later.created.After(w.created) {
+		return false
+	}
+	for _, r := range w.roles {
+		again := later.role(r.name)
+		base := baseOf(v, r, past)
+		if again == nil || base == nil || !r.madeIn(base, again.next) || len(diffTargets(base, r.next)) == 0 {
+			return false
+		}
+		// What the later one only keeps it does not propose.
+		if from := baseOf(v, again, past); from == nil || r.madeIn(base, from) {
+			return false
+		}
+	}
+	return true
+}
+
+// baseOf is what a proposal of a role rests on, as far as its past can be read.
+func baseOf(v *catalog.View, r *roleDraft, past map[string]*history) *trust.Targets {
+	if r.next.Replaces == currentDigest(v, r.name) {
+		return currentContent(v, r.name)
+	}
+	if past[r.name] == nil {
+		return nil
+	}
+	return past[r.name].files[r.next.Replaces]
+}
+
+// wasDropped tells whether a stale proposal has in its place a version that changed nothing: its role was signed again as it was,
+// which is how a proposal is dropped.
+func (w *waiting) wasDropped(past map[string]*history) bool {
+	for _, r := range w.roles {
+		h := past[r.name]
+		if h == nil || h.files[r.next.Replaces] == nil {
+			continue
+		}
+		for _, t := range h.files {
+			if t.Version > 0 && t.Replaces == r.next.Replaces && len(diffTargets(h.files[r.next.Replaces], t)) == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
