@@ -41,6 +41,8 @@ const (
 	CodeWaiverEnds       = "waiver-ends-soon"
 	CodeRootAhead        = "root-ahead"
 	CodeHistory          = "history-damaged"
+	CodeHistoryMissing   = "history-missing"
+	CodeSnapshotGap      = "snapshot-gap"
 	CodeStages           = "stages-disagree"
 	CodeTargetMissing    = "target-missing"
 	CodeTargetAltered    = "target-altered"
@@ -76,7 +78,7 @@ const (
 )
 
 // lostCodes are faults by which something is gone; of all other faults something is there that is not to be trusted.
-var lostCodes = []string{CodeMetadataMissing, CodeTargetMissing, CodeBlobMissing, CodeEvidenceMissing, CodeJournalMissing, CodeReportMissing, CodeLogMissing}
+var lostCodes = []string{CodeMetadataMissing, CodeHistoryMissing, CodeTargetMissing, CodeBlobMissing, CodeEvidenceMissing, CodeJournalMissing, CodeReportMissing, CodeLogMissing}
 
 // Finding is one thing that a check found.
 type Finding struct {

@@ -136,7 +136,7 @@ func TestCheckThatIsInterrupted(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || r == nil || r.Sound() || !r.Ended || !strings.Contains(strings.Join(r.Unchecked, "\n"), "did not come to its end") {
 		t.Fatalf("%v, %+v", err, r)
 	}
-	if got, want := bad(r), "warning history-damaged metadata/2.registry.json"; got != want {
+	if got, want := bad(r), "fault history-damaged metadata/2.registry.json"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -39,7 +39,8 @@ type oldVersion struct {
 }
 
 // history holds the old versions to their form, the links between those of a role to each other, and snapshots to their signatures
-// and numbers. Nobody's trust rests on them: they tell who decided what.
+// and numbers. No reader's trust rests on them; but they tell who decided what, and nobody loses or alters one who may not write below
+// metadata/. Only a number that no snapshot has is no fault: it may be one that a thief of the online key passed over.
 func (c *checker) history(ctx context.Context) error {
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(checkParallel)
@@ -103,7 +104,7 @@ func (c *checker) oldVersion(ctx context.Context, role string, number int64, o s
 	}
 	if old.broken = err != nil; old.broken {
 		c.past.torn = true
-		c.find(Finding{Severity: Warning, Code: CodeHistory, Object: o.Key, Why: "an old version that cannot be read: " + err.Error(), Next: historyBack(o.Key)})
+		c.find(Finding{Severity: Fault, Code: CodeHistory, Object: o.Key, Why: "an old version that cannot be read: " + err.Error(), Next: historyBack(o.Key)})
 	}
 	if form.Snapshot != nil && !old.broken {
 		c.oldSnapshot(o.Key, file, form.Snapshot)
@@ -137,7 +138,7 @@ func (c *checker) oldSnapshot(key string, file []byte, s *trust.Snapshot) {
 	})
 	if !signed {
 		if c.past.allSigners { // else a root is lost, which is a finding
-			c.find(Finding{Severity: Warning, Code: CodeHistory, Object: key, Why: "an old version that is not signed as any root asks for: it was altered, or is none of this catalog's", Next: historyBack(key)})
+			c.find(Finding{Severity: Fault, Code: CodeHistory, Object: key, Why: "an old version that is not signed as any root asks for: it was altered, or is none of this catalog's", Next: historyBack(key)})
 		}
 		return
 	}
@@ -170,7 +171,7 @@ func (c *checker) snapshotGaps() {
 			if missing > 1 {
 				which = fmt.Sprintf("it and the %s after it, up to %d, are", count(int(missing-1), "version"), n-1)
 			}
-			c.find(Finding{Severity: Warning, Code: CodeHistory, Object: key, Count: int(missing), Why: which + " not there, and no writer leaves out a number; only after a thief of the online key pushed them up do they go on above",
+			c.find(Finding{Severity: Warning, Code: CodeSnapshotGap, Object: key, Count: int(missing), Why: which + " not there, and no writer leaves out a number; only after a thief of the online key pushed them up do they go on above",
 				Next: historyBack(key)})
 		}
 		last = n
@@ -213,7 +214,7 @@ func (c *checker) chain(role string, current []byte) {
 
 // tornAt is the finding for the version of a role that the one with the number back replaced, and that is not there as it was.
 func (c *checker) tornAt(role string, back int64, want blobHash) {
-	f := Finding{Severity: Warning, Code: CodeHistory, Object: role}
+	f := Finding{Severity: Fault, Code: CodeHistoryMissing, Object: role}
 	state := "not there any more"
 	number, damaged := int64(0), false
 	for _, old := range c.past.roles[role] {
@@ -229,7 +230,7 @@ func (c *checker) tornAt(role string, back int64, want blobHash) {
 	case there && old.broken, number == 0 && damaged:
 		return // a finding already
 	case there:
-		state = "there with other bytes"
+		state, f.Code = "there with other bytes", CodeHistory
 	}
 	what := fmt.Sprintf("the version below %d with sha256 %s", back, want)
 	f.Next = "put that file back from a copy of the catalog, or the bucket's versions; readers do not need it"

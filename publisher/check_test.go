@@ -57,18 +57,18 @@ func TestCheckFindsEachDamage(t *testing.T) {
 			write(t, filepath.Join(c.dir, manifest.TimestampObject), strings.Repeat(" ", 2<<20))
 			return "timestamp"
 		}, "fault metadata-refused", untrusted, false},
-		"an old version is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.RoleObject("registry", 2)) }, "warning history-damaged", "", false},
+		"an old version is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.RoleObject("registry", 2)) }, "fault history-damaged", untrusted, false},
 		"an old version is gone": {func(t *testing.T, c *checked) string {
 			return c.remove(t, manifest.RoleObject("registry", 2))
-		}, "warning history-damaged", "", false},
+		}, "fault history-missing", lost, false},
 		"an old version has other bytes": {func(t *testing.T, c *checked) string {
 			return c.resign(t, manifest.RoleObject("registry", 2))
-		}, "warning history-damaged", "", false},
-		"an old snapshot is gone": {func(t *testing.T, c *checked) string { return c.remove(t, manifest.SnapshotObject(2)) }, "warning history-damaged", "", false},
+		}, "fault history-damaged", untrusted, false},
+		"an old snapshot is gone": {func(t *testing.T, c *checked) string { return c.remove(t, manifest.SnapshotObject(2)) }, "warning snapshot-gap", "", false},
 		"an old snapshot is not signed": {func(t *testing.T, c *checked) string {
 			return c.resign(t, manifest.SnapshotObject(2))
-		}, "warning history-damaged", "", false},
-		"an old snapshot is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.SnapshotObject(2)) }, "warning history-damaged", "", false},
+		}, "fault history-damaged", untrusted, false},
+		"an old snapshot is damaged": {func(t *testing.T, c *checked) string { return c.cut(t, manifest.SnapshotObject(2)) }, "fault history-damaged", untrusted, false},
 		"a manifest is gone":         {func(t *testing.T, c *checked) string { return c.remove(t, c.the(t, "targets/catalog/", "manifest")) }, "fault target-missing", lost, false},
 		"a manifest is damaged":      {func(t *testing.T, c *checked) string { return c.flip(t, c.the(t, "targets/catalog/", "manifest")) }, "fault target-altered", untrusted, false},
 		"a manifest of a stage is gone": {func(t *testing.T, c *checked) string {
