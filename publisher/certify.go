@@ -48,7 +48,10 @@ type CertifyResult struct {
 	Since     []string  // what changed in registry and policy since the product's last certificate
 	Notes     []string  // with DryRun: what else waits for the role
 	Note      string    // the request's, where it is kept with the evidence; "" where it is not
-	notWaived *[]string // what became of waivers for a release that is certified
+	notWaived *[]string // of a release that is certified: what became of waivers, and that it would not be today
+
+	// Today is what the release would not be certified for today, where it is Unchanged: what is certified stays so.
+	Today []catalog.Unmet
 
 	Waiting []string // with *NotCertifiable: proposals that certify it all the same, with waivers, and that take signatures
 }
@@ -57,7 +60,7 @@ type CertifyResult struct {
 // are now, if the certification policy is met but for what is waived. When it is not, the error is *NotCertifiable and the result holds the matrix all the
 // same. The second certifier's signature joins the waiting proposal of the first, provided that the evidence is
 // the same; the note that counts is then the first one's, and where another was given the outcome says so. A certified release is Unchanged,
-// unless its certificate ends with a waiver and the new one lasts longer, or it is recalled or yanked: that is *NotCertifiable. Errors besides: *catalog.UnknownRelease,
+// unless its certificate ends with a waiver and the new one lasts longer; recalled or yanked, it is *NotCertifiable. Errors besides: *catalog.UnknownRelease,
 // *NotAuthorized, *catalog.UnknownCustomer, *BadWaiver, also where the release is certified and no waiver is added to that,
 // *Invalid for a recall to lift that there is not, and for a waiver that nothing needs.
 func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req CertifyRequest, signers []keys.Signer) (*CertifyResult, error) {
@@ -205,7 +208,10 @@ func (p *Publisher) certificate(ctx context.Context, d *desk, r manifest.Release
 		if storeFailure(err) {
 			return nil, err
 		}
-		*result = certified
+		*result, *result.notWaived = certified, nil
+		if err := p.notToday(ctx, d, r, req, reports, before, result); err != nil {
+			return nil, err
+		}
 		return nil, p.notWaived(ctx, d, r, req, reports, before, result)
 	}
 	if done && err == nil || err != nil && result.Unmet == nil {

@@ -183,14 +183,18 @@ type NotCertifiable struct {
 }
 
 func (e *NotCertifiable) Error() string {
-	parts := make([]string, len(e.Unmet))
-	for i, u := range e.Unmet {
+	return fmt.Sprintf("%s cannot be certified: %s", e.Release, unmetWords(e.Unmet))
+}
+
+func unmetWords(unmet []catalog.Unmet) string {
+	parts := make([]string, len(unmet))
+	for i, u := range unmet {
 		parts[i] = u.Requirement
 		if u.Detail != "" {
 			parts[i] += ": " + u.Detail
 		}
 	}
-	return fmt.Sprintf("%s cannot be certified: %s", e.Release, strings.Join(parts, "; "))
+	return strings.Join(parts, "; ")
 }
 
 // Hint names the command that shows the evidence.

@@ -73,6 +73,24 @@ func waive(ctx context.Context, d *desk, a *catalog.Assessment, asked []manifest
 	return waivers, nil
 }
 
+// notToday says of a release that is certified why it would not be today, by the policy and with the waivers of its certificate.
+func (p *Publisher) notToday(ctx context.Context, d *desk, r manifest.Release, req CertifyRequest, reports *catalog.Reports, certificate trust.Target, result *CertifyResult) error {
+	a, err := d.view.Certification(ctx, r, catalog.Question{Customer: req.Customer, Lift: certificate.Custom[customLifts] != ""}, reports)
+	if err != nil {
+		return err
+	}
+	var signed []manifest.Waiver
+	if e, err := p.evidence(ctx, certificate.Custom[customEvidence]); err == nil {
+		signed = e.Waivers
+	}
+	if result.Today = a.Since(signed); len(result.Today) == 0 {
+		return nil
+	}
+	*result.notWaived = append(*result.notWaived, r.String()+" is certified already; IT COULD NOT BE TODAY: "+unmetWords(result.Today),
+		"to take that back: kitchen decertify "+r.String()+" --reason TEXT"+ifSo(req.Customer != "", " --for "+req.Customer)+" --key FILE")
+	return nil
+}
+
 // notWaived says of waivers for a release that is certified, or signed so in a proposal that waits, that they change nothing,
 // and what adds one. Of those that are part of the certificate there is nothing to say.
 func (p *Publisher) notWaived(ctx context.Context, d *desk, r manifest.Release, req CertifyRequest, reports *catalog.Reports, certificate trust.Target, result *CertifyResult) error {
@@ -112,6 +130,6 @@ func (p *Publisher) notWaived(ctx context.Context, d *desk, r manifest.Release, 
 	if missing {
 		lines = append(lines, "if it must be part of the certificate: "+remedy)
 	}
-	*result.notWaived = lines
+	*result.notWaived = append(*result.notWaived, lines...)
 	return nil
 }

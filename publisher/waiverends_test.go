@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -53,5 +54,37 @@ func TestACertificateIsProlongedBeforeItsWaiverEnds(t *testing.T) {
 	mustCommit(t)(certify(w.publisher(t, w.online), v1, w.certB))
 	if got := until(w); got != "" {
 		t.Errorf("until %s", got)
+	}
+}
+
+// What is certified stays so; but whoever certifies it again is told that reports, or the policy, are against it by now.
+func TestACertifiedReleaseThatCouldNotBeCertifiedToday(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(w *world)
+		says   string
+	}{
+		"a failure since": {func(w *world) {
+			w.report(t, "acme/staging", w.stagingCI, v1, manifest.Failed, func(r *manifest.Report) { r.Reason = "does not boot" })
+		}, "acme/staging: its latest report is FAILED"},
+		"a stricter policy": {func(w *world) { w.setPolicy(t, "[default]\nrequire = [\"acme/staging\"]\n") }, "acme/staging"},
+	} {
+		w := newWorld(t)
+		w.certified(t, v1)
+		again := func(w *world) *publisher.CertifyResult {
+			result, err := w.publisher(t, w.online).Certify(ctx, release(v1), publisher.CertifyRequest{}, signers(w.certA, w.certB))
+			check(t, err)
+			must(t, publisher.Unchanged)(result.Outcome, nil)
+			return result
+		}
+		if r := again(w); len(r.Today)+len(r.Outcome.Summary) > 0 {
+			t.Errorf("%s, before: %+v", name, r)
+		}
+		c.change(w)
+		r := again(w)
+		if len(r.Today) != 1 || len(r.Outcome.Summary) != 2 || len(r.Unmet) > 0 {
+			t.Errorf("%s: %+v, %+v", name, r.Today, r.Outcome)
+		}
+		wantWords(t, strings.Join(r.Outcome.Summary, "\n"), "is certified already; IT COULD NOT BE TODAY: ", c.says, "kitchen decertify "+v1+" --reason TEXT --key FILE")
 	}
 }

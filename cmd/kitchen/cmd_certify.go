@@ -26,6 +26,7 @@ func certifyCommand(k *kitchen) *cli.Command {
 		Name: "certify", Category: groupSysadmin, Usage: "sign a release as ready to deploy, on the evidence of the sites", ArgsUsage: "PRODUCT@VERSION [--for CUSTOMER] --key FILE",
 		Description: "Shows the reports that it rests on, and says no (exit 3) unless the certification policy is met (kitchen policy show). Without a policy of the vendor's: its CI passed, and no site's latest report is a failure; with --for, every CI site of that customer passed, too. " +
 			"--waive lets pass what stands against it at one site; it is signed into the evidence, and shown to whoever signs or uses the certificate. The certificate ends with the waiver's DATE. " +
+			"What is certified stays so (exit 0), also where it could not be certified today: the answer says so then, and `kitchen decertify` takes it back. " +
 			"A recall is lifted for a release that was validated; one that was recalled before that stays so. " +
 			"Takes effect when enough certifiers have signed; until then it waits as a proposal (exit 8), which the others sign with `kitchen sign`.",
 		Flags: append([]cli.Flag{
@@ -92,7 +93,8 @@ type certifyDocument struct {
 	PolicyVersion int64            `json:"policy_version"`     // 0 = the default
 	Required      []string         `json:"required"`           // sites that the policy wants to have passed
 	Waivers       []waiverDocument `json:"waivers"`
-	Since         []string         `json:"since"`             // what changed in registry and policy since the last certificate
+	Since         []string         `json:"since"` // what changed in registry and policy since the last certificate
+	UnmetToday    []unmetDocument  `json:"unmet_today,omitempty"`
 	Waiting       []string         `json:"waiting,omitempty"` // where requirements are unmet: proposals that certify it with waivers
 }
 
@@ -308,6 +310,9 @@ func newCertifyDocument(o certifyOptions, result *publisher.CertifyResult, no *p
 		d.Sites, d.Unmet, d.Note = siteVerdicts(result.Sites), unmetDocuments(result.Unmet), result.Note
 		d.Notes = result.Notes
 		d.Required, d.Waivers, d.Since, d.Waiting = list(result.Required), waiverDocuments(result.Waivers), list(result.Since), result.Waiting
+		if len(result.Today) > 0 {
+			d.UnmetToday = unmetDocuments(result.Today)
+		}
 		if result.Policy != nil {
 			d.PolicyVersion = result.Policy.Version
 		}

@@ -42,3 +42,18 @@ func TestAWaiversEndIsTold(t *testing.T) {
 	s.askAt(past, "--config ./vendor.toml recall openstack@1.0.0 --reason over --key ./keys/ops-a.key").want(t, exitDone)
 	s.askAt(past, "--config ./laptop.toml check").want(t, exitDone, "0 warnings")
 }
+
+// TestWhatIsCertifiedAndCouldNotBeToday is no plain "no change".
+func TestWhatIsCertifiedAndCouldNotBeToday(t *testing.T) {
+	t.Parallel()
+	s := chapter(t, "ready").copy(t)
+	s.ask("--config ./staging.toml report openstack@1.0.0 --result FAILED --note dark").want(t, exitDone)
+	const line = "--config ./vendor.toml certify openstack@1.0.0 --key ./keys/ops-a.key --key ./keys/ops-b.key"
+	s.ask(line).want(t, exitDone, "no change", "IT COULD NOT BE TODAY: acme/staging", "to take that back: kitchen decertify openstack@1.0.0")
+	e := s.ask(line + " -o json")
+	var d certifyDocument
+	decode(t, e, &d)
+	if d.Status != "unchanged" || len(d.UnmetToday) != 1 || len(d.Unmet) > 0 {
+		t.Errorf("%v", e)
+	}
+}
