@@ -104,7 +104,40 @@ func (p *Publisher) Certify(ctx context.Context, r manifest.Release, req Certify
 	if result.Waiting, waits = p.certifiedIn(ctx, req.role(r.Product), r); storeFailure(waits) && !denied(waits) {
 		return nil, waits
 	}
+	if waits = p.tellValidation(ctx, r, result.Unmet); storeFailure(waits) && !denied(waits) {
+		return nil, waits
+	}
 	return result, err
+}
+
+// tellValidation says of a release that is not validated what comes next: it may be signed, and wait.
+func (p *Publisher) tellValidation(ctx context.Context, r manifest.Release, unmet []catalog.Unmet) error {
+	role := manifest.RoleValidated(r.Product)
+	not := &catalog.NotListed{Release: r, Role: role}
+	i := slices.IndexFunc(unmet, func(u catalog.Unmet) bool { return u.Requirement == "validated" && u.Detail == not.Error() })
+	if i < 0 || slices.ContainsFunc(unmet, func(u catalog.Unmet) bool { return u.Requirement == "not recalled" || u.Requirement == "not yanked" }) {
+		return nil // what is withdrawn is not validated
+	}
+	view, err := p.refresh(ctx)
+	if err != nil {
+		return err
+	}
+	live, err := p.live(ctx, view)
+	if err != nil {
+		return err
+	}
+	next := "its CI validates it: kitchen run there, or kitchen validate " + r.String() + " --key FILE"
+	for _, w := range live {
+		if draft := w.role(role); draft == nil || draft.next.Targets[manifest.TargetPath(manifest.StageValidated, r)].SHA256 == "" {
+			continue
+		}
+		if reason, err := verdict(p.vet(ctx, view, w.roles)); err != nil || reason != "" {
+			continue
+		}
+		next = "it is signed, in " + w.id + ", and waits for " + waitsFor(countSignatures(w.roles))
+	}
+	unmet[i].Detail += "; " + next
+	return nil
 }
 
 // rehearse works a change out and says what waits for the same roles.
