@@ -199,7 +199,13 @@ func (r *PolicyRule) Scope() string {
 func (r *PolicyRule) Words() string {
 	var parts []string
 	if len(r.Require) > 0 {
-		parts = append(parts, "PASSED by "+strings.Join(r.Require, ", "))
+		require := slices.Clone(r.Require)
+		for i, name := range require {
+			if name == CustomerCI && r.Customer == "" {
+				require[i] += " (with --for)"
+			}
+		}
+		parts = append(parts, "PASSED by "+strings.Join(require, ", "))
 	}
 	for _, s := range r.settings() {
 		if s[1] != "" {
