@@ -146,10 +146,11 @@ func (d *readyDocument) human(p *page) {
 	if d.Offline {
 		how = ", offline"
 	}
-	p.linef("  known as of %s, %s ago%s (recalls included)", d.Issued, render.Duration(d.age), how)
 	if d.ClockBehind {
-		p.linef("  this host's clock is behind what the catalog has signed")
+		p.para(4, "  known as of ", d.Issued+how+" (recalls included), later than this host's clock says: it is behind, or the committer's was ahead (kitchen doctor)")
+		return
 	}
+	p.linef("  known as of %s, %s ago%s (recalls included)", d.Issued, render.Duration(d.age), how)
 }
 
 func runReady(ctx context.Context, k *kitchen, o readyOptions) (err error) {

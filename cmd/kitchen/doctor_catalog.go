@@ -159,7 +159,7 @@ func (d *doctor) clock() {
 			d.ok(area, "%s, not behind what the catalog showed", stamp(now))
 		}
 	case d.online:
-		d.problem(area, "if this host's clock is right, tell the vendor: its committer's clock is ahead; else "+set,
+		d.problem(area, d.aheadNext(hostRight, set, newest),
 			"%s, and the catalog was signed %s later, at %s: the later one counts", stamp(now), render.Duration(ahead), stamp(newest))
 	default:
 		next := "compare with another clock. If this host's is right: kitchen doctor --accept-clock; else " + set
@@ -224,4 +224,16 @@ func (d *doctor) concerns() []string {
 		foreign := product != "" && !customer.Subscribes(product) || scoped != "" && scoped != customer.Customer
 		return foreign && d.k.config.Keys[name] == nil
 	})
+}
+
+// aheadNext is what to do where the catalog was signed later than this host's clock says. Nothing undoes it but time.
+func (d *doctor) aheadNext(hostRight bool, set string, newest time.Time) string {
+	which := "compare with another clock. If this host's is behind, " + set + "; if it is right, "
+	if hostRight {
+		which = "this host's clock is as the store's: "
+	}
+	if len(d.k.config.keyFiles("online")) > 0 {
+		return which + "the committer's was ahead; once each committer's is right there is nothing more to do: what it signed counts until " + stamp(newest) + ", and roles expire as if it were that late (kitchen renew)"
+	}
+	return which + "the committer's was ahead: tell the vendor. What it signed counts until " + stamp(newest) + "; this host serves as before"
 }

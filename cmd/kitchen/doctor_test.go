@@ -52,15 +52,28 @@ func (h *ward) configure(more string) {
 func (h *ward) ask(code int, line ...string) string {
 	h.t.Helper()
 	var stdout, stderr bytes.Buffer
+	h.run(code, &stdout, &stderr, line...)
+	return stdout.String()
+}
+
+// says is ask for what goes to stderr, on one line.
+func (h *ward) says(code int, line ...string) string {
+	h.t.Helper()
+	var stdout, stderr bytes.Buffer
+	h.run(code, &stdout, &stderr, line...)
+	return strings.Join(strings.Fields(stderr.String()), " ")
+}
+
+func (h *ward) run(code int, stdout, stderr *bytes.Buffer, line ...string) {
+	h.t.Helper()
 	k := newKitchen()
-	k.stdout, k.progress, k.now = &stdout, &display{out: &stderr, now: time.Now}, func() time.Time { return h.now }
+	k.stdout, k.progress, k.now = stdout, &display{out: stderr, now: time.Now}, func() time.Time { return h.now }
 	k.stderr = k.progress
 	k.lookupEnv = func(string) (string, bool) { return "", false }
 	got := k.main(h.t.Context(), append([]string{"--config", filepath.Join(h.dir, "kitchen.toml")}, line...))
 	if got != code {
-		h.t.Fatalf("kitchen %v: exit %d, want %d\n%s%s", line, got, code, &stdout, &stderr)
+		h.t.Fatalf("kitchen %v: exit %d, want %d\n%s%s", line, got, code, stdout, stderr)
 	}
-	return stdout.String()
 }
 
 // lines are the doctor's lines on one area, as "status detail".
@@ -120,6 +133,40 @@ func TestDoctorAcceptsAClock(t *testing.T) {
 	h.wants(h.lines(exitDone, "clock", "--accept-clock", "--yes"), "ok accepted: ")
 	h.ask(exitDone, "refresh")
 	h.wants(h.lines(exitDone, "clock", "--accept-clock", "--yes"), "nothing to accept")
+}
+
+// TestACommittersClockThatWasAhead: both readings are said, and to the committer what is left to do there.
+func TestACommittersClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	h := newWard(t)
+	right := h.world.Now
+	h.world.Now = right.Add(2 * catalogtest.Day)
+	h.world.CommitOnline()
+	h.world.Now = right
+	until := "counts until " + right.Add(2*catalogtest.Day).UTC().Format("2006-01-02T")
+	next := func(words ...string) {
+		t.Helper()
+		said := h.ask(exitNo, "doctor", "-o", "json")
+		for _, w := range words {
+			if !strings.Contains(said, w) {
+				t.Errorf("no %q in %s", w, said)
+			}
+		}
+	}
+	next("this host's clock is as the store's: the committer's was ahead: tell the vendor", until)
+	put(t, filepath.Join(h.dir, "online.key"), nil)
+	h.configure("[keys]\nonline = [\"online.key\"]\n")
+	next("nothing more to do", until)
+	h.configure("")
+	if ready := h.ask(exitNo, "ready", "openstack@1.0.0"); !strings.Contains(strings.Join(strings.Fields(ready), " "), "later than this host's clock says") || strings.Contains(ready, " ago") {
+		t.Errorf("an age that is none: %s", ready)
+	}
+	said := h.says(exitDone, "refresh")
+	for _, w := range []string{"Compare with another clock", "if this host's is behind, set it", "the committer's was ahead"} {
+		if !strings.Contains(said, w) {
+			t.Errorf("no %q in %s", w, said)
+		}
+	}
 }
 
 // TestDoctorAsksBeforeItAcceptsAClock shows both times and the risk.

@@ -88,7 +88,7 @@ func (c *Catalog) tell(v *View) {
 	}
 	if v.ClockBehind() {
 		c.clock.Do(func() { // a command may refresh more than once
-			c.warn(fmt.Sprintf("this host's clock says %s, and the catalog was signed at %s: the later one counts; set the clock",
+			c.warn(fmt.Sprintf("this host's clock says %s, and the catalog was signed at %s: the later one counts. Compare with another clock: if this host's is behind, set it; if it is right, the committer's was ahead (kitchen doctor says what comes next)",
 				v.HostTime().UTC().Format(time.RFC3339), v.Now().UTC().Format(time.RFC3339)))
 		})
 	}
