@@ -327,8 +327,12 @@ func usageHint(what, hint string) *usageError { return &usageError{what: what, h
 // gate is what the gate asks besides.
 func (c gateConfig) gate() fetcher.Gate {
 	g := fetcher.Gate{Require: c.Require, MaxAge: time.Duration(c.MaxAge), Deny: c.Deny, Pins: map[string]fetcher.GatePin{}}
-	for role, pin := range c.Pins {
-		g.Pins[role] = fetcher.GatePin{Keys: pin.Keys, Threshold: pin.Threshold}
+	for name, pin := range c.Pins {
+		whole := fetcher.GatePin{Threshold: pin.Threshold}
+		for _, id := range pin.Keys {
+			whole.Keys = append(whole.Keys, string(id))
+		}
+		g.Pins[name] = whole
 	}
 	return g
 }
