@@ -195,7 +195,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		exchanged *publisher.NothingToExchange
 	)
 	switch {
-	case errors.As(err, &usage), errors.As(err, &address), errors.As(err, &keyName), errors.As(err, &exchanged), errors.As(err, new(*publisher.BadWaiver)):
+	case errors.As(err, &usage), errors.As(err, &address), errors.As(err, &keyName), errors.As(err, &exchanged), errors.As(err, new(*publisher.BadWaiver)), errors.As(err, new(*publisher.OldOnlineKey)):
 		return exitUsage, "usage"
 	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey),
 		errors.As(err, &foreign), errors.As(err, &pinned), errors.As(err, new(*publisher.CeremonyTooOld)):
