@@ -60,7 +60,7 @@ func notCertified(d *desk, name, path string, r manifest.Release) error {
 		if role := w.role(name); role != nil {
 			if _, waits := role.next.Targets[path]; waits {
 				return &Invalid{What: r.String(), Reason: fmt.Sprintf(
-					"a certificate of it waits in proposal %s with your signature, which cannot be taken back; kitchen recall %s stops it, and one signature is enough", w.id, r)}
+					"a certificate of it waits in proposal %s with your signature, which cannot be taken back; kitchen recall %s --reason TEXT --key FILE stops it, and one signature is enough", w.id, r)}
 			}
 		}
 	}
