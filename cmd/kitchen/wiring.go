@@ -33,6 +33,9 @@ func (k *kitchen) catalogURL() (string, error) {
 	}
 	err := usagef("no catalog given")
 	err.hint = "give --catalog URL, KITCHEN_CATALOG, or catalog = \"…\" in kitchen.toml"
+	if k.signsOffLine() {
+		err.hint += "; on a machine that reaches none, what was brought in a file is looked at, and signed, with kitchen sign --import FILE --key FILE"
+	}
 	return "", err
 }
 
