@@ -136,6 +136,9 @@ func TestFoldNeverBreaksWhatIsCopied(t *testing.T) {
 			t.Errorf("Fold(%q, %d) = %q, want %q", c.in, c.n, got, c.want)
 		}
 	}
+	if got := strings.Join(render.FoldMixed("as `a b` says: kitchen list x", 10), "|"); got != "as `a b`|says:|kitchen|list x" {
+		t.Errorf("FoldMixed: %q", got)
+	}
 }
 
 func TestUnits(t *testing.T) {

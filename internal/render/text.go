@@ -84,7 +84,13 @@ const maxWhole = 2000
 // a path or a digest, and a command, between backquotes or not. One that is longer than a line has a line of its own, and
 // sticks out. What stands between quotation marks, a shell's single ones too, is foreign: nothing in it keeps anything whole,
 // and its words are broken where the line ends, lest the terminal do it and begin a line with what looks like Kitchen's own.
-func Fold(s string, n int) []string {
+func Fold(s string, n int) []string { return fold(s, n, true) }
+
+// FoldMixed is Fold for a text in which foreign words may stand without quotation marks: of commands it leaves only those
+// between backquotes whole, so that none in what a stranger wrote has a line of its own.
+func FoldMixed(s string, n int) []string { return fold(s, n, false) }
+
+func fold(s string, n int, own bool) []string {
 	if Width(s) <= n {
 		return []string{strings.TrimRight(s, " ")}
 	}
@@ -99,7 +105,7 @@ func Fold(s string, n int) []string {
 			c = command{}
 			words = append(words, pieces(word, n)...)
 		case word == "":
-		case c.takes(word, start) && i-c.start <= maxWhole:
+		case own && c.takes(word, start) && i-c.start <= maxWhole:
 			words[len(words)-1] = s[c.start:i]
 		default:
 			words = append(words, word)
