@@ -315,6 +315,14 @@ func (k *kitchen) signers(o keyOptions, roles ...string) ([]keys.Signer, error) 
 	return nil, usageHint("no key to sign with", fmt.Sprintf("give --key FILE-or-URI, or [keys] %q = [\"FILE-or-URI\"] in kitchen.toml", roles[0]))
 }
 
+// askedSigners is signers for a command that shows first what is to be signed, and asks: passwords are asked for after that.
+func (k *kitchen) askedSigners(o keyOptions, roles ...string) ([]keys.Signer, error) {
+	if len(o.keys) > 0 {
+		return k.keys.lazy(o.keys)
+	}
+	return k.signers(o, roles...)
+}
+
 // optionalSigners is signers for a dry run, which needs none.
 func (k *kitchen) optionalSigners(o keyOptions, roles ...string) ([]keys.Signer, error) {
 	signers, err := k.signers(o, roles...)
