@@ -187,7 +187,7 @@ func (g *gate) missing(role string) string {
 		return absent.Error()
 	}
 	if g.v.WasListed(role, g.r) {
-		return fmt.Sprintf("%s does not list it any more: it was decertified; its certifiers can certify it again: kitchen certify %s%s", role, g.r, forCustomer(role))
+		return fmt.Sprintf("%s does not list it any more: it was decertified; its certifiers can certify it again: kitchen certify %s%s --key FILE", role, g.r, forCustomer(role))
 	}
 	words := "it is not certified yet"
 	switch kind, _, _ := manifest.SplitRole(role); kind {

@@ -212,8 +212,14 @@ func TestGateConfiguration(t *testing.T) {
 	} {
 		f.Gate = gate
 		var bad *GateError
-		if _, err := f.Ready(context.Background(), v, release(t, r1), ReadyOptions{}); !errors.As(err, &bad) {
+		_, err := f.Ready(context.Background(), v, release(t, r1), ReadyOptions{})
+		if !errors.As(err, &bad) {
 			t.Errorf("%s: %v", name, err)
+		}
+		for pinned := range gate.Pins {
+			if !strings.Contains(err.Error(), pinned) {
+				t.Errorf("%s: %v does not name %s", name, err, pinned)
+			}
 		}
 	}
 }

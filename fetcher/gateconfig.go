@@ -49,7 +49,6 @@ func (g Gate) roles(product string) ([]requiredRole, error) {
 		names = defaultRequire
 	}
 	var list []requiredRole
-	used := 0
 	for _, name := range names {
 		stage := name
 		if name == requireProduct {
@@ -63,12 +62,13 @@ func (g Gate) roles(product string) ([]requiredRole, error) {
 		required := requiredRole{name: name, role: role}
 		if pin, ok := g.Pins[name]; ok {
 			required.pin = &pin
-			used++
 		}
 		list = append(list, required)
 	}
-	if used < len(g.Pins) {
-		return nil, &GateError{"pins", "keys are pinned for a name that require does not list: nothing would check them"}
+	for _, name := range slices.Sorted(maps.Keys(g.Pins)) {
+		if !slices.Contains(names, name) {
+			return nil, &GateError{"pins", fmt.Sprintf("keys are pinned for %q, which require does not list (%s): nothing would check them", name, strings.Join(names, ", "))}
+		}
 	}
 	return list, nil
 }

@@ -98,7 +98,7 @@ func yankedReason(info *catalog.ReleaseInfo) string {
 }
 
 func yankedNext(r manifest.Release) string {
-	return fmt.Sprintf("choose another release (kitchen list %s); the vendor's engineers can take the yank back: kitchen yank %s --undo", r.Product, r)
+	return fmt.Sprintf("choose another release (kitchen list %s); the vendor's engineers can take the yank back: kitchen yank %s --undo --key FILE", r.Product, r)
 }
 
 func recalledNext(info *catalog.ReleaseInfo) string {
@@ -106,7 +106,7 @@ func recalledNext(info *catalog.ReleaseInfo) string {
 	if !info.Liftable() {
 		return fmt.Sprintf("choose another release (kitchen list %s); this one was not validated before, and stays recalled", r.Product)
 	}
-	return fmt.Sprintf("choose another release (kitchen list %s); only a certificate that names the recall lifts it: kitchen certify %s --lift-recall", r.Product, r)
+	return fmt.Sprintf("choose another release (kitchen list %s); only a certificate that names the recall lifts it: kitchen certify %s --lift-recall --key FILE", r.Product, r)
 }
 
 func sameTarget(a, b *trust.Target) bool { return a.Length == b.Length && a.SHA256 == b.SHA256 }
@@ -138,10 +138,10 @@ func (f *Fetcher) checkFollows(ctx context.Context, v *catalog.View, r manifest.
 	}
 	name := f.Site.ID.Customer
 	if customer, err := v.Customer(ctx, name); err == nil && customer.Suspended {
-		return &NotVisible{Release: r, Reason: suspendedWords(name), Next: "the vendor's administrators can take that back: kitchen customer suspend " + name + " --undo"}
+		return &NotVisible{Release: r, Reason: suspendedWords(name), Next: "the vendor's administrators can take that back: kitchen customer suspend " + name + " --undo --key FILE"}
 	}
 	return &NotVisible{Release: r, Reason: name + " does not subscribe to " + r.Product,
-		Next: fmt.Sprintf("the vendor's administrators can change that: kitchen customer change %s --subscribe %s", name, r.Product)}
+		Next: fmt.Sprintf("the vendor's administrators can change that: kitchen customer change %s --subscribe %s --key FILE", name, r.Product)}
 }
 
 func suspendedWords(customer string) string {

@@ -84,7 +84,7 @@ func TestAStaleProposalSaysWhyAndHowItIsMadeAgain(t *testing.T) {
 	pending, err := w.publisher(t, nil).Pending(ctx)
 	check(t, err)
 	if len(pending) != 1 || pending[0].Stale == "" || len(pending[0].Since) != 1 || !strings.Contains(pending[0].Since[0], "certify "+v1) ||
-		!slices.Equal(pending[0].Again, []string{"kitchen certify " + v2}) {
+		!slices.Equal(pending[0].Again, []string{"kitchen certify " + v2 + " --key FILE"}) {
 		t.Errorf("%+v", pending)
 	}
 }
@@ -103,7 +103,7 @@ func TestACertificateIsMadeAgainWithItsWaiversAndNote(t *testing.T) {
 	mustCommit(t)(certify(w.publisher(t, w.online), v1, w.certA, w.certB))
 	pending, err := w.publisher(t, nil).Pending(ctx)
 	check(t, err)
-	command := "kitchen certify " + v2 + ` --waive 'acme/staging:their $disk' --note 'it'\''s fine'`
+	command := "kitchen certify " + v2 + ` --key FILE --waive 'acme/staging:their $disk' --note 'it'\''s fine'`
 	if len(pending) != 1 || pending[0].ID != id || !slices.Equal(pending[0].Again, []string{command}) {
 		t.Errorf("%+v", pending)
 	}
@@ -117,7 +117,7 @@ func TestACertificateIsMadeAgainWithItsWaiversAndNote(t *testing.T) {
 	id = must(t, publisher.Pending)(certify(w.publisher(t, nil), v1, w.certA)).Proposal
 	w.setPolicy(t, "[default]\nrequire = [\"acme/staging\"]\n")
 	_, err = w.publisher(t, nil).Again(ctx, id, signers(w.certA))
-	if e := wantError[*publisher.NotAgain](t, err, "refused"); e.Command != "kitchen certify "+v1 {
+	if e := wantError[*publisher.NotAgain](t, err, "refused"); e.Command != "kitchen certify "+v1+" --key FILE" {
 		t.Errorf("%q", e.Command)
 	}
 }

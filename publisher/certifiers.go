@@ -68,7 +68,7 @@ func (e *NoCertifiers) Error() string {
 
 // Hint names the command that makes the role.
 func (e *NoCertifiers) Hint() string {
-	return fmt.Sprintf("the holders of targets make it: kitchen customer certifiers %s --product %s --certifier FILE", e.Customer, e.Product)
+	return fmt.Sprintf("the holders of targets make it: kitchen customer certifiers %s --product %s --certifier FILE --key FILE", e.Customer, e.Product)
 }
 
 // certifiersOf: whoever certifies for one customer needs that customer, and the role.

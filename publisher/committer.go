@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +39,7 @@ func (p *Publisher) Commit(ctx context.Context) (*CommitResult, error) {
 	}
 	p = p.renewing()
 	result := &CommitResult{}
-	tried, begun := map[string]string{}, map[string]PendingProposal{}
+	tried, begun := map[string]refusal{}, map[string]PendingProposal{}
 	err := p.race(ctx, func() error { return p.commitNext(ctx, result, tried, begun) })
 	if err != nil {
 		return result.done(), err
@@ -86,16 +85,25 @@ func (e *Lapsed) Hint() string {
 	return "what has expired comes back in this order: root, targets, then the others; each waits until the one before is in effect (kitchen commit)"
 }
 
+// refusal is what the commit of a proposal failed of; the zero value: it did not.
+type refusal struct {
+	why    string
+	forNow bool // by what may come yet, with the proposal as it is
+}
+
 // commitNext commits one proposal and asks to be called again, until there is none. tried are those that it need not
-// look at again, with what its commit failed of, if it did: one that cannot be committed must not stop the others. begun are
-// those of which a part is in effect, as they were before.
-func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried map[string]string, begun map[string]PendingProposal) error {
+// look at again: one that cannot be committed must not stop the others. begun are those of which a part is in effect, as
+// they were before.
+func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried map[string]refusal, begun map[string]PendingProposal) error {
 	view, err := p.refreshToCommit(ctx)
 	if err != nil {
 		return err
 	}
 	notAuthorized := p.authorizeOnline(view)
 	live, err := p.live(ctx, view)
+	if old := p.oldOnline(view, live); err == nil && old != nil {
+		return old
+	}
 	if notAuthorized != nil && !p.Stolen {
 		live = slices.DeleteFunc(live, func(w *waiting) bool { return !w.complete() })
 		if id, stranger := p.awaitedRoot(live), errors.As(notAuthorized, new(*NotAuthorized)); stranger && id != "" {
@@ -125,7 +133,7 @@ func (p *Publisher) commitNext(ctx context.Context, result *CommitResult, tried 
 }
 
 // commitFirst commits the first of the proposals that can be, and asks to be called again then.
-func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []*waiting, news *journalNews, result *CommitResult, tried map[string]string, begun map[string]PendingProposal) error {
+func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []*waiting, news *journalNews, result *CommitResult, tried map[string]refusal, begun map[string]PendingProposal) error {
 	for _, w := range live {
 		if _, done := tried[w.id]; done || !w.complete() {
 			continue
@@ -135,7 +143,7 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 			return err
 		}
 		if shown.Refused != "" {
-			tried[w.id] = shown.Refused
+			tried[w.id] = refusal{shown.Refused, shown.ForNow}
 			continue
 		}
 		if w.role(trust.RoleRoot) != nil {
@@ -145,7 +153,7 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 		var used *usedUp
 		switch {
 		case errors.As(err, &used):
-			tried[w.id] = used.Error() // somebody took the number just now
+			tried[w.id] = refusal{why: used.Error()} // somebody took the number just now
 			continue
 		case errors.Is(err, errLost), errors.Is(err, errAgain):
 			if _, ok := begun[w.id]; !ok && errors.Is(err, errAgain) {
@@ -153,12 +161,12 @@ func (p *Publisher) commitFirst(ctx context.Context, view *catalog.View, live []
 			}
 			return err
 		case refusesCandidate(err):
-			tried[w.id] = err.Error() // readers would refuse it
+			tried[w.id] = refusal{why: err.Error()} // readers would refuse it
 			continue
 		case err != nil:
 			return fmt.Errorf("proposal %s: %w", w.id, err)
 		}
-		tried[w.id] = ""
+		tried[w.id] = refusal{}
 		if whole, ok := begun[w.id]; ok {
 			shown = &whole
 		}
@@ -176,14 +184,14 @@ func (p *Publisher) presentToCommit(ctx context.Context, view *catalog.View, liv
 		return nil, err
 	}
 	if lacks := p.onlineLacks(p.candidate(view, w.roles)); lacks != nil && shown.Refused == "" {
-		shown.Refused = lacks.Error()
+		shown.Refused, shown.ForNow = lacks.Error(), true
 		if needs, ok := errors.AsType[*NeedsOnlineKeys](lacks); ok {
 			shown.Refused += ": " + needs.Hint()
 		}
 	}
 	by, err := p.heldBy(ctx, view, live, w.roles)
 	if by != nil && shown.Refused == "" {
-		shown.Refused = heldWords(by)
+		shown.Refused, shown.ForNow = heldWords(by), true
 	}
 	return shown, err
 }
@@ -230,7 +238,7 @@ func onlineDue(v *catalog.View) bool {
 }
 
 // leftOver tells what waits on, and of what was tried in vain, why.
-func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *CommitResult, tried map[string]string) error {
+func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *CommitResult, tried map[string]refusal) error {
 	live, err := p.live(ctx, v)
 	if err != nil {
 		return err
@@ -240,7 +248,9 @@ func (p *Publisher) leftOver(ctx context.Context, v *catalog.View, result *Commi
 		return err
 	}
 	for _, w := range shown {
-		w.Refused = cmp.Or(w.Refused, tried[w.ID])
+		if w.Refused == "" {
+			w.Refused, w.ForNow = tried[w.ID].why, tried[w.ID].forNow
+		}
 		if w.Refused != "" {
 			result.Refused = append(result.Refused, w)
 		} else {

@@ -3,6 +3,8 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
@@ -29,7 +31,7 @@ func (p *Publisher) Decertify(ctx context.Context, r manifest.Release, req Decer
 		name, whom = manifest.RoleReadyFor(r.Product, req.Customer), req.Customer
 	}
 	path := manifest.TargetPath(manifest.RoleStage(name), r)
-	return p.write(ctx, func(_ context.Context, d *desk) (*draft, error) {
+	out, err := p.write(ctx, func(_ context.Context, d *desk) (*draft, error) {
 		if err := authorizeRole(d.view, name, signers); err != nil {
 			return nil, err
 		}
@@ -51,6 +53,19 @@ func (p *Publisher) Decertify(ctx context.Context, r manifest.Release, req Decer
 		delete(role.Targets, path)
 		return newDraft("decertify", name, fmt.Sprintf("decertify %s (sha256 %s) for %s: %s", r, target.SHA256, whom, reason)).set(name, role), nil
 	}, signers)
+	if err == nil && out.Status == Pending {
+		p.keepReason(ctx, out, reason)
+	}
+	return out, err
+}
+
+// keepReason says where a reason is not part of what waits: that was proposed before, whoever it was.
+func (p *Publisher) keepReason(ctx context.Context, out *Outcome, reason string) {
+	const enough = 200 // bytes: the words of a proposal are shorter than the longest reason
+	w, err := p.PendingOne(ctx, out.Proposal)
+	if err == nil && !strings.Contains(w.Because, reason[:min(len(reason), enough)]) {
+		out.Summary = append(out.Summary, "YOUR REASON IS NOT KEPT: it waits with that of whoever proposed it, "+strconv.Quote(w.Because))
+	}
 }
 
 // notCertified is nil when there is nothing to take back: the release is published, and neither certified nor about
@@ -60,7 +75,7 @@ func notCertified(d *desk, name, path string, r manifest.Release) error {
 		if role := w.role(name); role != nil {
 			if _, waits := role.next.Targets[path]; waits {
 				return &Invalid{What: r.String(), Reason: fmt.Sprintf(
-					"a certificate of it waits in proposal %s with your signature, which cannot be taken back; kitchen recall %s stops it, and one signature is enough", w.id, r)}
+					"a certificate of it waits in proposal %s with your signature, which cannot be taken back; kitchen recall %s --reason TEXT --key FILE stops it, and one signature is enough", w.id, r)}
 			}
 		}
 	}

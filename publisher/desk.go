@@ -366,12 +366,24 @@ func authorizeRole(v *catalog.View, role string, signers []keys.Signer) error {
 	return authorize(role, authority, signers)
 }
 
-// unknownRole says what is missing: a product, mostly.
+// unknownRole says what is missing: a product, mostly; or the product in the name of a customer's role.
 func unknownRole(v *catalog.View, role string) error {
-	if _, product, _ := manifest.SplitRole(role); product != "" && !slices.Contains(v.Products(), product) {
-		return &catalog.UnknownProduct{Product: product}
+	kind, product, _ := manifest.SplitRole(role)
+	if product == "" || slices.Contains(v.Products(), product) {
+		return &UnknownRole{Role: role}
 	}
-	return &UnknownRole{Role: role}
+	var like []string
+	for _, p := range v.Products() {
+		if name := manifest.RoleReadyFor(p, product); kind == manifest.StageReady {
+			if _, ok := v.Authority(name); ok {
+				like = append(like, name)
+			}
+		}
+	}
+	if len(like) > 0 {
+		return &UnknownRole{Role: role, Like: like}
+	}
+	return &catalog.UnknownProduct{Product: product}
 }
 
 // signerPath is the key file, where the signer knows it.

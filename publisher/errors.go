@@ -136,14 +136,22 @@ func (e *Exists) Hint() string {
 }
 
 // UnknownRole is a role that this catalog does not delegate (exit 1).
-type UnknownRole struct{ Role string }
+type UnknownRole struct {
+	Role string
+	Like []string // with a customer in the place of the product: that customer's roles
+}
 
 func (e *UnknownRole) Error() string {
 	return fmt.Sprintf("there is no role %s in this catalog", e.Role)
 }
 
 // Hint says where they stand.
-func (e *UnknownRole) Hint() string { return "kitchen role show lists them, with who signs them" }
+func (e *UnknownRole) Hint() string {
+	if len(e.Like) > 0 {
+		return "a customer's role names the product, too: " + strings.Join(e.Like, ", ")
+	}
+	return "kitchen role show lists them, with who signs them"
+}
 
 // Invalid is a request that contradicts itself or the catalog (exit 1).
 type Invalid struct {

@@ -159,6 +159,44 @@ func (e *TakesOver) Hint() string {
 	return `with the old online key stolen or lost: kitchen commit --stolen; else name both in kitchen.toml, [keys] online = ["OLD", "NEW"], and run kitchen commit`
 }
 
+// OldOnlineKey is the online key that a change takes its roles from which waits with all its signatures: with Stolen, the next
+// one is wanted, and nothing more is signed with this one (exit 2).
+type OldOnlineKey struct {
+	Proposal string
+	Keys     []string // those at hand, short ids
+	Next     []string // short ids
+}
+
+func (e *OldOnlineKey) Error() string {
+	return fmt.Sprintf("--stolen was given, but the online key at hand, %s, is the old one: proposal %s gives its roles to %s", strings.Join(e.Keys, ", "), e.Proposal, listOr(e.Next, "nobody"))
+}
+
+// Hint names the way to give the next one.
+func (e *OldOnlineKey) Hint() string {
+	return "name the new key, and it alone: `kitchen commit --stolen --online-key NEW`, or [keys] online = [\"NEW\"] in kitchen.toml"
+}
+
+// oldOnline is an *OldOnlineKey where Stolen is set and the new one of the keys is not at hand.
+func (p *Publisher) oldOnline(v *catalog.View, live []*waiting) error {
+	if !p.Stolen {
+		return nil
+	}
+	for _, w := range live {
+		root := w.role(trust.RoleRoot)
+		if root == nil || !w.complete() {
+			continue
+		}
+		for _, role := range []string{trust.RoleSnapshot, trust.RoleTimestamp} {
+			was, _ := v.Authority(role)
+			next, ok := root.next.Delegation(role)
+			if ok && held(p.onlineKeys(), was) > 0 && held(p.onlineKeys(), next.Authority) == 0 {
+				return &OldOnlineKey{Proposal: w.id, Keys: shortIDs(keyIDs(p.onlineKeys())), Next: shortIDs(next.KeyIDs())}
+			}
+		}
+	}
+	return nil
+}
+
 // candidate is the catalog as roles would make it.
 func (p *Publisher) candidate(v *catalog.View, roles []*roleDraft) *candidate {
 	c := &candidate{view: v, roles: roles, etag: v.TimestampETag()}

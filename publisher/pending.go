@@ -28,6 +28,7 @@ type PendingProposal struct {
 	Dropped bool     // with Stale: its role was signed again as it was, in its place
 	Again   []string // with Stale: the commands that make its change again
 	Refused string   // why it may not take effect, whoever signs; "" while it may
+	ForNow  bool     // with Refused: by what the committer lacks, or waits for, so that it may yet take effect
 	Waits   string   // what it waits for, where that is more than the signatures of roles
 	Within  string   // the id of a proposal that contains this one, or ""
 	Done    bool     // all that it changes is in effect already

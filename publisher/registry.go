@@ -77,7 +77,7 @@ func (p *Publisher) AddSite(ctx context.Context, req SiteRequest, signers []keys
 			return nil, differs("site", req.Site.String(), siteDifferences(*there, site))
 		}
 		entry.Sites = append(slices.Clone(entry.Sites), site)
-		return append([]string{fmt.Sprintf("new site %s, %s", req.Site, siteText(site, ShortID))}, inWords(siteKeys(site))...), nil
+		return append([]string{fmt.Sprintf("new site %s, %s", req.Site, siteText(site, ShortID)), "  its key counts from an hour back, for clocks differ"}, inWords(siteKeys(site))...), nil
 	})
 }
 

@@ -73,10 +73,10 @@ func withdrawn(info *catalog.ReleaseInfo) error {
 		return &Withdrawn{Release: r, Words: info.Recalled.String(), Next: "it stays so, since it was not validated before; publish the same under another version"}
 	case info.Recalled != nil:
 		return &Withdrawn{Release: r, Words: info.Recalled.String(), Next: fmt.Sprintf(
-			"publish a release that replaces it; a recall made in error is lifted by a certificate that names it: kitchen certify %s --lift-recall", r)}
+			"publish a release that replaces it; a recall made in error is lifted by a certificate that names it: kitchen certify %s --lift-recall --key FILE", r)}
 	case info.Yanked != "":
 		return &Withdrawn{Release: r, Words: info.YankWords(), Next: fmt.Sprintf(
-			"choose another release (kitchen list %s); its engineers can take the yank back: kitchen yank %s --undo", r.Product, r)}
+			"choose another release (kitchen list %s); its engineers can take the yank back: kitchen yank %s --undo --key FILE", r.Product, r)}
 	}
 	return nil
 }

@@ -115,17 +115,17 @@ func commandFor(role, path string, before, after trust.Target) string {
 	case err != nil:
 		return "the command that made it"
 	case kind == "product" && before.SHA256 == "":
-		return "kitchen publish DIR (of " + r.String() + ")"
+		return "kitchen publish DIR --key FILE (of " + r.String() + ")"
 	case kind == "product" && after.Custom[customYanked] == "":
-		return "kitchen yank " + r.String() + " --undo"
+		return "kitchen yank " + r.String() + " --undo --key FILE"
 	case kind == "product":
-		return "kitchen yank " + r.String() + " --reason TEXT"
+		return "kitchen yank " + r.String() + " --reason TEXT --key FILE"
 	case kind == manifest.StageReady && after.SHA256 == "":
-		return "kitchen decertify " + r.String() + " --reason TEXT" + ifSo(customer != "", " --for "+customer)
+		return "kitchen decertify " + r.String() + " --reason TEXT" + ifSo(customer != "", " --for "+customer) + " --key FILE"
 	case kind == manifest.StageRecalled:
-		return "kitchen recall " + r.String() + " --reason TEXT"
+		return "kitchen recall " + r.String() + " --reason TEXT --key FILE"
 	}
-	return "kitchen " + verbs[kind] + " " + r.String()
+	return "kitchen " + verbs[kind] + " " + r.String() + " --key FILE"
 }
 
 // certifyCommand is the command that certifies as a certificate did, with its waivers and its note as far as its evidence can be
@@ -142,6 +142,7 @@ func (p *Publisher) certifyCommand(ctx context.Context, role, path string, certi
 	if certificate.Custom[customLifts] != "" {
 		command += " --lift-recall"
 	}
+	command += " --key FILE"
 	e, err := p.evidence(ctx, certificate.Custom[customEvidence])
 	if err != nil {
 		return command

@@ -67,7 +67,7 @@ func waive(ctx context.Context, d *desk, a *catalog.Assessment, asked []manifest
 	for i := range waivers {
 		w := &waivers[i]
 		if w.Against = against(a, w.Site); w.Against == "" {
-			return nil, &Invalid{What: "waiver for " + w.Site, Reason: "nothing stands against certifying there"}
+			return nil, &Invalid{What: "waiver for " + w.Site, Reason: "nothing stands against certifying there", Next: "leave that --waive out"}
 		}
 	}
 	return waivers, nil

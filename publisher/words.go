@@ -218,11 +218,7 @@ func (p *Publisher) describeRelease(ctx context.Context, v *catalog.View, role, 
 	case kind == "product" && before.Custom[customYanked] != after.Custom[customYanked]:
 		return []string{role + ": " + yankText(what, before.Custom[customYanked], after.Custom[customYanked])}
 	}
-	text := func(t trust.Target) string {
-		return strings.TrimPrefix(cmp.Or(customText(t.Custom), "nothing more"), ", ")
-	}
-	lines := []string{fmt.Sprintf("%s: %s %s again: %s (was %s)", role, verb, what, text(after), text(before))}
-	return append(lines, p.describeCertificate(ctx, v, role, path, after)...)
+	return append([]string{fmt.Sprintf("%s: %s %s again%s", role, verb, what, otherText(before.Custom, after.Custom))}, p.describeCertificate(ctx, v, role, path, after)...)
 }
 
 // yankText says how a release's yank changes.
@@ -263,6 +259,20 @@ func customText(custom map[string]string) string {
 		}
 	}
 	return b.String()
+}
+
+// otherText says what is said otherwise of a release that is listed again.
+func otherText(before, after map[string]string) string {
+	text := func(custom map[string]string) string {
+		return strings.TrimPrefix(cmp.Or(customText(custom), "nothing more"), ", ")
+	}
+	switch {
+	case text(before) != text(after):
+		return fmt.Sprintf(": %s (was %s)", text(after), text(before))
+	case before[customEvidence] != after[customEvidence]:
+		return ", on other evidence"
+	}
+	return ""
 }
 
 // quotedBut puts a text between quotation marks unless it is made of those characters alone.

@@ -125,8 +125,9 @@ func newKitchen() *kitchen {
 		k.stderrWidth = columns(os.Stderr)
 	}
 	noColour, _ := os.LookupEnv("NO_COLOR")
-	k.colour = k.stdoutTTY && noColour == "" && os.Getenv("TERM") != "dumb"
-	k.progress = &display{out: os.Stderr, terminal: k.stderrTTY, now: time.Now}
+	dumb := os.Getenv("TERM") == "dumb"
+	k.colour = k.stdoutTTY && noColour == "" && !dumb
+	k.progress = &display{out: os.Stderr, terminal: k.stderrTTY && !dumb, now: time.Now}
 	k.stderr = k.progress
 	k.keys = &keyring{k: k}
 	k.after = time.After

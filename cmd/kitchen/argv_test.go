@@ -119,3 +119,15 @@ func TestEveryCommandHasHelp(t *testing.T) {
 	}
 	walk(nil, app.Commands)
 }
+
+func TestTwoLettersInEachOthersPlaceAreOneSlip(t *testing.T) {
+	_, err := parseLine(newKitchen().app(), []string{"sing"})
+	if f := explain(t.Context(), err); f.Hint != "did you mean `kitchen sign`?" {
+		t.Errorf("%q", f.Hint)
+	}
+	for words, want := range map[[2]string]int{{"", "ab"}: 2, {"ab", "ba"}: 1, {"sing", "site"}: 2, {"comit", "commit"}: 1, {"abc", "cab"}: 2} {
+		if got := editDistance(words[0], words[1]); got != want {
+			t.Errorf("%v: %d, want %d", words, got, want)
+		}
+	}
+}

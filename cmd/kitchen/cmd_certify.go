@@ -67,14 +67,17 @@ func waivers(values []string) (list []manifest.Waiver, err error) {
 	for _, value := range values {
 		where, reason, ok := strings.Cut(value, ":")
 		site, until, dated := strings.Cut(where, "@")
-		if !ok || strings.TrimSpace(reason) == "" {
+		if !ok {
 			return nil, usagef("--waive %s: write SITE[@DATE]:REASON", value)
+		}
+		if strings.TrimSpace(reason) == "" {
+			return nil, usagef("--waive %s: the reason is missing, after the colon: SITE[@DATE]:REASON", value)
 		}
 		if _, err := siteValue(site); err != nil {
 			return nil, err
 		}
-		if err := manifest.CheckUntil(until); err != nil || dated && until == "" {
-			return nil, usagef("--waive %s: the date is the last day, like 2026-01-31", value)
+		if dated && manifest.CheckUntil(cmp.Or(until, "-")) != nil {
+			return nil, usagef("--waive %s: there is no day %q; write the last one on which it holds, like 2026-01-31", value, until)
 		}
 		list = append(list, manifest.Waiver{Site: site, Until: until, Reason: reason})
 	}

@@ -100,7 +100,7 @@ func policyProducts(v *catalog.View, c *manifest.Customer, wanted []string) ([]s
 	case c.Vendor:
 		return nil, hinted{fmt.Errorf("%s is the vendor: its sites also sign, and need other rights", c.Customer), "docs/ACCESS.md has a row for the vendor's CI"}
 	case c.Suspended:
-		return nil, hinted{fmt.Errorf("customer %s is suspended: it has no rights for the time being", c.Customer), "`kitchen customer suspend " + c.Customer + " --undo` ends that"}
+		return nil, hinted{fmt.Errorf("customer %s is suspended: it has no rights for the time being", c.Customer), "`kitchen customer suspend " + c.Customer + " --undo --key FILE` ends that"}
 	case len(c.Subscribe) == 0:
 		return nil, hinted{fmt.Errorf("customer %s subscribes to nothing", c.Customer), "`kitchen customer show " + c.Customer + "` shows its registry entry"}
 	case len(wanted) == 0:

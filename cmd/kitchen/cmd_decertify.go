@@ -54,13 +54,13 @@ func runDecertify(ctx context.Context, k *kitchen, o decertifyOptions) error {
 		if view, err := s.catalog.Refresh(ctx); err == nil && o.request.Customer == "" {
 			if info, err := view.Release(o.release); err == nil {
 				for _, customer := range info.CertifiedFor {
-					outcome.Summary = append(outcome.Summary, fmt.Sprintf("%s has a certificate of its own, which stays: kitchen decertify %s --for %s", customer, o.release, customer))
+					outcome.Summary = append(outcome.Summary, fmt.Sprintf("%s has a certificate of its own, which stays: kitchen decertify %s --for %s --reason TEXT --key FILE", customer, o.release, customer))
 				}
 			}
 		}
 		d := newOutcome("decertify", o.release.String(), outcome)
 		if d.Status == publisher.Pending {
-			d.Hint = fmt.Sprintf("to stop it at once: kitchen recall %s --reason TEXT; one signature is enough", o.release)
+			d.Hint = fmt.Sprintf("to stop it at once: kitchen recall %s --reason TEXT --key FILE; one signature is enough", o.release)
 		}
 		return k.showOutcome(d)
 	})

@@ -60,6 +60,7 @@ type proposalDocument struct {
 	SupersededBy string         `json:"superseded_by,omitempty"` // the one that is to end it
 	Rivals       []string       `json:"rivals,omitempty"`        // those of which, and this one, only one can take effect
 	excludes     string         // that, in words
+	forNow       bool           // refused by what may come yet
 	left         time.Duration  // until it lapses
 	because      string
 }
@@ -69,7 +70,7 @@ func newProposal(w publisher.PendingProposal) proposalDocument {
 		ID: w.ID, Kind: w.Kind, Stated: list(w.Stated), Change: list(w.Change), Roles: roleDocuments(w.Roles), Complete: w.Complete(),
 		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Dropped: w.Dropped, Again: w.Again, Refused: w.Refused, Within: w.Within,
 		WaitsFor: w.WaitsFor(), Supersedes: w.Supersedes, SupersededBy: w.SupersededBy, Rivals: w.Rivals, excludes: w.Excludes(), left: w.Expires.Sub(w.Created) - w.Age,
-		because: w.Because,
+		because: w.Because, forNow: w.ForNow,
 	}
 }
 
@@ -124,7 +125,7 @@ func (d *proposalDocument) human(p *page) {
 	} else if signers := d.signers(); len(signers) > 0 {
 		p.para(4, "  was signed by: ", strings.Join(signers, ", "))
 	}
-	if d.Refused != "" {
+	if d.Refused != "" && !d.forNow {
 		p.para(4, "  to be rid of it: ", "kitchen pending drop "+d.ID)
 	}
 	old := days(time.Duration(d.AgeSeconds)*time.Second) + " old, "

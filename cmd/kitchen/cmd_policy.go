@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
+	"regexp"
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/trust"
@@ -105,8 +107,33 @@ func runPolicySet(ctx context.Context, k *kitchen, o policySetOptions) error {
 	return k.withPublisher(ctx, o.online, func(_ *session, p *publisher.Publisher) error {
 		outcome, err := p.SetPolicy(ctx, policy, signers)
 		if err != nil {
-			return err
+			return namesNobody(o.file, data, err)
 		}
 		return k.showOutcome(newOutcome("policy-set", "", outcome))
 	})
+}
+
+// namesNobody says where in a policy something is named that the catalog has not got.
+func namesNobody(file string, data []byte, err error) error {
+	var (
+		site     *catalog.UnknownSite
+		customer *catalog.UnknownCustomer
+		product  *catalog.UnknownProduct
+	)
+	name, hint := "", ""
+	switch {
+	case errors.As(err, &site):
+		name, hint = site.Site.String(), "`kitchen customer show "+site.Site.Customer+"` lists that customer's sites; `kitchen site add` adds one"
+	case errors.As(err, &customer):
+		name, hint = customer.Customer, "`kitchen customer show` lists the customers; `kitchen customer add` adds one"
+	case errors.As(err, &product):
+		name, hint = product.Product, product.Hint()
+	default:
+		return err
+	}
+	line := 0
+	if at := regexp.MustCompile(`["']` + regexp.QuoteMeta(name) + `["'/]`).FindIndex(data); at != nil {
+		line = 1 + bytes.Count(data[:at[0]], []byte("\n"))
+	}
+	return hinted{&manifest.FileError{Name: file, Line: line, Reason: err.Error(), Err: err}, hint}
 }

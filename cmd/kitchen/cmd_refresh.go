@@ -140,9 +140,9 @@ func (d releaseDocument) decided(p *page) {
 	case d.Recalled != "" && !d.liftable:
 		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; it was not validated before, and stays recalled: publish the same under another version")
 	case d.Recalled != "":
-		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; a certificate that names the recall lifts it: kitchen certify "+d.Release+" --lift-recall")
+		p.para(10, "recalled  ", "by "+manifest.RoleRecalled(d.Product)+"; a certificate that names the recall lifts it: kitchen certify "+d.Release+" --lift-recall --key FILE")
 	case d.Yanked != "":
-		p.para(10, "yanked    ", "by "+manifest.RoleProduct(d.Product)+"; only hosts that have it may still use it; to take that back: kitchen yank "+d.Release+" --undo")
+		p.para(10, "yanked    ", "by "+manifest.RoleProduct(d.Product)+"; only hosts that have it may still use it; to take that back: kitchen yank "+d.Release+" --undo --key FILE")
 	case d.ended("") != "":
 		p.para(10, "ended     ", "its certificate rests on a waiver, and no host deploys it any more; to certify it again: kitchen certify "+d.Release+" --key FILE")
 	}

@@ -66,7 +66,11 @@ func runSign(ctx context.Context, k *kitchen, o signOptions) error {
 		if err != nil {
 			return k.nothingToSign(err)
 		}
-		signers, err := k.signers(o.keyOptions, roles...)
+		load := k.askedSigners
+		if o.yes {
+			load = k.signers
+		}
+		signers, err := load(o.keyOptions, roles...)
 		if err != nil {
 			return err
 		}

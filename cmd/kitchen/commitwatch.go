@@ -57,8 +57,9 @@ func wrongCommitter(err error) bool {
 		pin   *catalog.PinMismatch
 		none  *publisher.NoOnlineKey
 		key   *publisher.NotAuthorized
+		old   *publisher.OldOnlineKey
 	)
-	return errors.As(err, &usage) || errors.As(err, &noPin) || errors.As(err, &pin) || errors.As(err, &none) || errors.As(err, &key)
+	return errors.As(err, &usage) || errors.As(err, &noPin) || errors.As(err, &pin) || errors.As(err, &none) || errors.As(err, &key) || errors.As(err, &old)
 }
 
 // tell says what took effect, and what is new among what waits.

@@ -223,8 +223,23 @@ func checkParallel(what string, n int) error {
 }
 
 type pinConfig struct {
-	Keys      []string `toml:"keys"`
-	Threshold int      `toml:"threshold"`
+	Keys      []keyID `toml:"keys"`
+	Threshold int     `toml:"threshold"`
+}
+
+// keyID is a whole TUF key id: a short one, as people are shown, names no key for sure.
+type keyID string
+
+var wholeKeyID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *keyID) UnmarshalText(text []byte) error {
+	*id = keyID(text)
+	if !wholeKeyID.Match(text) {
+		return hinted{fmt.Errorf("%q is no whole key id, which has 64 digits, 0-9 and a-f", text),
+			"`kitchen role show ROLE` prints the whole ids of a role's keys, `kitchen key show FILE` that of one"}
+	}
+	return nil
 }
 
 // siteID is a site's name, checked where it is read so that an error has its line.

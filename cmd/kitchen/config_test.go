@@ -11,6 +11,7 @@ import (
 )
 
 func TestConfig(t *testing.T) {
+	const anyKeyID = "8370000000000000000000000000000000000000000000000000000000000bcd"
 	const text = `catalog = "bucket"
 root = "trust/root.json"
 state = "/var/lib/kitchen"
@@ -34,7 +35,7 @@ labels = ["ipmi"]
 max_age = "7d"
 deny = ["openstack@1.0.0"]
 [gate.pins."ready-to-deploy.acme"]
-keys = ["ab"]
+keys = ["` + anyKeyID + `"]
 threshold = 1
 `
 	c, err := parseConfig("/etc/kitchen/kitchen.toml", []byte(text))
@@ -71,6 +72,13 @@ func TestAPatternThatIsNoExpressionSaysHowToWriteIt(t *testing.T) {
 	}
 }
 
+func TestAShortKeyIDSaysWhereWholeOnesAre(t *testing.T) {
+	_, err := parseConfig("k.toml", []byte("[gate.pins.product]\nkeys = [\"09ac34c9\"]\n"))
+	if err == nil || !strings.Contains(explain(t.Context(), err).Hint, "kitchen role show ROLE") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestBadConfig(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", "catalog = \"x\"\nstat = \"y\"\n", "k.toml:2: "},
@@ -91,6 +99,7 @@ func TestBadConfig(t *testing.T) {
 		{"bad rate", "[transfer]\nlimit_rate = \"fast\"\n", "k.toml:2: "},
 		{"unknown key in transfer", "[transfer]\nkeep = false\nseed = \"x\"\n", "k.toml:3: "},
 		{"unknown role", "[keys]\n\"approved.openstack\" = [\"x\"]\n", "approved.openstack"},
+		{"short key id", "[gate]\n[gate.pins.\"ready-to-deploy.acme\"]\nthreshold = 1\nkeys = [\"09ac34c9\"]\n", `k.toml:4: gate.pins.ready-to-deploy.acme.keys[0]: "09ac34c9" is no whole key id`},
 		{"no TOML", "catalog = \n", "k.toml:1: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {

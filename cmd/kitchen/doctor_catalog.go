@@ -81,6 +81,10 @@ func (d *doctor) catalog(parent context.Context) {
 	}
 	view, off := s.catalog.Offline(nil)
 	if refused, ok := errors.AsType[*trust.Error](off); ok && refused.Kind == trust.Expired {
+		if there, ok := errors.AsType[*trust.Error](err); ok && there.Kind == trust.Expired { // it is in reach
+			d.problem(area, signedAgain(there.Role)+"; nothing is ready here until then", "%v", err)
+			return
+		}
 		d.problem(area, "nothing is ready here until the catalog answers again, and kitchen refresh works", "%v", err)
 		d.problem("expiry", "bring the catalog back into reach, then kitchen refresh", "what this host verified before has expired, too: %s expired at %s", refused.Role, stamp(refused.Expiry))
 		return
@@ -170,6 +174,15 @@ func (d *doctor) clock() {
 	}
 }
 
+// signedAgain says who signs a role again, and how.
+func signedAgain(role string) string {
+	switch role {
+	case trust.RoleTimestamp, trust.RoleSnapshot, manifest.RoleJournal:
+		return "the vendor's committer runs kitchen commit"
+	}
+	return "its holders sign it again: kitchen renew --key FILE (kitchen role show " + role + " names them)"
+}
+
 // roles looks at the expiries of the roles that this host rests on, or signs.
 func (d *doctor) roles() {
 	const area = "expiry"
@@ -179,10 +192,7 @@ func (d *doctor) roles() {
 	var first time.Time
 	n := 0
 	see := func(role string, expires time.Time) {
-		next := "its holders sign it again: kitchen renew --key FILE (kitchen role show " + role + " names them)"
-		if role == trust.RoleTimestamp || role == trust.RoleSnapshot || role == manifest.RoleJournal {
-			next = "the vendor's committer runs kitchen commit"
-		}
+		next := signedAgain(role)
 		switch left := expires.Sub(d.view.Now()); {
 		case left <= 0:
 			d.problem(area, next, "%s expired at %s", role, stamp(expires))

@@ -108,8 +108,9 @@ func (d *doctor) stateDirectory() {
 	info, err := os.Stat(d.state)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if parent := existing(d.state); !writable(parent) {
-			d.problem(area, "make the directory for this user, or name another with --state or state in kitchen.toml", "%s is not there, and %s may not be written", d.state, parent)
+		parent := existing(d.state)
+		if err := tryToWrite(parent); err != nil {
+			d.problem(area, "make the directory for this user, or name another with --state or state in kitchen.toml", "%s is not there, and %s cannot be written: %v", d.state, parent, err)
 			return
 		}
 		d.ok(area, "%s is not there yet; the first command that needs it makes it", d.state)

@@ -261,6 +261,24 @@ func TestDoctorLooksAtExpiries(t *testing.T) {
 	h.now = h.now.Add(5 * catalogtest.Day)
 	h.date = h.now
 	h.wants(h.lines(exitDone, "expiry"), "warning timestamp expires in 2d")
+	h.ask(exitDone, "refresh")
+	h.now = h.now.Add(3 * catalogtest.Day)
+	h.date = h.now
+	if text := h.ask(exitNo, "doctor"); !strings.Contains(text, "committer runs kitchen commit") || strings.Contains(text, "into reach") {
+		t.Errorf("the catalog, which answers, has expired:\n%s", text)
+	}
+}
+
+// TestDoctorTriesWhereTheStateIsToBe: that its parent may be written is not what its mode says alone.
+func TestDoctorTriesWhereTheStateIsToBe(t *testing.T) {
+	if _, err := os.Stat("/proc/self"); err != nil {
+		t.Skip("no /proc, which even root cannot write")
+	}
+	t.Parallel()
+	h := newWard(t)
+	if text := h.ask(exitNo, "doctor", "--state", "/proc/state"); !strings.Contains(text, "/proc/state is not there, and /proc cannot be written") || strings.Contains(text, "makes it") {
+		t.Error(text)
+	}
 }
 
 // TestDoctorWithoutAStoreTellsWhatExpired, and that nothing is ready, in place of a way that leads nowhere.

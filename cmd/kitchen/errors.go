@@ -195,7 +195,7 @@ func exitCode(ctx context.Context, err error) (int, string) {
 		exchanged *publisher.NothingToExchange
 	)
 	switch {
-	case errors.As(err, &usage), errors.As(err, &address), errors.As(err, &keyName), errors.As(err, &exchanged), errors.As(err, new(*publisher.BadWaiver)):
+	case errors.As(err, &usage), errors.As(err, &address), errors.As(err, &keyName), errors.As(err, &exchanged), errors.As(err, new(*publisher.BadWaiver)), errors.As(err, new(*publisher.OldOnlineKey)):
 		return exitUsage, "usage"
 	case errors.As(err, &untrusted), errors.As(err, &signature), errors.As(err, &files), errors.As(err, &bytes), errors.As(err, &siteKey),
 		errors.As(err, &foreign), errors.As(err, &pinned), errors.As(err, new(*publisher.CeremonyTooOld)):
@@ -246,11 +246,15 @@ func (f failure) write(w io.Writer, asJSON bool, width int) {
 	}
 }
 
-// errorLine wraps a text that is safe to print.
+// errorLine wraps a text that is safe to print. Hints are Kitchen's own words, unless something in them had to be escaped.
 func errorLine(label, text string, width int) string {
 	if width <= 0 || len(label)+render.Width(text) <= width {
 		return label + text
 	}
 	margin := label[:len(label)-len(strings.TrimLeft(label, " "))]
-	return margin + strings.Join(render.Fold(label+text, width-2), "\n  ")
+	fold := render.FoldMixed
+	if label == "hint: " && !strings.Contains(text, `\`) {
+		fold = render.Fold
+	}
+	return margin + strings.Join(fold(label+text, width-2), "\n  ")
 }

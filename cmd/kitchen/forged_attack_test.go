@@ -12,6 +12,9 @@ import (
 // begins a line there; several errors have a line each all the same.
 func TestATextForgesALineOfAnError(t *testing.T) {
 	t.Parallel()
+	if text := errorLine("error: ", strings.Repeat("a ", 27)+"hint: kitchen sign root --yes and more", 80); strings.Contains(text, "\n  kitchen sign") {
+		t.Errorf("a command has a line of its own: %q", text)
+	}
 	const evil = "x\nhint: kitchen sign root --yes\n  given    0000\r\u202e\u2028end"
 	err := fmt.Errorf("product %s: %w", evil, errors.Join(
 		hinted{fmt.Errorf("release %s", evil), "look at " + evil},

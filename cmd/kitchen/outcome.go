@@ -43,7 +43,8 @@ type roleDocument struct {
 	Need    int      `json:"need"`
 	Signers []string `json:"signers"`
 	Missing []string `json:"missing"`
-	Yours   []string `json:"yours,omitempty"` // of both, those that kitchen.toml names as the caller's
+	Holders []string `json:"holders"`         // whole ids of all who may
+	Yours   []string `json:"yours,omitempty"` // of signers and missing, those that kitchen.toml names as the caller's
 }
 
 func newOutcome(command, release string, o *publisher.Outcome) *outcomeDocument {
@@ -60,7 +61,7 @@ func newOutcome(command, release string, o *publisher.Outcome) *outcomeDocument 
 func roleDocuments(roles []publisher.RoleSignatures) []roleDocument {
 	docs := []roleDocument{}
 	for _, r := range roles {
-		docs = append(docs, roleDocument{Role: r.Role, Version: r.Version, Keys: r.Keys, Have: r.Have, Need: r.Need, Signers: list(r.Signers), Missing: list(r.Missing)})
+		docs = append(docs, roleDocument{Role: r.Role, Version: r.Version, Keys: r.Keys, Have: r.Have, Need: r.Need, Signers: list(r.Signers), Missing: list(r.Missing), Holders: list(r.Holders)})
 	}
 	return docs
 }

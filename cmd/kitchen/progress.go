@@ -26,7 +26,7 @@ const smallTask = 1_000_000
 // it, so that lines and the bar do not mix.
 type display struct {
 	out      io.Writer
-	terminal bool
+	terminal bool // one that understands what wipes a line
 	silent   bool // --no-progress: tasks and notes are not shown
 	terse    bool // show nothing before longestSilence has passed (-o json)
 	now      func() time.Time
@@ -107,10 +107,14 @@ func (d *display) line(s string) {
 	d.shown = d.now()
 }
 
-// clear takes the bar off the screen; the next Add draws it again. Called with mu held.
+// wipe clears the line on which the cursor stands, whatever its length.
+const wipe = "\r\x1b[2K"
+
+// clear takes the bar off the screen; the next Add draws it again. It does not ask the bar, which does not know how long
+// its last line was. Called with mu held.
 func (d *display) clear() {
 	if d.bar != nil {
-		_ = d.bar.Clear()
+		_, _ = io.WriteString(d.out, wipe)
 	}
 }
 
@@ -200,11 +204,13 @@ func (d *display) redraw() {
 	if len(d.tasks) > 1 {
 		label = fmt.Sprintf("%s (+%d)", label, len(d.tasks)-1)
 	}
-	if d.bar == nil {
+	label = render.Shorten(render.Line(label), 30)
+	if d.bar == nil { // one that draws when it is told to, never by itself
 		d.bar = progressbar.NewOptions64(max(total, -1), progressbar.OptionSetWriter(d.out), progressbar.OptionShowBytes(true), progressbar.OptionSetPredictTime(true),
-			progressbar.OptionSetWidth(20), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetRenderBlankState(true))
+			progressbar.OptionSetWidth(20), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionUseANSICodes(true),
+			progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionSetDescription(label), progressbar.OptionSetRenderBlankState(true))
 	}
-	d.bar.Describe(render.Shorten(render.Line(label), 30))
+	d.bar.Describe(label)
 	d.bar.ChangeMax64(total)
 	_ = d.bar.Set64(count)
 	d.shown = d.now()

@@ -70,6 +70,22 @@ func TestReadmeListsEveryCommandAndExitCode(t *testing.T) {
 	}
 }
 
+// TestReadmesPinsAreConfiguration: the README's [gate] with pins can be typed in that form.
+func TestReadmesPinsAreConfiguration(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```toml\n(\\[gate\\]\n[^`]*gate\\.pins.*?)```").FindStringSubmatch(string(readme))
+	if block == nil {
+		t.Fatal("README.md has no [gate] with pins")
+	}
+	c, err := parseConfig("kitchen.toml", []byte(block[1]))
+	if err != nil || len(c.Gate.gate().Pins["ready-to-deploy.acme"].Keys) != 2 {
+		t.Errorf("it is read as %+v, %v", c, err)
+	}
+}
+
 // TestAgentDocsConfiguration: the kitchen.toml of docs/AGENT.md is one, and the variables it names are those that
 // hooks get.
 func TestAgentDocsConfiguration(t *testing.T) {

@@ -33,6 +33,9 @@ func (k *kitchen) catalogURL() (string, error) {
 	}
 	err := usagef("no catalog given")
 	err.hint = "give --catalog URL, KITCHEN_CATALOG, or catalog = \"…\" in kitchen.toml"
+	if k.signsOffLine() {
+		err.hint += "; on a machine that reaches none, what was brought in a file is looked at, and signed, with kitchen sign --import FILE --key FILE"
+	}
 	return "", err
 }
 
@@ -312,6 +315,14 @@ func (k *kitchen) signers(o keyOptions, roles ...string) ([]keys.Signer, error) 
 	return nil, usageHint("no key to sign with", fmt.Sprintf("give --key FILE-or-URI, or [keys] %q = [\"FILE-or-URI\"] in kitchen.toml", roles[0]))
 }
 
+// askedSigners is signers for a command that shows first what is to be signed, and asks: passwords are asked for after that.
+func (k *kitchen) askedSigners(o keyOptions, roles ...string) ([]keys.Signer, error) {
+	if len(o.keys) > 0 {
+		return k.keys.lazy(o.keys)
+	}
+	return k.signers(o, roles...)
+}
+
 // optionalSigners is signers for a dry run, which needs none.
 func (k *kitchen) optionalSigners(o keyOptions, roles ...string) ([]keys.Signer, error) {
 	signers, err := k.signers(o, roles...)
@@ -327,8 +338,12 @@ func usageHint(what, hint string) *usageError { return &usageError{what: what, h
 // gate is what the gate asks besides.
 func (c gateConfig) gate() fetcher.Gate {
 	g := fetcher.Gate{Require: c.Require, MaxAge: time.Duration(c.MaxAge), Deny: c.Deny, Pins: map[string]fetcher.GatePin{}}
-	for role, pin := range c.Pins {
-		g.Pins[role] = fetcher.GatePin{Keys: pin.Keys, Threshold: pin.Threshold}
+	for name, pin := range c.Pins {
+		whole := fetcher.GatePin{Threshold: pin.Threshold}
+		for _, id := range pin.Keys {
+			whole.Keys = append(whole.Keys, string(id))
+		}
+		g.Pins[name] = whole
 	}
 	return g
 }

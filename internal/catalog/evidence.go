@@ -159,9 +159,13 @@ func (v *View) Review(ctx context.Context, role string, r manifest.Release) (*ma
 	case errors.As(err, &broken):
 		return nil, nil, err
 	case err != nil:
-		return nil, []Finding{{What: "the evidence", Unknown: err.Error()}}, nil
+		unknown := err.Error()
+		if v.offline {
+			unknown += "; `kitchen ready --evidence` without --offline reads it, where the catalog can be reached"
+		}
+		return nil, []Finding{{What: role, Unknown: unknown}}, nil
 	case e == nil:
-		return nil, []Finding{{What: "the evidence", Unmet: role + " does not certify " + r.String()}}, nil
+		return nil, []Finding{{What: role, Unmet: role + " does not certify " + r.String()}}, nil
 	}
 	findings := []Finding{{What: fmt.Sprintf("the evidence of %s is what %s names", stampOf(e.Created), role)}}
 	reports, err := v.Reports(ctx, ReportFilter{Release: &r, Known: true})

@@ -104,7 +104,7 @@ func (v *View) releaseUnmet(info *ReleaseInfo, recall string) []Unmet {
 		unmet = append(unmet, Unmet{"not recalled", recall})
 	}
 	if yanked := info.YankWords(); yanked != "" {
-		unmet = append(unmet, Unmet{"not yanked", fmt.Sprintf("it is %s; its engineers can take that back: kitchen yank %s --undo", yanked, info.Release)})
+		unmet = append(unmet, Unmet{"not yanked", fmt.Sprintf("it is %s; its engineers can take that back: kitchen yank %s --undo --key FILE", yanked, info.Release)})
 	}
 	return unmet
 }
@@ -122,7 +122,7 @@ func (v *View) recallUnmet(r manifest.Release, q Question) string {
 		if info, err := v.Release(r); err == nil && !info.Liftable() {
 			return fmt.Sprintf("it is %s, and stays so, since it was not validated before", recall)
 		}
-		return fmt.Sprintf("it is %s; to take that back: %s --lift-recall", recall, command)
+		return fmt.Sprintf("it is %s; to take that back: %s --lift-recall --key FILE", recall, command)
 	}
 	return ""
 }
@@ -133,7 +133,7 @@ func (v *View) liftUnmet(r manifest.Release) string {
 		return "which recall there is to lift cannot be known: " + err.Error()
 	}
 	if recall := v.knownRecall(r); recall != nil && recall.Since == 0 {
-		return fmt.Sprintf("it is %s, by an entry without a number that a certificate could name; to give it one: kitchen recall %s --reason TEXT", recall, r)
+		return fmt.Sprintf("it is %s, by an entry without a number that a certificate could name; to give it one: kitchen recall %s --reason TEXT --key FILE", recall, r)
 	}
 	return ""
 }

@@ -21,6 +21,8 @@ func TestForeignTextCannotForgeARow(t *testing.T) {
 		"blank letters":      "broken " + strings.ReplaceAll(strings.Repeat("\u2800", 60)+row, " ", "\u2800"),
 		"Hangul fillers":     "broken " + strings.ReplaceAll(strings.Repeat("\u3164\u115f\u1160\uffa0", 15)+row, " ", "\u3164"),
 		"one word":           strings.Repeat("n", 90) + "hint:",
+		"a command":          "broken: kitchen " + strings.Repeat("N", 78-8) + " " + row,
+		"one after a quote":  "broken \" kitchen " + strings.Repeat("N", 78-8) + " " + row,
 	} {
 		line := render.Line(`recalled: ` + quote(reason) + " (role recalled.openstack); see `kitchen status openstack`")
 		for _, part := range render.Fold(line, 78) {
@@ -28,8 +30,15 @@ func TestForeignTextCannotForgeARow(t *testing.T) {
 				t.Errorf("%s: %q", name, part)
 			}
 		}
+		for _, part := range render.Fold("to propose it again: kitchen certify openstack@1.0.0 --note "+shellQuote(reason)+" --key FILE", 78) {
+			if render.Width(part) > 78 {
+				t.Errorf("%s, in a command: %q", name, part)
+			}
+		}
 	}
 }
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func quote(s string) string { return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"` }
 
@@ -41,6 +50,8 @@ func TestFoldOfEndlessForeignWordsEnds(t *testing.T) {
 		"an even number":   "x ` " + strings.Repeat("a ", many) + "`",
 		"backquotes":       strings.Repeat("` ", many|1),
 		"quoted":           `x "` + strings.Repeat("a ", many) + `"`,
+		"commands":         strings.Repeat("kitchen A B C D E F ", many/10),
+		"one command":      "kitchen " + strings.Repeat("A ", many),
 		"one word":         `"` + strings.Repeat("a", many) + `"`,
 	} {
 		var before, after runtime.MemStats

@@ -123,10 +123,21 @@ func TestFoldNeverBreaksWhatIsCopied(t *testing.T) {
 		{"run `a b c` then", 6, "run|`a b c`|then"},
 		{"run (`a b c`) and `d", 6, "run|(`a b c`)|and `d"},
 		{"料理料理 x", 4, "料理料理|x"},
+		{"waits for 1 more (kitchen sign a.b --key FILE) now", 12, "waits for 1|more|(kitchen sign a.b --key FILE)|now"},
+		{"to end it: kitchen pending drop a.b.2.5d --supersede --key FILE (of a.b)", 20, "to end it:|kitchen pending drop a.b.2.5d --supersede --key FILE|(of a.b)"},
+		{"then kitchen role show root names them; kitchen list. And on", 22, "then|kitchen role show root|names them;|kitchen list. And on"},
+		{"this version of kitchen does not know it at all", 16, "this version of|kitchen does not know|it at all"},
+		{"kitchen show A@1, kitchen show B@1", 18, "kitchen show A@1,|kitchen show B@1"},
+		{"kitchen recall A@1 --reason \"no (kitchen list A) more\" --key FILE", 27, "kitchen recall A@1 --reason|\"no (kitchen list A) more\"|--key FILE"},
+		{"kitchen certify A@1 --note 'it'\\''s kitchen certify A@1 B C D E' --key FILE", 24, "kitchen certify A@1 --note|'it'\\''s kitchen certify|A@1 B C D E' --key FILE"},
+		{"kitchen", 3, "kitchen"},
 	} {
 		if got := strings.Join(render.Fold(c.in, c.n), "|"); got != c.want {
 			t.Errorf("Fold(%q, %d) = %q, want %q", c.in, c.n, got, c.want)
 		}
+	}
+	if got := strings.Join(render.FoldMixed("as `a b` says: kitchen list x", 10), "|"); got != "as `a b`|says:|kitchen|list x" {
+		t.Errorf("FoldMixed: %q", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -80,21 +81,33 @@ func wrapParagraph(s string, n int) []string {
 const maxWhole = 2000
 
 // Fold breaks s at spaces into lines of at most n columns, as Wrap does, but leaves whole what people copy: a word, such as
-// a path or a digest, and a command between backquotes. One that is longer than a line has a line of its own, and sticks
-// out. What stands between quotation marks is foreign: no backquote in it keeps anything whole, and its words are broken
-// where the line ends, lest the terminal do it and begin a line with what looks like Kitchen's own.
-func Fold(s string, n int) []string {
+// a path or a digest, and a command, between backquotes or not. One that is longer than a line has a line of its own, and
+// sticks out. What stands between quotation marks, a shell's single ones too, is foreign: nothing in it keeps anything whole,
+// and its words are broken where the line ends, lest the terminal do it and begin a line with what looks like Kitchen's own.
+func Fold(s string, n int) []string { return fold(s, n, true) }
+
+// FoldMixed is Fold for a text in which foreign words may stand without quotation marks: of commands it leaves only those
+// between backquotes whole, so that none in what a stranger wrote has a line of its own.
+func FoldMixed(s string, n int) []string { return fold(s, n, false) }
+
+func fold(s string, n int, own bool) []string {
 	if Width(s) <= n {
 		return []string{strings.TrimRight(s, " ")}
 	}
 	n = max(n, 1)
 	var words []string
-	start, quoted, foreign := 0, false, false
+	var c command
+	start := 0
+	var quoted, foreign byte // the mark between two of which we are, or this word is in part
 	end := func(i int) {
 		switch word := s[start:i]; {
-		case foreign:
+		case foreign != 0:
+			c = command{}
 			words = append(words, pieces(word, n)...)
-		case word != "":
+		case word == "":
+		case own && c.takes(word, start) && i-c.start <= maxWhole:
+			words[len(words)-1] = s[c.start:i]
+		default:
 			words = append(words, word)
 		}
 		start, foreign = i+1, quoted
@@ -103,20 +116,57 @@ func Fold(s string, n int) []string {
 		switch s[i] {
 		case ' ':
 			end(i)
+		case quoted:
+			quoted = 0
 		case '"':
-			quoted, foreign = !quoted, true
+			if quoted == 0 {
+				quoted, foreign = '"', '"'
+			}
+		case '\'':
+			if quoted == 0 && (i == start || foreign == '\'') {
+				quoted, foreign = '\'', '\''
+			}
 		case '\\':
-			if quoted && i+1 < len(s) && s[i+1] != ' ' {
+			if (quoted == '"' || quoted == 0 && foreign == '\'') && i+1 < len(s) && s[i+1] != ' ' {
 				i++
 			}
 		case '`':
-			if close := strings.IndexByte(s[i+1:min(len(s), i+1+maxWhole)], '`'); !quoted && close >= 0 {
+			if close := strings.IndexByte(s[i+1:min(len(s), i+1+maxWhole)], '`'); quoted == 0 && close >= 0 {
 				i += close + 1
 			}
 		}
 	}
 	end(len(s))
 	return join(words, n)
+}
+
+// command tells, word by word, how far a command of Kitchen's goes in a text without backquotes: "kitchen", up to three words
+// that may be a command's name and a role, then only what looks like an option, its value, or a name of something.
+type command struct {
+	words  int // so far; 0: this is none
+	start  int // of its first word in the text
+	option bool
+}
+
+var plainWord = regexp.MustCompile(`^[a-z]+$`)
+
+// takes tells whether a word, which begins at that place, goes on with the command before it.
+func (c *command) takes(word string, at int) bool {
+	if strings.TrimPrefix(word, "(") == "kitchen" {
+		*c = command{words: 1, start: at}
+		return false
+	}
+	goesOn := c.words > 0 && word[0] != '(' && (c.words <= 3 || c.option || !plainWord.MatchString(word))
+	if !goesOn {
+		c.words = 0
+		return false
+	}
+	c.words++
+	c.option = strings.HasPrefix(word, "--")
+	if strings.ContainsAny(word[len(word)-1:], ".,:;)") {
+		c.words = 0
+	}
+	return true
 }
 
 // pieces cuts a word into lines of at most n columns; one of a single character may be wider. None is empty.
