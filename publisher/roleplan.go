@@ -252,7 +252,7 @@ func newRootWithoutSpare(root trust.Authority) []string {
 func spareless(name string, a trust.Authority) string {
 	remedy := fmt.Sprintf("the holders of %s can give it other keys then (kitchen role rotate %s)", parentOf(name), name)
 	if name == trust.RoleRoot {
-		remedy = "nobody can mend that: the only way on is a new catalog, with a root that every host has to pin anew; give it a further key in time (kitchen role rotate root --new FILE)"
+		remedy = "nobody can mend that: the only way on is a new catalog, with a root that every host has to pin anew; give it a further key in time (kitchen role rotate root --new FILE --key FILE)"
 	}
 	which := fmt.Sprintf("ANY ONE of its %d keys is lost", len(a.Keys))
 	if a.Threshold == 1 {

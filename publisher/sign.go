@@ -195,7 +195,7 @@ func (s *signing) leftAside() (lines []string) {
 		case s.committed && w.SupersededBy != "":
 			lines = append(lines, w.ID+" was superseded: it can never take effect now")
 		case s.committed:
-			lines = append(lines, w.ID+" went stale by that; to propose it again: kitchen pending again "+w.ID)
+			lines = append(lines, w.ID+" went stale by that; to propose it again: kitchen pending again "+w.ID+" --key FILE")
 		case s.id != "":
 		case s.unanswered != "" && w.Within == "":
 			lines = append(lines, notAnswered(w.ID))
