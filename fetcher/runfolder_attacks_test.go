@@ -53,7 +53,7 @@ func TestAHookTakesTheFolderOfItsRunAway(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			ready(w, r1, catalogtest.Content{})
-			f := at(t, w, "acme/staging", say+"; run=${KITCHEN_WORK%/*}; rm -r $run"+put)
+			f := at(t, w, "acme/staging", say+"; run=${KITCHEN_WORK%/*}; while [ -d $run ]; do rm -rf $run; done"+put)
 			if _, err := f.inTime(t, RunOptions{}); err != nil {
 				t.Fatal(err)
 			}
