@@ -82,6 +82,9 @@ func (d *doctor) rights(parent context.Context) {
 	if len(may) > 0 {
 		d.ok(area, "may create below %s", strings.Join(may, ", "))
 	}
+	if err := storage.CheckOwn(d.session.store, len(d.k.config.keyFiles("online")) > 0); err != nil {
+		d.fails(area, err)
+	}
 	if len(d.k.config.keyFiles("online")) > 0 && d.remote() {
 		d.ok(area, "not tried: to replace %s, which is every commit's last step; it takes s3:PutObject on it", manifest.TimestampObject)
 	}

@@ -75,7 +75,7 @@ func (s *dirStore) fail(op, key string, err error) error {
 	return e
 }
 
-// dirRight names the path whose permissions are in the way.
+// dirRight names the path whose permissions are in the way: where a name is to be made or taken away, its directory's.
 func dirRight(op, root string, err error) string {
 	path := root
 	var p *fs.PathError
@@ -84,12 +84,22 @@ func dirRight(op, root string, err error) string {
 	}
 	var link *os.LinkError
 	if errors.As(err, &link) {
-		path = link.New
+		path = filepath.Dir(link.New)
+	} else if p != nil && p.Op == "unlink" {
+		path = filepath.Dir(path)
 	}
-	if op == "create" || op == "restore" || op == "swap" || op == "delete" {
-		return "write permission on " + path
+	info, err := os.Lstat(path)
+	for err != nil && path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		info, err = os.Lstat(path)
 	}
-	return "read permission on " + path
+	switch {
+	case op == "open", op == "read", op == "stat", op == "list":
+		return "read permission on " + path
+	case err == nil && info.Mode().IsRegular():
+		return "read and write permission on " + path
+	}
+	return "write permission on " + path
 }
 
 // start is what every call begins with.

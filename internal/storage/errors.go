@@ -60,9 +60,12 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Hint says in one sentence what to try, or "" where the error says it all.
 func (e *Error) Hint() string {
+	var misplaced *Misplaced
 	switch {
 	case errors.Is(e.Err, context.Canceled):
 		return ""
+	case errors.As(e.Err, &misplaced):
+		return misplaced.Hint()
 	case errors.Is(e.Err, syscall.ENOSPC), errors.Is(e.Err, syscall.EDQUOT):
 		return "free some space, then run the same command again; nothing half-written is visible"
 	case errors.Is(e.Err, ErrForbidden) && e.Right == "s3:GetObject":
