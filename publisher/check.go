@@ -254,11 +254,16 @@ func (c *checker) unlisted(prefix string, err error) error {
 	if prefix == "" {
 		what = "names that are none of Kitchen's"
 	}
-	if errors.Is(err, storage.ErrUnsupported) {
-		c.unchecked(what + ": the store cannot be listed")
-	} else {
-		c.unchecked(what + ": it may not be listed")
+	var missing *storage.Error
+	switch {
+	case errors.Is(err, storage.ErrUnsupported):
+		what += ": the store cannot be listed"
+	case errors.As(err, &missing) && missing.Right != "":
+		what += ": it may not be listed (that needs " + missing.Right + ")"
+	default:
+		what += ": it may not be listed"
 	}
+	c.unchecked(what)
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (s *dirStore) Delete(ctx context.Context, key string) error {
 	path := s.path(key)
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case noObject(err):
 		return nil
 	case err != nil:
 		return s.fail("delete", key, err)

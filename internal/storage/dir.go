@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -113,10 +114,10 @@ func (s *dirStore) start(ctx context.Context, op, key string) error {
 // openFile opens a regular file; a directory or anything else is no object.
 func (s *dirStore) openFile(key string) (*os.File, fs.FileInfo, error) {
 	path := s.path(key)
-	if info, err := os.Stat(path); err != nil {
-		return nil, nil, err
-	} else if !info.Mode().IsRegular() {
+	if info, err := os.Stat(path); noObject(err) || err == nil && !info.Mode().IsRegular() {
 		return nil, nil, fs.ErrNotExist
+	} else if err != nil {
+		return nil, nil, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -250,10 +251,11 @@ func (s *dirStore) settled(ctx context.Context, key string, body io.ReaderAt, si
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
-	case errors.Is(err, syscall.ENOTDIR):
-		return true, s.belowObject(key)
+	case noObject(err) && !errors.Is(err, syscall.ENAMETOOLONG):
+		err = s.obstructed(key)
+		return err != nil, err
 	case err != nil:
-		return true, s.fail("create", key, err)
+		return true, cmp.Or(s.obstructed(key), s.fail("create", key, err))
 	}
 	err = s.lost(ctx, key, body, size)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -285,8 +287,18 @@ func (s *dirStore) lost(ctx context.Context, key string, body io.ReaderAt, size 
 	return s.syncUp(key)
 }
 
-func (s *dirStore) belowObject(key string) error {
-	return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: a part of this name is an object itself", ErrExists)}
+// obstructed names what stands where an object's name needs a directory: another object, or a link that leads to none. Nil
+// where nothing does.
+func (s *dirStore) obstructed(key string) error {
+	for dir := filepath.Dir(s.path(key)); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if info, err := os.Lstat(dir); err != nil || info.IsDir() {
+			continue
+		}
+		if target, err := os.Stat(dir); err != nil || !target.IsDir() {
+			return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s, a part of this name, is no directory: look at it, and move it out of the way", ErrExists, dir)}
+		}
+	}
+	return nil
 }
 
 // linkNew gives a finished file its name, unless the name is taken. A file system without hard links gets the
@@ -314,10 +326,8 @@ func (s *dirStore) makeParents(key string) error {
 	if !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-			return s.belowObject(key)
-		}
+	if err := s.obstructed(key); err != nil {
+		return err
 	}
 	return fs.ErrNotExist
 }

@@ -70,6 +70,8 @@ func (e *Error) Hint() string {
 		return "free some space, then run the same command again; nothing half-written is visible"
 	case errors.Is(e.Err, ErrForbidden) && e.Right == "s3:GetObject":
 		return "grant " + e.right() + " to these credentials; without s3:ListBucket an object that is absent is refused like this, too"
+	case errors.Is(e.Err, ErrForbidden) && e.Op == "list" && strings.HasPrefix(e.Right, "read permission on "):
+		return "give this user " + e.Right + "; or, if it is nothing of the catalog's, remove it (rmdir, rm). Nobody can tell what it holds, and so what is needed"
 	case errors.Is(e.Err, ErrForbidden):
 		if e.Right == "" {
 			return "check the credentials, and that they may reach this store"

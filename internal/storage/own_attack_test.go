@@ -174,3 +174,64 @@ func TestAFolderThatMayNotBeWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestALinkThatLeadsNowhere is no object: it stops no listing, reads as what is not there, and is named where an object
+// belongs.
+func TestALinkThatLeadsNowhere(t *testing.T) {
+	t.Parallel()
+	for name, to := range map[string]string{"to nothing": "nothing", "to itself": "loop", "below a file": "file/x", "to a name that is too long": strings.Repeat("x", 300), "to a pipe": "pipe"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			s := openURL(t, "file://"+root, storage.Options{})
+			storagetest.Put(t, s, "a/file", []byte("x"))
+			storagetest.Put(t, s, "a/z", []byte("x"))
+			loop := filepath.Join(root, "a/loop")
+			for _, err := range []error{syscall.Mkfifo(filepath.Join(root, "a/pipe"), 0o666), os.Symlink(to, loop)} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if keys := storagetest.Keys(t, s, "a/", ""); len(keys) != 2 {
+				t.Errorf("listed: %q", keys)
+			}
+			if _, err := s.Stat(t.Context(), "a/loop"); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("stat: %v", err)
+			}
+			for key, err := range map[string]error{"a/loop": put(t.Context(), s, "a/loop", "x"), "a/loop/b": put(t.Context(), s, "a/loop/b", "x")} {
+				if !errors.Is(err, storage.ErrExists) || !strings.Contains(err.Error(), ": "+loop) || !strings.Contains(err.Error(), "move it out of the way") {
+					t.Errorf("create %s: %v", key, err)
+				}
+			}
+			if err := s.Delete(t.Context(), "a/loop"); err != nil {
+				t.Errorf("delete: %v", err)
+			}
+		})
+	}
+}
+
+// TestAFolderThatMayNotBeRead ends a listing: nobody can tell what it holds. It is named, with the way out.
+func TestAFolderThatMayNotBeRead(t *testing.T) {
+	t.Parallel()
+	if !ordinary(t) {
+		return
+	}
+	root := t.TempDir()
+	s := openURL(t, "file://"+root, storage.Options{})
+	storagetest.Put(t, s, "a/b/c", []byte("x"))
+	for _, mode := range []os.FileMode{0, 0o400} { // 0400: its names may be read, and nothing of what they name
+		if err := os.Chmod(filepath.Join(root, "a/b"), mode); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		for _, err = range s.List(t.Context(), "a/", "") {
+		}
+		var e *storage.Error
+		if !errors.Is(err, storage.ErrForbidden) || !errors.As(err, &e) || e.Right != "read permission on "+root+"/a/b" || !strings.Contains(e.Hint(), "remove it") {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+		if err := os.Chmod(filepath.Join(root, "a/b"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
