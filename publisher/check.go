@@ -153,8 +153,9 @@ func (p *Publisher) Check(ctx context.Context, req CheckRequest) (*CheckResult, 
 type checker struct {
 	*Publisher
 	req      CheckRequest
-	view     *catalog.View // fresh: all of it came from the store
-	seen     int64         // the newest root that this host knew before
+	view     *catalog.View    // fresh: all of it came from the store
+	seen     int64            // the newest root that this host knew before
+	known    map[int64][]byte // the roots as this host pinned or keeps them
 	past     *past
 	doubtful map[string]bool // products whose reports cannot be compared with what is published
 	hidden   map[string]bool // prefixes that cannot be listed
