@@ -270,35 +270,16 @@ func (s *dirStore) lost(ctx context.Context, key string, body io.ReaderAt, size 
 	same, err := holds(ctx, s, key, body, size)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		info, err := os.Lstat(s.path(key))
-		if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(s.path(key)); errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		what := "is no file"
-		if err == nil && info.IsDir() {
-			what = "is a directory, in which other objects may lie"
-		}
-		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s %s: look at it, and move it out of the way", ErrExists, s.path(key), what)}
+		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s: look at it, and move it out of the way", ErrExists, cmp.Or(s.inTheWay(key), s.path(key)))}
 	case err != nil:
 		return err
 	case !same:
 		return &Error{Op: "create", Key: key, Store: s.url, Err: ErrExists}
 	}
 	return s.syncUp(key)
-}
-
-// obstructed names what stands where an object's name needs a directory: another object, or a link that leads to none. Nil
-// where nothing does.
-func (s *dirStore) obstructed(key string) error {
-	for dir := filepath.Dir(s.path(key)); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if info, err := os.Lstat(dir); err != nil || info.IsDir() {
-			continue
-		}
-		if target, err := os.Stat(dir); err != nil || !target.IsDir() {
-			return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s, a part of this name, is no directory: look at it, and move it out of the way", ErrExists, dir)}
-		}
-	}
-	return nil
 }
 
 // linkNew gives a finished file its name, unless the name is taken. A file system without hard links gets the

@@ -126,3 +126,44 @@ func CheckOwn(s Store, replaces bool) error {
 	}
 	return d.fail("write", "", err)
 }
+
+// InTheWay says what stands in a directory store where an object belongs, or a directory of its name, and is none; "" where
+// nothing does, and of other stores. While it is there the object cannot be stored again.
+func InTheWay(s Store, key string) string {
+	d, ok := s.(*dirStore)
+	if !ok || checkKey(key) != nil {
+		return ""
+	}
+	return d.inTheWay(key)
+}
+
+func (s *dirStore) inTheWay(key string) string {
+	path := s.path(key)
+	if info, err := os.Lstat(path); err == nil {
+		target, err := os.Stat(path)
+		switch {
+		case err == nil && target.Mode().IsRegular():
+			return ""
+		case info.IsDir():
+			return path + " is a directory, in which other objects may lie"
+		}
+		return path + " is no file"
+	}
+	for dir := filepath.Dir(path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if info, err := os.Lstat(dir); err != nil || info.IsDir() {
+			continue
+		}
+		if target, err := os.Stat(dir); err != nil || !target.IsDir() {
+			return dir + ", a part of this name, is no directory"
+		}
+	}
+	return ""
+}
+
+// obstructed is the error of a name of which a part is another object, or a link that leads to no directory. Nil where none is.
+func (s *dirStore) obstructed(key string) error {
+	if what := s.inTheWay(key); what != "" {
+		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s: look at it, and move it out of the way", ErrExists, what)}
+	}
+	return nil
+}
