@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -95,7 +96,7 @@ func (d *doctor) mayCreateBelow(ctx context.Context, area, prefix string) bool {
 	switch dir, local := strings.CutPrefix(d.url, "file://"); {
 	case local:
 		for _, key := range []string{prefix + "kitchen-doctor", "_store/tmp/kitchen-doctor"} { // whoever writes anything writes the latter
-			if at := existing(filepath.Join(dir, filepath.FromSlash(key))); !writable(at) {
+			if at := unwritable(filepath.Join(dir, filepath.FromSlash(prefix)), existing(filepath.Join(dir, filepath.FromSlash(key)))); at != "" {
 				d.problem(area, "give this user the right to write it; docs/ACCESS.md lists what each party needs", "may not create below %s: %s may not be written", prefix, at)
 				return false
 			}
@@ -107,6 +108,34 @@ func (d *doctor) mayCreateBelow(ctx context.Context, area, prefix string) bool {
 		return d.mayCreate(ctx, area, manifest.LogObject(d.k.config.Site.ID.SiteID, hexDigest([]byte(trial))))
 	}
 	return d.mayCreate(ctx, area, prefix+"kitchen-doctor")
+}
+
+// unwritable is a folder that this user may not write: the one that is there of a prefix, or, below blobs/, which all publishers
+// share, one of those in it; "" for none.
+func unwritable(prefix, there string) string {
+	folders := []string{there}
+	if there == filepath.Clean(prefix) && filepath.Base(there) == "blobs" {
+		for _, kind := range foldersIn(there) {
+			folders = append(append(folders, kind), foldersIn(kind)...)
+		}
+	}
+	for _, folder := range folders {
+		if !writable(folder) {
+			return folder
+		}
+	}
+	return ""
+}
+
+// foldersIn are those that this user may list: who may write in them need not.
+func foldersIn(dir string) (paths []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.IsDir() {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths
 }
 
 // maxWalked is how many names the doctor lists in a directory, where each folder has rights of its own.

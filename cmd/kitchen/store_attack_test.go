@@ -131,3 +131,30 @@ func TestAFolderOfTheStoreThatMayNotBeRead(t *testing.T) {
 		t.Errorf("the doctor: %s", got)
 	}
 }
+
+// TestAFolderOfBlobsThatMayNotBeWritten: the doctor finds it where blobs/ itself may be written, as a publication would.
+func TestAFolderOfBlobsThatMayNotBeWritten(t *testing.T) {
+	t.Parallel()
+	if !ordinary(t) {
+		return
+	}
+	s := chapter(t, "published")
+	inside, err := filepath.Glob(s.path("bucket/blobs/sha256/*"))
+	if err != nil || len(inside) == 0 {
+		t.Fatal(inside, err)
+	}
+	for _, folder := range []string{s.path("bucket/blobs"), s.path("bucket/blobs/sha256"), inside[len(inside)-1]} {
+		if err := os.Chmod(folder, 0o555); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.troubles(t, "eng.toml"); !strings.Contains(got, "may not create below blobs/: "+folder+" may not be written > give this user the right to write it") {
+			t.Errorf("%s: %q", folder, got)
+		}
+		if err := os.Chmod(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.troubles(t, "eng.toml"); got != "" {
+		t.Error(got)
+	}
+}
