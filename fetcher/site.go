@@ -66,7 +66,7 @@ func (f *Fetcher) begin(ctx context.Context, v *catalog.View, kind string) (*tur
 	if err := durable.MkdirAll(string(t.dir), 0o700); err != nil {
 		return nil, err
 	}
-	t.lock = flock.New(t.dir.lock(), flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NONBLOCK)) // a pipe locks as well
+	t.lock = durable.LockFile(t.dir.lock(), 0o600)
 	got, err := t.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock of site %s: %w", t.id, err)

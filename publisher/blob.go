@@ -91,6 +91,7 @@ type uploader struct {
 	whole    map[string]bool   // by digest, objects that the store is known to hold
 	damaged  map[string]string // and those that it was seen to have damaged, and how
 	restored int               // of these
+	mended   []string          // what was restored, for the outcome
 	sent     int64             // bytes that went up
 	said     []string          // about deltas, for the summary
 }

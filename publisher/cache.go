@@ -58,7 +58,7 @@ func openCache(dir string) *cache {
 	if dir == "" || durable.MkdirAll(dir, 0o700) != nil {
 		return nil
 	}
-	c := &cache{dir: dir, lock: flock.New(filepath.Join(dir, "lock"), flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NONBLOCK)), files: map[string]stamp{}}
+	c := &cache{dir: dir, lock: durable.LockFile(filepath.Join(dir, "lock"), 0o600), files: map[string]stamp{}}
 	if free, err := c.lock.TryLock(); err != nil || !free {
 		c.lock.Close()
 		return nil

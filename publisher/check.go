@@ -157,12 +157,14 @@ func (p *Publisher) Check(ctx context.Context, req CheckRequest) (*CheckResult, 
 // checker is one check on its way.
 type checker struct {
 	*Publisher
-	req      CheckRequest
-	view     *catalog.View // fresh: all of it came from the store
-	seen     int64         // the newest root that this host knew before
-	past     *past
-	doubtful map[string]bool // products whose reports cannot be compared with what is published
-	hidden   map[string]bool // prefixes that cannot be listed
+	req         CheckRequest
+	view        *catalog.View    // fresh: all of it came from the store
+	seen        int64            // the newest root that this host knew before
+	known       map[int64][]byte // the roots as this host pinned or keeps them
+	past        *past
+	doubtful    map[string]bool // products whose reports cannot be compared with what is published
+	unjournaled bool            // the journal cannot be read: which reports it saw, nobody can tell
+	hidden      map[string]bool // prefixes that cannot be listed
 
 	mu       sync.Mutex // guards what follows while several objects are read at once
 	result   *CheckResult
@@ -259,11 +261,16 @@ func (c *checker) unlisted(prefix string, err error) error {
 	if prefix == "" {
 		what = "names that are none of Kitchen's"
 	}
-	if errors.Is(err, storage.ErrUnsupported) {
-		c.unchecked(what + ": the store cannot be listed")
-	} else {
-		c.unchecked(what + ": it may not be listed")
+	var missing *storage.Error
+	switch {
+	case errors.Is(err, storage.ErrUnsupported):
+		what += ": the store cannot be listed"
+	case errors.As(err, &missing) && missing.Right != "":
+		what += ": it may not be listed (that needs " + missing.Right + ")"
+	default:
+		what += ": it may not be listed"
 	}
+	c.unchecked(what)
 	return nil
 }
 

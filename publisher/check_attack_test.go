@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -138,5 +139,42 @@ func TestCheckThatIsInterrupted(t *testing.T) {
 	}
 	if got, want := bad(r), "fault history-damaged metadata/2.registry.json"; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestCheckOfAFloodBelowPending: names enough to hide what sorts after them are a warning, not a note.
+func TestCheckOfAFloodBelowPending(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	const flood = 20_001
+	for n := range flood {
+		dir := filepath.Join(c.dir, "pending", fmt.Sprintf("product.aaa.1.%016x", n))
+		check(t, os.MkdirAll(dir, 0o755))
+		check(t, os.WriteFile(filepath.Join(dir, manifest.ProposalName), nil, 0o644))
+	}
+	r := c.check(t, publisher.CheckRequest{})
+	if got, want := bad(r), "warning pending-leftovers pending/"; got != want || !r.Sound() {
+		t.Fatalf("%q, want %q", got, want)
+	}
+	says(t, theFinding(t, r, manifest.PendingPrefix), "may be hidden", "delete what is garbage")
+	if n := notes(r)[publisher.CodePendingLeftovers]; n < flood {
+		t.Errorf("%d leftovers are counted", n)
+	}
+}
+
+// TestCheckOfADamagedJournalRole: which reports it saw, nobody can tell, so that none is called new.
+func TestCheckOfADamagedJournalRole(t *testing.T) {
+	t.Parallel()
+	c := newChecked(t)
+	key := c.current(t, manifest.RoleJournal)
+	was := c.object(t, key)
+	c.overwrite(t, key, nil)
+	r := c.check(t, publisher.CheckRequest{})
+	if n := notes(r)[publisher.CodeReportUnseen]; n != 0 || !strings.Contains(bad(r), "fault metadata-refused") {
+		t.Errorf("%d reports are said to be unseen; %s", n, bad(r))
+	}
+	c.overwrite(t, key, was)
+	if r := c.check(t, publisher.CheckRequest{}); bad(r) != "" {
+		t.Errorf("%s", bad(r))
 	}
 }

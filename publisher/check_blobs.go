@@ -165,9 +165,14 @@ func (c *checker) orphanBlob(o storage.Info) {
 
 func (c *checker) missing(n *need) {
 	n.absent = true
-	if n.listed {
-		c.find(Finding{Severity: Fault, Code: CodeBlobMissing, Object: manifest.BlobObject(n.sha.String()), Why: n.words(), Next: restoreBlobHint})
+	if !n.listed {
+		return
 	}
+	f := Finding{Severity: Fault, Code: CodeBlobMissing, Object: manifest.BlobObject(n.sha.String()), Why: n.words(), Next: restoreBlobHint}
+	if there := storage.InTheWay(c.Store, f.Object); there != "" {
+		f.Why, f.Next = f.Why+"; "+there, "look at what is there, and move it out of the way; then "+f.Next
+	}
+	c.find(f)
 }
 
 func (c *checker) sized(n *need, size int64) {

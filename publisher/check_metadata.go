@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -48,18 +49,39 @@ func (c *checker) roots(ctx context.Context) error {
 		} else {
 			err = session.UpdateRoot(file)
 		}
-		if err == nil && n == last && string(file) != string(c.view.RawRoot()) {
-			err = &trust.Error{Kind: trust.Mismatch, Role: key, Have: "sha256 " + digest(file), Want: "sha256 " + digest(c.view.RawRoot())}
-		}
 		var refused *trust.Error
 		if errors.As(err, &refused) {
 			c.find(Finding{Severity: Fault, Code: CodeRefused, Object: key, Why: refused.Error(), Next: c.rootBack(n)})
 			return nil
 		}
+		c.rootBytes(n, file)
 		c.past.signers = append(c.past.signers, session.Root().Roles[trust.RoleSnapshot])
 	}
 	c.past.allSigners = true
 	return nil
+}
+
+// rootBytes holds the file of a root that is rightly signed to the bytes that it had. No signature covers all of them, and a host
+// that pinned its fingerprint takes no other.
+func (c *checker) rootBytes(n int64, file []byte) {
+	key := manifest.RootObject(n)
+	want := c.known[n]
+	if want == nil && n == c.view.Root().Version {
+		want = c.view.RawRoot()
+	}
+	if want != nil && !bytes.Equal(file, want) {
+		refused := &trust.Error{Kind: trust.Mismatch, Role: key, Have: "sha256 " + digest(file), Want: "sha256 " + digest(want)}
+		c.find(Finding{Severity: Fault, Code: CodeRefused, Object: key, Why: refused.Error() + ": its signatures are right, its bytes are not those that it had, and every new host that is given its fingerprint refuses the catalog", Next: c.rootBack(n)})
+		return
+	}
+	payload, sigs, err := trust.ParseEnvelope(file)
+	if err == nil {
+		want, err = trust.Envelope(payload, sigs)
+	}
+	if err != nil || !bytes.Equal(file, want) {
+		c.find(Finding{Severity: Warning, Code: CodeRefused, Object: key, Why: "its signatures are right, but it is not written as Kitchen writes a root: somebody may have changed bytes that no signature covers. Then every new host that is given its fingerprint refuses the catalog",
+			Next: "compare its sha256 with the fingerprint that hosts pin (kitchen.toml, root.json); if it differs, " + c.rootBack(n)})
+	}
 }
 
 // mend is what to do about metadata that no reader takes. The committer makes none of it again: what is in effect has to come

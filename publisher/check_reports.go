@@ -36,6 +36,7 @@ func (c *checker) reports(ctx context.Context) error {
 		}
 	}
 	c.result.Checked.Segments = len(journal.Segments())
+	c.unjournaled = err != nil
 	if err == nil {
 		if err := c.segments(ctx, journal); err != nil {
 			return err
@@ -112,7 +113,7 @@ func (c *checker) everyReport(ctx context.Context, journal *catalog.Journal) (er
 
 func (c *checker) report(r catalog.VerifiedReport) {
 	c.result.Checked.Reports++
-	if r.Seen.IsZero() {
+	if r.Seen.IsZero() && !c.unjournaled {
 		c.gather(Note, CodeReportUnseen, "reports/", "reports that the journal has not seen yet", "kitchen commit records them",
 			storage.Info{Key: r.Key, Size: r.Size})
 	}

@@ -221,3 +221,50 @@ func TestARootLiesInWait(t *testing.T) {
 	says(t, theFinding(t, r, "metadata/4.root.json"), "no host gets to it", "the newest root that they reach is 2", "root 3 is not there", "every host will refuse the catalog once root 3 comes",
 		"has root 3, put it back", "remove this one before root is changed", "docs/ACCESS.md")
 }
+
+// TestBytesAddedToARoot: no signature covers a newline at its end, and every new host that was given the root's fingerprint
+// refuses the catalog for it. A check names the root and who has it as it was; where nobody here can know what it was, that it is
+// not written as Kitchen writes one.
+func TestBytesAddedToARoot(t *testing.T) {
+	t.Parallel()
+	c := rotated(t, 2)
+	c.check(t, publisher.CheckRequest{}) // this host sees all roots
+	pinned := func(n int64, file bool) *publisher.Publisher {
+		root := c.object(t, manifest.RootObject(n))
+		o := catalog.Options{Store: c.store, Dir: t.TempDir(), Root: root, Now: c.clock}
+		if !file {
+			o.Root, o.RootFingerprint, o.RootVersion = nil, catalog.Fingerprint(root), n
+		}
+		host, err := catalog.Open(ctx, o)
+		check(t, err)
+		return &publisher.Publisher{Catalog: host, Store: c.store, Now: c.clock, Scratch: t.TempDir()}
+	}
+	for n := int64(1); n <= 3; n++ {
+		key := manifest.RootObject(n)
+		was := c.object(t, key)
+		byFile, byFingerprint := pinned(n, true), pinned(n, false)
+		for how, now := range map[string][]byte{"a newline at its end": append(slices.Clone(was), '\n'), "a space": append([]byte(" "), was...)} {
+			c.overwrite(t, key, now)
+			for who, p := range map[string]*publisher.Publisher{"the host that saw it": c.host, "one that has its file": byFile, "one that has its fingerprint": byFingerprint} {
+				r, err := p.Check(ctx, publisher.CheckRequest{})
+				check(t, err)
+				if got, want := bad(r), "fault metadata-refused "+key; got != want || r.Sound() {
+					t.Errorf("%s of root %d, %s: %q, want %q", how, n, who, got, want)
+					continue
+				}
+				says(t, theFinding(t, r, key), "put "+key+" back", "that ", " refuse")
+			}
+			r, err := pinned(n%3+1, false).Check(ctx, publisher.CheckRequest{})
+			check(t, err)
+			if got, want := bad(r), "warning metadata-refused "+key; got != want || !r.Sound() {
+				t.Errorf("%s of root %d, one that knows neither: %q, want %q", how, n, got, want)
+			} else {
+				says(t, theFinding(t, r, key), "not written as Kitchen writes", "put "+key+" back")
+			}
+		}
+		c.overwrite(t, key, was)
+		if got := bad(c.check(t, publisher.CheckRequest{})); got != "" {
+			t.Errorf("put back: %s", got)
+		}
+	}
+}

@@ -59,12 +59,16 @@ func (c *checker) pending(ctx context.Context) error {
 		waits[w.ID] = true
 		c.find(Finding{Severity: Note, Code: CodePending, Object: manifest.PendingPrefix + w.ID + "/", Why: "it can never take effect: " + w.Stale, Next: strings.Join(w.Again, "; ")})
 	}
+	names, last := 0, ""
 	for o, err := range c.Store.List(ctx, manifest.PendingPrefix, "") {
 		if err != nil {
 			return err
 		}
 		c.result.Checked.Objects++
 		id, _, _, _, err := manifest.ParsePendingObject(o.Key)
+		if err == nil && id != last {
+			names, last = names+1, id
+		}
 		switch {
 		case err != nil:
 			c.foreign(o)
@@ -72,6 +76,11 @@ func (c *checker) pending(ctx context.Context) error {
 			c.gather(Note, CodePendingLeftovers, manifest.PendingPrefix, "objects of proposals that took effect, went stale, lapsed, or were never signed by anybody who may",
 				"nothing reads them; they may be deleted from the store once their proposals have lapsed ("+fmt.Sprint(int(lifeProposal/day))+" days)", o)
 		}
+	}
+	if names > maxListed {
+		c.find(Finding{Severity: Warning, Code: CodePendingLeftovers, Object: manifest.PendingPrefix, Count: names,
+			Why:  fmt.Sprintf("the names of %d proposals lie there, and what comes after the first %d is not looked at: one that waits may be hidden from its signers and the committer", names, maxListed),
+			Next: "delete what is garbage, and find out who may write there (docs/ACCESS.md)"})
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func (c *checker) look(ctx context.Context, scratch string) (*catalog.View, erro
 	if err != nil {
 		return nil, c.noView(ctx, err)
 	}
-	c.seen = known.Root().Version
+	c.seen, c.known = known.Root().Version, known.RawRoots()
 	whole, err := c.seenRoots(ctx)
 	if err != nil {
 		return nil, err
@@ -50,12 +50,16 @@ func (c *checker) noView(ctx context.Context, err error) error {
 	var refused *trust.Error
 	var next *catalog.NotNextRoot
 	var gone *catalog.NoCatalog
+	var pin *catalog.PinMismatch
 	switch {
 	case errors.As(err, &gone) && gone.Left != "":
 		err = c.beheaded(ctx)
 	case errors.As(err, &next):
 		err = nil
 		c.notNextRoot(next)
+	case errors.As(err, &pin):
+		err = nil
+		c.find(Finding{Severity: Fault, Code: CodeRefused, Object: manifest.RootObject(pin.Version), Why: pin.Error() + "; every host that pinned it refuses the catalog", Next: c.rootBack(pin.Version) + ". " + pin.Hint()})
 	case errors.As(err, &refused):
 		lost, next, e := c.lostRoots(ctx, refused)
 		if e != nil {

@@ -117,7 +117,8 @@ func (e *AlreadyInitialized) Hint() string {
 	case e.Other:
 		return "run kitchen init with the root keys, threshold and online key it was begun with, or choose an empty bucket or prefix"
 	}
-	return "use it with its own kitchen.toml and root, or choose an empty bucket or prefix"
+	return "use it with its own kitchen.toml and root, or choose an empty bucket or prefix; where they are lost, copy metadata/1.root.json out of it, have a root holder confirm its sha256 over another channel, " +
+		"and name it as root in a kitchen.toml"
 }
 
 // Exists is an addition of something that is there with other content (exit 1).

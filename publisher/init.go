@@ -44,13 +44,14 @@ type InitResult struct {
 	RootBytes   []byte // metadata/1.root.json
 	Fingerprint string // of it: "sha256:<hex>"
 	Resumed     bool   // an interrupted init was completed
+	MadeBefore  bool   // the catalog is there just as an earlier run with the same keys left it; nothing was written
 	Summary     []string
 }
 
 // Initialize makes a new catalog in an empty store: the root, targets with the roles that exist once, the registry
 // with the vendor's own entry, snapshot and, last, the timestamp. Before anything it proves that the store honours
 // conditional writes. A run that was interrupted is completed by another with the same keys: its root is adopted,
-// the numbers it used up are skipped. Errors: *AlreadyInitialized, *Invalid, storage errors.
+// the numbers it used up are skipped. One that was done is found again (MadeBefore). Errors: *AlreadyInitialized, *Invalid, storage errors.
 func Initialize(ctx context.Context, store storage.Store, now time.Time, in Init, online keys.Signer) (*InitResult, error) {
 	plan, err := in.plan(online)
 	if err != nil {
@@ -64,7 +65,7 @@ func (i *initializer) run(ctx context.Context) (*InitResult, error) {
 	if taken, err := i.exists(ctx, manifest.TimestampObject); err != nil {
 		return nil, err
 	} else if taken {
-		return nil, &AlreadyInitialized{Store: i.Store.URL()}
+		return i.madeBefore(ctx)
 	}
 	if err := i.vacant(ctx); err != nil {
 		return nil, err

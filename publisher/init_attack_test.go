@@ -1,11 +1,14 @@
 package publisher_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 	"github.com/enovance/kitchen/publisher"
 )
@@ -60,4 +63,68 @@ func TestAKilledInitIsNotCalledDamaged(t *testing.T) {
 	}
 	check(t, w.initialize(w.store))
 	w.verifyNew(t)
+}
+
+// TestInitFindsAgainOnlyWhatItMade: an init that was killed once the catalog was made gives its root when it is run again, and
+// writes nothing. No other catalog is taken for its own: not one of other keys, thresholds or people, not one that has been used
+// since, not one that this host knows otherwise.
+func TestInitFindsAgainOnlyWhatItMade(t *testing.T) {
+	t.Parallel()
+	w := empty(t)
+	check(t, w.initialize(w.store))
+	w.now = w.now.Add(30 * catalogtest.Day) // its timestamp has expired
+	objects := w.objects(t)
+	again := func(change func(*publisher.Init), online key) (*publisher.InitResult, error) {
+		in := w.init()
+		change(&in)
+		return publisher.Initialize(ctx, w.store, w.now, in, online)
+	}
+	root := w.object(t, manifest.RootObject(1))
+	for name, seen := range map[string]string{"a host that never saw it": "", "one that has": catalog.Fingerprint(root)} {
+		result, err := again(func(in *publisher.Init) { in.Seen = seen }, w.online)
+		if err != nil || !result.MadeBefore || result.Resumed || !slices.Equal(result.RootBytes, root) || result.Fingerprint != catalog.Fingerprint(root) || len(result.Summary) < 5 {
+			t.Errorf("%s: %+v, %v", name, result, err)
+		}
+	}
+	stranger := w.stranger
+	for name, change := range map[string]func(*publisher.Init){
+		"another vendor":             func(in *publisher.Init) { in.Vendor = "other" },
+		"another name of the vendor": func(in *publisher.Init) { in.VendorName = "Other" },
+		"a root holder less":         func(in *publisher.Init) { in.RootPublic = nil },
+		"a root holder more":         func(in *publisher.Init) { in.RootPublic = append(in.RootPublic, stranger.Public()) },
+		"another root threshold":     func(in *publisher.Init) { in.RootKeys, in.RootPublic, in.RootThreshold = signers(w.root...), nil, 3 },
+		"another targets holder":     func(in *publisher.Init) { in.TargetsKeys = signers(stranger); in.TargetsThreshold = 1 },
+		"another administrator":      func(in *publisher.Init) { in.Registry = signers(stranger) },
+		"another administrator more": func(in *publisher.Init) { in.RegistryPublic = append(in.RegistryPublic, stranger.Public()) },
+		"another policy key":         func(in *publisher.Init) { in.Policy = []*keys.Public{stranger.Public()} },
+		"another catalog seen":       func(in *publisher.Init) { in.Seen = catalog.Fingerprint([]byte("another")) },
+	} {
+		result, err := again(change, w.online)
+		var e *publisher.AlreadyInitialized
+		if !errors.As(err, &e) || !strings.Contains(e.Hint(), "metadata/1.root.json") {
+			t.Errorf("%s: %+v, %v", name, result, err)
+		}
+	}
+	_, err := again(func(*publisher.Init) {}, stranger)
+	wantError[*publisher.AlreadyInitialized](t, err)
+	if !slices.Equal(w.objects(t), objects) {
+		t.Errorf("%d objects are now %d", len(objects), len(w.objects(t)))
+	}
+	for name, use := range map[string]func(w *world){
+		"a new timestamp": func(w *world) { _, err := w.publisher(t, w.online).Commit(ctx); check(t, err) },
+		"a product": func(w *world) {
+			w.now = catalogtest.Start
+			mustCommit(t)(w.publisher(t, w.online).AddProduct(ctx, w.openstack(), signers(w.root[:2]...)))
+		},
+		"a cut root":      func(w *world) { w.cut(t, manifest.RootObject(1)) },
+		"a cut timestamp": func(w *world) { w.cut(t, manifest.TimestampObject) },
+		"a lost registry": func(w *world) { w.remove(t, manifest.RoleObject(manifest.RoleRegistry, 1)) },
+	} {
+		other := w.copy(t)
+		other.fingerprint = catalog.Fingerprint(root)
+		use(other)
+		if err := other.untouched(t, func() error { return other.initialize(other.store) }); !errors.As(err, new(*publisher.AlreadyInitialized)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -149,11 +149,10 @@ func TestCrashAtEveryWriteOfAnInitialization(t *testing.T) {
 			}
 			complete := exists(filepath.Join(w.dir, manifest.TimestampObject))
 			w.now = w.now.Add(time.Hour)
-			err = w.initialize(w.store)
-			if complete {
-				wantError[*publisher.AlreadyInitialized](t, err)
-			} else {
-				check(t, err)
+			result, err := publisher.Initialize(ctx, w.store, w.now, w.init(), w.online)
+			check(t, err)
+			if result.MadeBefore != complete || string(result.RootBytes) != string(w.object(t, manifest.RootObject(1))) {
+				t.Errorf("crash at write %d (stored: %t): made before: %t, want %t", n, stored, result.MadeBefore, complete)
 			}
 			w.verifyNew(t)
 		}

@@ -47,7 +47,9 @@ func (p *Publisher) Publish(ctx context.Context, dir string, signers []keys.Sign
 	for _, m := range b.earlier {
 		b.known.add(m)
 	}
-	return p.write(ctx, b.change, signers)
+	out, err := p.write(ctx, b.change, signers)
+	b.tell(out)
+	return out, err
 }
 
 // openRelease looks at a release's directory, without reading it, once authorized has nothing against it. The caller
@@ -150,7 +152,7 @@ func (b *publication) restore(ctx context.Context, published *manifest.Manifest)
 			return err
 		}
 		if b.restored == damaged {
-			b.sink().Note("restored " + it.artifact.Path + ", which the store had lost")
+			b.mended = append(b.mended, "restored "+it.artifact.Path+", which the store had lost")
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
@@ -114,9 +115,24 @@ func (u *uploader) replace(ctx context.Context, what string, body io.ReaderAt, o
 		u.sent += o.Size
 		u.restored++
 		u.whole[o.SHA256] = true
-		u.sink().Note(fmt.Sprintf("restored %s, which is stored for %s", key, what))
+		u.mended = append(u.mended, fmt.Sprintf("restored %s, which is stored for %s and was damaged: %s", key, what, why))
 	}
 	return err
+}
+
+// tell adds to an outcome what was restored on the way to it. Where there is none, it is said all the same.
+func (u *uploader) tell(out *Outcome) {
+	lines := u.mended
+	if more := len(lines) - maxSummary; more > 0 {
+		lines = append(slices.Clone(lines[:maxSummary]), fmt.Sprintf("restored %s more", count(more, "object")))
+	}
+	if out != nil {
+		out.Summary = append(out.Summary, lines...)
+		return
+	}
+	for _, line := range lines {
+		u.sink().Note(line)
+	}
 }
 
 // hashStored reads an object, and not a byte more than it should have.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
@@ -80,17 +82,52 @@ func TestADamagedObjectIsNotShared(t *testing.T) {
 					t.Errorf("%+v", out)
 				}
 				w.wantWhole(t, stored)
-				said := strings.Join(heard.notes, "\n")
+				said := strings.Join(out.Summary, "\n")
 				for _, o := range stored {
 					if !strings.Contains(said, "restored "+manifest.BlobObject(o.SHA256)) {
 						t.Errorf("it is not said that %s was restored:\n%s", manifest.BlobObject(o.SHA256), said)
 					}
 				}
-				if !strings.Contains(said, "is damaged: it has ") {
-					t.Errorf("it is not said what was wrong:\n%s", said)
+				if !strings.Contains(said, " and was damaged: it has ") || !strings.Contains(strings.Join(heard.notes, "\n"), "is damaged: it has ") {
+					t.Errorf("it is not said what was wrong:\n%s\n%s", said, heard.notes)
 				}
 			})
 		}
+	}
+}
+
+// TestSomethingElseInPlaceOfAnObject: a folder, a pipe or a link that leads nowhere has its name. A check says that it has to be
+// moved out of the way before a publication can restore the object, and so does a publication; then it is restored, and said.
+func TestSomethingElseInPlaceOfAnObject(t *testing.T) {
+	t.Parallel()
+	for name, plant := range map[string]func(path string) error{
+		"a folder":          func(path string) error { return os.Mkdir(path, 0o755) },
+		"a pipe":            func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"a link to nothing": func(path string) error { return os.Symlink("nothing", path) },
+		"a link to itself":  func(path string) error { return os.Symlink(filepath.Base(path), path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, files, stored := stock(t)
+			file, key := w.blobFile(stored[0].SHA256), manifest.BlobObject(stored[0].SHA256)
+			check(t, os.Remove(file))
+			check(t, plant(file))
+			r, err := w.publisher(t, nil).Check(ctx, publisher.CheckRequest{})
+			check(t, err)
+			says(t, theFinding(t, r, key), file+" is ", "move it out of the way; then publish the same release again")
+			dir := source(t, "openstack@1.0.0", files)
+			_, err = w.publisher(t, w.online).Publish(ctx, dir, signers(w.engineer))
+			if err == nil || !strings.Contains(err.Error(), file+" is ") || !strings.Contains(err.Error(), "move it out of the way") {
+				t.Errorf("%v", err)
+			}
+			check(t, os.Remove(file))
+			out, err := w.publisher(t, w.online).Publish(ctx, dir, signers(w.engineer))
+			check(t, err)
+			if out.Status != publisher.Unchanged || len(out.Summary) != 1 || !strings.Contains(out.Summary[0], "which the store had lost") {
+				t.Errorf("%+v", out)
+			}
+			w.wantWhole(t, stored)
+		})
 	}
 }
 

@@ -88,7 +88,7 @@ func runInitImport(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNewFiles(o.writeConfig, o.writeRoot); err != nil {
+	if err := k.checkInitFiles(ctx, o, at); err != nil {
 		return err
 	}
 	c, err := k.gather(o.imported)

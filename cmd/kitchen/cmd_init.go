@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
-	"github.com/enovance/kitchen/internal/durable"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
@@ -76,6 +76,7 @@ type initDocument struct {
 	Catalog     string   `json:"catalog"`
 	Fingerprint string   `json:"root_fingerprint"`
 	Resumed     bool     `json:"resumed"`
+	MadeBefore  bool     `json:"made_before"`
 	Summary     []string `json:"summary"`
 	Wrote       []string `json:"wrote"`
 }
@@ -84,6 +85,9 @@ func (d *initDocument) human(p *page) {
 	p.verdict(toneOf(publisher.Committed), "the catalog is made: "+d.Catalog)
 	if d.Resumed {
 		p.linef("an earlier, interrupted init was completed")
+	}
+	if d.MadeBefore {
+		p.linef("it was made already, by an earlier run of this command")
 	}
 	for _, line := range d.Summary {
 		p.para(4, "  ", line)
@@ -105,7 +109,7 @@ func runInit(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNewFiles(o.writeConfig, o.writeRoot); err != nil {
+	if err := k.checkInitFiles(ctx, o, at); err != nil {
 		return err
 	}
 	in, online, err := k.initKeys(o)
@@ -128,12 +132,19 @@ func runInit(ctx context.Context, k *kitchen, o initOptions) error {
 
 // showInit writes the files that hosts need of a catalog that is made.
 func (k *kitchen) showInit(o initOptions, at string, store storage.Store, result *publisher.InitResult) error {
-	d := &initDocument{Schema: "kitchen.init/v1", Catalog: store.URL(), Fingerprint: result.Fingerprint, Resumed: result.Resumed, Summary: list(result.Summary), Wrote: []string{}}
+	d := &initDocument{Schema: "kitchen.init/v1", Catalog: store.URL(), Fingerprint: result.Fingerprint, Resumed: result.Resumed, MadeBefore: result.MadeBefore, Summary: list(result.Summary), Wrote: []string{}}
 	if err := writeInitFiles(o, at, result, d); err != nil {
 		return hinted{fmt.Errorf("the catalog is made, with root %s, but a file is not written: %w", result.Fingerprint, err),
 			"take metadata/1.root.json from the catalog, compare its sha256 with the fingerprint above, and name it, or the fingerprint, in kitchen.toml: root_fingerprint = \"" + result.Fingerprint + "\""}
 	}
 	return k.show(d)
+}
+
+// errTaken is a file where a new one was to be made.
+var errTaken = errors.New("exists")
+
+func taken(path string) error {
+	return hinted{fmt.Errorf("%s %w", path, errTaken), "nothing was done; name a file that does not exist yet"}
 }
 
 // checkNewFiles refuses to overwrite, before anything else happens.
@@ -143,40 +154,12 @@ func checkNewFiles(paths ...string) error {
 			continue
 		}
 		if _, err := os.Lstat(path); err == nil {
-			return hinted{fmt.Errorf("%s exists", path), "nothing was done; name a file that does not exist yet"}
+			return taken(path)
 		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func writeInitFiles(o initOptions, at string, result *publisher.InitResult, d *initDocument) error {
-	if o.writeRoot != "" {
-		if err := durable.CreateExclusive(o.writeRoot, result.RootBytes, 0o644); err != nil {
-			return err
-		}
-		d.Wrote = append(d.Wrote, o.writeRoot)
-	}
-	if o.writeConfig == "" {
-		return nil
-	}
-	c := newConfigFile("kitchen init", o.writeConfig)
-	c.set("catalog", at)
-	if o.writeRoot != "" {
-		c.set("root", c.relative(o.writeRoot))
-	} else {
-		c.set("root_fingerprint", result.Fingerprint)
-	}
-	c.set("state", c.stateName())
-	c.line("")
-	c.line("[keys]")
-	c.list("online", c.relative(o.online))
-	if err := c.write(); err != nil {
-		return err
-	}
-	d.Wrote = append(d.Wrote, o.writeConfig)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,6 +83,9 @@ func (d *doctor) rights(parent context.Context) {
 	if len(may) > 0 {
 		d.ok(area, "may create below %s", strings.Join(may, ", "))
 	}
+	if err := storage.CheckOwn(d.session.store, len(d.k.config.keyFiles("online")) > 0); err != nil {
+		d.fails(area, err)
+	}
 	if len(d.k.config.keyFiles("online")) > 0 && d.remote() {
 		d.ok(area, "not tried: to replace %s, which is every commit's last step; it takes s3:PutObject on it", manifest.TimestampObject)
 	}
@@ -92,7 +96,7 @@ func (d *doctor) mayCreateBelow(ctx context.Context, area, prefix string) bool {
 	switch dir, local := strings.CutPrefix(d.url, "file://"); {
 	case local:
 		for _, key := range []string{prefix + "kitchen-doctor", "_store/tmp/kitchen-doctor"} { // whoever writes anything writes the latter
-			if at := existing(filepath.Join(dir, filepath.FromSlash(key))); !writable(at) {
+			if at := unwritable(filepath.Join(dir, filepath.FromSlash(prefix)), existing(filepath.Join(dir, filepath.FromSlash(key)))); at != "" {
 				d.problem(area, "give this user the right to write it; docs/ACCESS.md lists what each party needs", "may not create below %s: %s may not be written", prefix, at)
 				return false
 			}
@@ -106,14 +110,48 @@ func (d *doctor) mayCreateBelow(ctx context.Context, area, prefix string) bool {
 	return d.mayCreate(ctx, area, prefix+"kitchen-doctor")
 }
 
-// mayList asks for the first name below a prefix.
+// unwritable is a folder that this user may not write: the one that is there of a prefix, or, below blobs/, which all publishers
+// share, one of those in it; "" for none.
+func unwritable(prefix, there string) string {
+	folders := []string{there}
+	if there == filepath.Clean(prefix) && filepath.Base(there) == "blobs" {
+		for _, kind := range foldersIn(there) {
+			folders = append(append(folders, kind), foldersIn(kind)...)
+		}
+	}
+	for _, folder := range folders {
+		if !writable(folder) {
+			return folder
+		}
+	}
+	return ""
+}
+
+// foldersIn are those that this user may list: who may write in them need not.
+func foldersIn(dir string) (paths []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.IsDir() {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths
+}
+
+// maxWalked is how many names the doctor lists in a directory, where each folder has rights of its own.
+const maxWalked = 50_000
+
+// mayList asks for the names below a prefix: for the first where one right is for all of them.
 func (d *doctor) mayList(ctx context.Context, area, prefix string) bool {
+	names := 0
 	for _, err := range d.session.store.List(ctx, prefix, "") {
 		if err != nil {
 			d.fails(area, err)
 			return false
 		}
-		break
+		if names++; d.remote() || names == maxWalked {
+			break
+		}
 	}
 	return true
 }

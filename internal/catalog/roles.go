@@ -186,7 +186,7 @@ func (w *walk) verifyRole(name string, data []byte) roleState {
 
 // view is what a finished walk shows.
 func (w *walk) view() *View {
-	v := &View{catalog: w.c, offline: !w.writes, session: w.session, host: w.host, etag: w.etag,
+	v := &View{catalog: w.c, offline: !w.writes, session: w.session, roots: w.chain, host: w.host, etag: w.etag,
 		roles: maps.Clone(w.roles), memory: w.memory, lost: w.lost}
 	return v
 }

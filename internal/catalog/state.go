@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -152,13 +151,13 @@ func (s stateDir) used() bool {
 	})
 }
 
-// flock is the lock, not taken yet. What is no file is not opened: a pipe would never answer.
+// flock is the lock, not taken yet, which has to be a file.
 func (s stateDir) flock() (*flock.Flock, error) {
 	path := s.path(lockFile)
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, &StateDamaged{Path: path, Reason: "should be a plain file, it is the lock"}
 	}
-	return flock.New(path, flock.SetPermissions(0o644), flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NONBLOCK)), nil
+	return durable.LockFile(path, 0o644), nil
 }
 
 // lock takes the exclusive lock, and waits for it as long as ctx lets it.

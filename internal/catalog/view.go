@@ -19,6 +19,7 @@ type View struct {
 	catalog *Catalog
 	offline bool
 	session *trust.Session // finished: only read from here on
+	roots   [][]byte       // from the first pinned one to the newest
 	host    time.Time
 	etag    string
 	roles   map[string]roleState
@@ -43,6 +44,16 @@ func (v *View) TimestampETag() string { return v.etag }
 
 // RawRoot is the root's file, byte for byte.
 func (v *View) RawRoot() []byte { return v.session.Raw(trust.RoleRoot) }
+
+// RawRoots are the files of the roots that it rests on, by version, from the first pinned one to the newest: as this host pinned
+// or keeps them, where it does.
+func (v *View) RawRoots() map[int64][]byte {
+	files := make(map[int64][]byte, len(v.roots))
+	for i, file := range v.roots {
+		files[v.catalog.pins.first().Version+int64(i)] = file
+	}
+	return files
+}
 
 // RawTimestamp is the timestamp's file, byte for byte.
 func (v *View) RawTimestamp() []byte { return v.session.Raw(trust.RoleTimestamp) }

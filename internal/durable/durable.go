@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/gofrs/flock"
 )
 
 // TempPrefix begins the name of every unfinished file.
@@ -97,6 +99,12 @@ func open(path string, flags int) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// LockFile is a file to take the lock of; it is made, where nothing has its name. A pipe in its place is locked as a file is:
+// nobody waits for its other end.
+func LockFile(path string, perm os.FileMode) *flock.Flock {
+	return flock.New(path, flock.SetPermissions(perm), flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NONBLOCK))
 }
 
 // OpenRoot is os.OpenRoot, but for a pipe in the directory's place, on which that would wait.

@@ -23,7 +23,7 @@ func (s *dirStore) Delete(ctx context.Context, key string) error {
 	path := s.path(key)
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case noObject(err):
 		return nil
 	case err != nil:
 		return s.fail("delete", key, err)
@@ -70,10 +70,10 @@ func emptyDir(dir string) bool {
 func (s *dirStore) removalsPath() string { return filepath.Join(s.root, reservedSegment, "removed") }
 
 func (s *dirStore) countRemoval() error {
-	if err := durable.MkdirAll(filepath.Dir(s.removalsPath()), 0o777); err != nil {
+	if err := s.own(filepath.Dir(s.removalsPath())); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(s.removalsPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+	f, err := openOwn(s.removalsPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY)
 	if err != nil {
 		return err
 	}

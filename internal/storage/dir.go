@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -75,7 +76,7 @@ func (s *dirStore) fail(op, key string, err error) error {
 	return e
 }
 
-// dirRight names the path whose permissions are in the way.
+// dirRight names the path whose permissions are in the way: where a name is to be made or taken away, its directory's.
 func dirRight(op, root string, err error) string {
 	path := root
 	var p *fs.PathError
@@ -84,12 +85,22 @@ func dirRight(op, root string, err error) string {
 	}
 	var link *os.LinkError
 	if errors.As(err, &link) {
-		path = link.New
+		path = filepath.Dir(link.New)
+	} else if p != nil && p.Op == "unlink" {
+		path = filepath.Dir(path)
 	}
-	if op == "create" || op == "restore" || op == "swap" || op == "delete" {
-		return "write permission on " + path
+	info, err := os.Lstat(path)
+	for err != nil && path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		info, err = os.Lstat(path)
 	}
-	return "read permission on " + path
+	switch {
+	case op == "open", op == "read", op == "stat", op == "list":
+		return "read permission on " + path
+	case err == nil && info.Mode().IsRegular():
+		return "read and write permission on " + path
+	}
+	return "write permission on " + path
 }
 
 // start is what every call begins with.
@@ -103,10 +114,10 @@ func (s *dirStore) start(ctx context.Context, op, key string) error {
 // openFile opens a regular file; a directory or anything else is no object.
 func (s *dirStore) openFile(key string) (*os.File, fs.FileInfo, error) {
 	path := s.path(key)
-	if info, err := os.Stat(path); err != nil {
-		return nil, nil, err
-	} else if !info.Mode().IsRegular() {
+	if info, err := os.Stat(path); noObject(err) || err == nil && !info.Mode().IsRegular() {
 		return nil, nil, fs.ErrNotExist
+	} else if err != nil {
+		return nil, nil, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -240,10 +251,11 @@ func (s *dirStore) settled(ctx context.Context, key string, body io.ReaderAt, si
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
-	case errors.Is(err, syscall.ENOTDIR):
-		return true, s.belowObject(key)
+	case noObject(err) && !errors.Is(err, syscall.ENAMETOOLONG):
+		err = s.obstructed(key)
+		return err != nil, err
 	case err != nil:
-		return true, s.fail("create", key, err)
+		return true, cmp.Or(s.obstructed(key), s.fail("create", key, err))
 	}
 	err = s.lost(ctx, key, body, size)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -258,25 +270,16 @@ func (s *dirStore) lost(ctx context.Context, key string, body io.ReaderAt, size 
 	same, err := holds(ctx, s, key, body, size)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		info, err := os.Lstat(s.path(key))
-		if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(s.path(key)); errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		what := "is no file"
-		if err == nil && info.IsDir() {
-			what = "is a directory, in which other objects may lie"
-		}
-		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s %s: look at it, and move it out of the way", ErrExists, s.path(key), what)}
+		return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: %s: look at it, and move it out of the way", ErrExists, cmp.Or(s.inTheWay(key), s.path(key)))}
 	case err != nil:
 		return err
 	case !same:
 		return &Error{Op: "create", Key: key, Store: s.url, Err: ErrExists}
 	}
 	return s.syncUp(key)
-}
-
-func (s *dirStore) belowObject(key string) error {
-	return &Error{Op: "create", Key: key, Store: s.url, Err: fmt.Errorf("%w: a part of this name is an object itself", ErrExists)}
 }
 
 // linkNew gives a finished file its name, unless the name is taken. A file system without hard links gets the
@@ -304,10 +307,8 @@ func (s *dirStore) makeParents(key string) error {
 	if !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-			return s.belowObject(key)
-		}
+	if err := s.obstructed(key); err != nil {
+		return err
 	}
 	return fs.ErrNotExist
 }

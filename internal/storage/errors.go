@@ -60,13 +60,18 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Hint says in one sentence what to try, or "" where the error says it all.
 func (e *Error) Hint() string {
+	var misplaced *Misplaced
 	switch {
 	case errors.Is(e.Err, context.Canceled):
 		return ""
+	case errors.As(e.Err, &misplaced):
+		return misplaced.Hint()
 	case errors.Is(e.Err, syscall.ENOSPC), errors.Is(e.Err, syscall.EDQUOT):
 		return "free some space, then run the same command again; nothing half-written is visible"
 	case errors.Is(e.Err, ErrForbidden) && e.Right == "s3:GetObject":
 		return "grant " + e.right() + " to these credentials; without s3:ListBucket an object that is absent is refused like this, too"
+	case errors.Is(e.Err, ErrForbidden) && e.Op == "list" && strings.HasPrefix(e.Right, "read permission on "):
+		return "give this user " + e.Right + "; or, if it is nothing of the catalog's, remove it (rmdir, rm). Nobody can tell what it holds, and so what is needed"
 	case errors.Is(e.Err, ErrForbidden):
 		if e.Right == "" {
 			return "check the credentials, and that they may reach this store"

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // List walks the directories that can hold a matching key. Names that are no key (the store's own, and what
-// other programs left) and everything but files is passed over; a symbolic link to a directory is not followed.
+// other programs left) and everything but files is passed over, links that lead nowhere included; a symbolic link to a
+// directory is not followed. A directory that may not be read ends it: what it holds may be needed.
 func (s *dirStore) List(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		w := &dirWalk{store: s, ctx: ctx, prefix: prefix, after: after, yield: yield}
@@ -33,7 +35,7 @@ func (w *dirWalk) walk(dir string) bool {
 		return w.stop(err)
 	}
 	entries, err := os.ReadDir(filepath.Join(w.store.root, filepath.FromSlash(dir)))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || dir != "" && noObject(err) {
 		return true // an empty store, or removed meanwhile
 	}
 	if err != nil {
@@ -83,13 +85,24 @@ func (w *dirWalk) file(key string) bool {
 		return true
 	}
 	fi, err := os.Stat(w.store.path(key))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !fi.Mode().IsRegular() {
+	if noObject(err) || err == nil && !fi.Mode().IsRegular() {
 		return true
 	}
 	if err != nil {
 		return w.stop(err)
 	}
 	return w.yield(Info{Key: key, Size: fi.Size(), Modified: fi.ModTime()}, nil)
+}
+
+// noObject tells by an error of the file system that a name leads to nothing: it is not there, or a link that ends nowhere,
+// in itself, below a file, or in a name that is too long.
+func noObject(err error) bool {
+	for _, nothing := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG} {
+		if errors.Is(err, nothing) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *dirWalk) stop(err error) bool {

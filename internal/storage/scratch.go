@@ -9,15 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/gofrs/flock"
-
-	"github.com/enovance/kitchen/internal/durable"
 )
-
-// lockPoll is how often a waiting writer looks whether the lock is free.
-const lockPoll = 3 * time.Millisecond
 
 // scratch is an unfinished file below reservedSegment/tmp. Its writer holds a lock on it, so that whoever writes
 // next can tell the leftovers of a crash from work in progress and remove them.
@@ -69,24 +63,6 @@ func lockedFile(path string) (*scratch, error) {
 	return t, nil
 }
 
-// own makes a directory for the store's own files. One that a link leads to is none of the store's: whoever may write here
-// could have files elsewhere removed.
-func (s *dirStore) own(dir string) error {
-	if err := durable.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	for _, path := range []string{filepath.Join(s.root, reservedSegment), dir} {
-		info, err := os.Lstat(path)
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() {
-			return fmt.Errorf("%s is a link, where the store needs a directory of its own: remove it", path)
-		}
-	}
-	return nil
-}
-
 // sweep removes what crashed writers left. Failing to is no harm.
 func sweep(dir string) {
 	entries, _ := os.ReadDir(dir)
@@ -120,18 +96,4 @@ func (t *scratch) discard() {
 	t.file.Close()
 	os.Remove(t.path)
 	t.held.Close()
-}
-
-// lock takes the lock of all swappers of this store, in this process and in others.
-func (s *dirStore) lock(ctx context.Context) (unlock func(), err error) {
-	dir := filepath.Join(s.root, reservedSegment)
-	if err := s.own(dir); err != nil {
-		return nil, err
-	}
-	l := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o666))
-	if _, err := l.TryLockContext(ctx, lockPoll); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return func() { l.Close() }, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -97,7 +98,7 @@ func ownScratch(entry fs.DirEntry) bool {
 
 // heldScratch tells whether a file's writer lives, without getting in its way. Of one that may not be opened nobody can tell.
 func heldScratch(path string) bool {
-	held := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	held := flock.New(path, flock.SetFlag(os.O_RDONLY|syscall.O_NONBLOCK))
 	defer held.Close()
 	free, err := held.TryRLock()
 	return err == nil && !free || errors.Is(err, fs.ErrNotExist)
