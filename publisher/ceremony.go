@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
@@ -334,8 +335,8 @@ func (c *Ceremony) WaitsFor() string {
 	return strings.Join(parts, "; ")
 }
 
-// InitializeFrom is Initialize with what the holders signed in a ceremony, which must be complete.
-func InitializeFrom(ctx context.Context, store storage.Store, now time.Time, c *Ceremony, online keys.Signer) (*InitResult, error) {
+// InitializeFrom is Initialize with what the holders signed in a ceremony, which must be complete; seen is Init.Seen.
+func InitializeFrom(ctx context.Context, store storage.Store, now time.Time, c *Ceremony, online keys.Signer, seen string) (*InitResult, error) {
 	if !c.Complete() {
 		return nil, &Invalid{What: "ceremony", Reason: "it waits for " + c.WaitsFor()}
 	}
@@ -343,15 +344,20 @@ func InitializeFrom(ctx context.Context, store storage.Store, now time.Time, c *
 		return nil, err
 	}
 	i := &initializer{Publisher: &Publisher{Store: store, Online: online}, plan: c.plan, now: now.UTC().Truncate(time.Second), ceremony: c}
+	i.init.Seen = seen
 	return i.run(ctx)
 }
 
 // signedRoot is initializer.root in a ceremony.
 func (i *initializer) signedRoot(ctx context.Context) (err error) {
 	root := i.ceremony.role(trust.RoleRoot)
-	if i.rootFile, err = i.putSigned(ctx, root); err == nil {
-		i.rootIs, err = trust.ParseRootPayload(root.payload)
+	if i.rootFile, err = i.putSigned(ctx, root); err != nil {
+		return err
 	}
+	if catalog.Fingerprint(i.rootFile) == i.init.Seen {
+		return &AlreadyInitialized{Store: i.Store.URL(), Damaged: manifest.RootObject(1)}
+	}
+	i.rootIs, err = trust.ParseRootPayload(root.payload)
 	return err
 }
 

@@ -47,7 +47,7 @@ func TestCeremonyOfHoldersWhoNeverMeet(t *testing.T) {
 	w.now = w.now.Add(2 * catalogtest.Day)
 	second, third := w.passOn(t, first, w.root[1]), w.passOn(t, first, w.admin)
 	w.now = w.now.Add(3 * catalogtest.Day)
-	_, err := publisher.InitializeFrom(ctx, w.store, w.now, second, w.online)
+	_, err := publisher.InitializeFrom(ctx, w.store, w.now, second, w.online, "")
 	wantError[*publisher.Invalid](t, err, "registry", short(w.admin))
 	shown := second.Shown(w.now) // nobody can ask a catalog that is still to be made, nor commit there
 	if waits := shown.WaitsFor(); !strings.Contains(waits, short(w.admin)) || strings.Contains(waits, "kitchen sign ") {
@@ -57,7 +57,7 @@ func TestCeremonyOfHoldersWhoNeverMeet(t *testing.T) {
 	if !second.Complete() || second.ID() != first.ID() {
 		t.Fatalf("%+v", second.Outcome())
 	}
-	result, err := publisher.InitializeFrom(ctx, w.store, w.now, second, w.online)
+	result, err := publisher.InitializeFrom(ctx, w.store, w.now, second, w.online, "")
 	check(t, err)
 	if result.Fingerprint != catalog.Fingerprint(w.object(t, "metadata/1.root.json")) {
 		t.Errorf("fingerprint %s", result.Fingerprint)
@@ -66,7 +66,7 @@ func TestCeremonyOfHoldersWhoNeverMeet(t *testing.T) {
 	if expires := w.view(t).Root().Expires; !expires.Equal(catalogtest.Start.Add(365 * catalogtest.Day)) {
 		t.Errorf("the root expires at %s", expires)
 	}
-	_, err = publisher.InitializeFrom(ctx, w.store, w.now, second, w.online)
+	_, err = publisher.InitializeFrom(ctx, w.store, w.now, second, w.online, "")
 	wantError[*publisher.AlreadyInitialized](t, err)
 }
 
@@ -78,7 +78,7 @@ func TestCeremonyMakesWhatInitMakes(t *testing.T) {
 	alone.dir = t.TempDir()
 	alone.store = openDir(t, alone.dir)
 	check(t, alone.initialize(alone.store))
-	_, err := publisher.InitializeFrom(ctx, w.store, w.now, w.passOn(t, w.begin(t), w.root[0], w.root[1], w.admin), w.online)
+	_, err := publisher.InitializeFrom(ctx, w.store, w.now, w.passOn(t, w.begin(t), w.root[0], w.root[1], w.admin), w.online, "")
 	check(t, err)
 	names := func(w *world) []string {
 		return slices.DeleteFunc(w.objects(t), func(key string) bool { return strings.HasPrefix(key, "_") })
@@ -240,7 +240,7 @@ func TestCeremonySignedByAStranger(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	_, err = publisher.InitializeFrom(ctx, w.store, w.now, opened, w.online)
+	_, err = publisher.InitializeFrom(ctx, w.store, w.now, opened, w.online, "")
 	wantError[*publisher.Invalid](t, err)
 	if left := w.objects(t); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
@@ -250,7 +250,7 @@ func TestCeremonySignedByAStranger(t *testing.T) {
 func TestCeremonyWithAnotherOnlineKey(t *testing.T) {
 	t.Parallel()
 	w := empty(t)
-	_, err := publisher.InitializeFrom(ctx, w.store, w.now, w.passOn(t, w.begin(t), w.root[0], w.root[1], w.admin), w.stranger)
+	_, err := publisher.InitializeFrom(ctx, w.store, w.now, w.passOn(t, w.begin(t), w.root[0], w.root[1], w.admin), w.stranger, "")
 	wantError[*publisher.NotAuthorized](t, err, short(w.stranger), short(w.online))
 	if left := w.objects(t); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
@@ -279,7 +279,7 @@ func TestCeremonyWhoseLastStepCrashes(t *testing.T) {
 		c := w.passOn(t, w.begin(t), w.root[0], w.root[1], w.admin)
 		faults := storagetest.NewFaults(t, w.store)
 		faults.CrashAtWrite(n, n%2 == 0)
-		_, err := publisher.InitializeFrom(ctx, faults, w.now, c, w.online)
+		_, err := publisher.InitializeFrom(ctx, faults, w.now, c, w.online, "")
 		if err == nil {
 			if n < 6 {
 				t.Fatalf("only %d writes", n)
@@ -290,7 +290,7 @@ func TestCeremonyWhoseLastStepCrashes(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.now = w.now.Add(time.Hour)
-		_, err = publisher.InitializeFrom(ctx, w.store, w.now, w.passOn(t, c, w.root[2]), w.online)
+		_, err = publisher.InitializeFrom(ctx, w.store, w.now, w.passOn(t, c, w.root[2]), w.online, "")
 		if err != nil {
 			wantError[*publisher.AlreadyInitialized](t, err)
 		}
@@ -307,7 +307,7 @@ func TestCeremonyWhereAnotherCatalogWasBegun(t *testing.T) {
 	check(t, begun.initialize(begun.store))
 	w.put(t, "metadata/1.root.json", begun.object(t, "metadata/1.root.json"))
 	w.now = w.now.Add(time.Minute)
-	_, err := publisher.InitializeFrom(ctx, w.store, w.now, w.passOn(t, w.begin(t), w.root[0], w.root[1], w.admin), w.online)
+	_, err := publisher.InitializeFrom(ctx, w.store, w.now, w.passOn(t, w.begin(t), w.root[0], w.root[1], w.admin), w.online, "")
 	if gone := wantError[*publisher.AlreadyInitialized](t, err); !gone.Other {
 		t.Errorf("%+v", gone)
 	}

@@ -50,6 +50,23 @@ func TestInitDoesNotCompleteACatalogThatThisHostHasSeen(t *testing.T) {
 	}
 }
 
+// The same with the file of a ceremony, on the committer's host.
+func TestACeremonyDoesNotCompleteACatalogThatThisHostHasSeen(t *testing.T) {
+	t.Parallel()
+	w := empty(t)
+	c := w.passOn(t, w.begin(t), w.root[0], w.root[1], w.admin)
+	made, err := publisher.InitializeFrom(ctx, w.store, w.now, c, w.online, "")
+	check(t, err)
+	w.beheaded(t, func(string) bool { return false })
+	_, err = publisher.InitializeFrom(ctx, w.store, w.now, c, w.online, made.Fingerprint)
+	if e := wantError[*publisher.AlreadyInitialized](t, err); e.Damaged == "" {
+		t.Errorf("%+v", e)
+	}
+	if slices.Contains(w.objects(t), manifest.TimestampObject) {
+		t.Error("it began the catalog again")
+	}
+}
+
 // What a killed init leaves is called unfinished, and the hint names the command that completes it.
 func TestAKilledInitIsNotCalledDamaged(t *testing.T) {
 	t.Parallel()

@@ -111,7 +111,7 @@ func runInitImport(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	result, err := publisher.InitializeFrom(ctx, store, k.now(), c, online)
+	result, err := publisher.InitializeFrom(ctx, store, k.now(), c, online, k.seenRoot(at))
 	if err != nil {
 		return err
 	}

@@ -120,14 +120,21 @@ func runInit(ctx context.Context, k *kitchen, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	if state, err := k.stateDir(at); err == nil { // whoever has none saw nothing
-		in.Seen = catalog.InspectState(state).Pin
-	}
+	in.Seen = k.seenRoot(at)
 	result, err := publisher.Initialize(ctx, store, k.now(), in, online)
 	if err != nil {
 		return err
 	}
 	return k.showInit(o, at, store, result)
+}
+
+// seenRoot is the fingerprint of the root of this catalog that this host has verified; "" for none.
+func (k *kitchen) seenRoot(at string) string {
+	state, err := k.stateDir(at)
+	if err != nil { // whoever has none saw nothing
+		return ""
+	}
+	return catalog.InspectState(state).Pin
 }
 
 // showInit writes the files that hosts need of a catalog that is made.
