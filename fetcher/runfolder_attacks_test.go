@@ -46,7 +46,7 @@ func TestAHookTakesTheFolderOfItsRunAway(t *testing.T) {
 	t.Parallel()
 	for name, put := range map[string]string{
 		"gone":   "",
-		"a pipe": "; mkfifo $run",
+		"a pipe": "; mkfifo $run || ls -ld $run",
 		"a link": "; mkdir other other/results other/scratch; echo x >other/results/secret; ln -s $PWD/other $run",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestAHookTakesTheFolderOfItsRunAway(t *testing.T) {
 			}
 			report := onlyReport(t, w, "acme/staging", r1)
 			if report.Verdict() != manifest.Errored || report.Reason != "the hook removed or replaced the folder of its run" || len(report.Attachments) > 0 {
-				t.Errorf("%s: %q, %+v", report.Verdict(), report.Reason, report.Attachments)
+				t.Errorf("%s: %q, %+v\n%s", report.Verdict(), report.Reason, report.Attachments, logText(t, w, report))
 			}
 			logText(t, w, report)
 			if _, err := os.Stat(filepath.Join(f.Site.Dir, "other", "results", "secret")); name == "a link" && err != nil {

@@ -128,7 +128,7 @@ func (p *Publisher) tellValidation(ctx context.Context, r manifest.Release, unme
 	}
 	next := "its CI validates it: kitchen run there, or kitchen validate " + r.String() + " --key FILE"
 	for _, w := range live {
-		if draft := w.role(role); draft == nil || draft.next.Targets[manifest.TargetPath(manifest.StageValidated, r)].SHA256 == "" {
+		if draft := w.role(role); draft == nil || !draft.byHolder || draft.next.Targets[manifest.TargetPath(manifest.StageValidated, r)].SHA256 == "" {
 			continue
 		}
 		if reason, err := verdict(p.vet(ctx, view, w.roles)); err != nil || reason != "" {
@@ -178,7 +178,7 @@ func (p *Publisher) certifiedIn(ctx context.Context, role string, r manifest.Rel
 	}
 	_, shown, err := p.changing(ctx, view, slices.DeleteFunc(live, func(w *waiting) bool {
 		draft := w.role(role)
-		return draft == nil || len(catalog.Waived(draft.next.Targets[manifest.TargetPath(manifest.RoleStage(role), r)])) == 0
+		return draft == nil || !draft.byHolder || len(catalog.Waived(draft.next.Targets[manifest.TargetPath(manifest.RoleStage(role), r)])) == 0
 	}), role)
 	for _, w := range shown {
 		if w.Refused == "" && !w.Complete() && w.Within == "" {

@@ -29,6 +29,10 @@ func (w *world) craft(t *testing.T, roles ...crafted) string {
 	v, all, doc := w.view(t), "", map[string]any{"schema": "kitchen.proposal/v1", "kind": "test", "summary": []string{"harmless, believe me"}}
 	var list []listed
 	payloads := map[string][]byte{}
+	names := []string{}
+	for _, c := range roles {
+		names = append(names, c.role)
+	}
 	for _, c := range roles {
 		next := &trust.Targets{Targets: map[string]trust.Target{}}
 		if current, err := v.Role(c.role); err == nil {
@@ -38,6 +42,7 @@ func (w *world) craft(t *testing.T, roles ...crafted) string {
 		next.Version++
 		next.Role = c.role
 		next.Expires, next.ProposalExpires = w.now.Add(lifeOf(c.role)), w.now.Add(14*catalogtest.Day)
+		next.ProposalRoles = trust.JoinRoles(names)
 		if c.edit != nil {
 			c.edit(next)
 		}

@@ -127,6 +127,7 @@ type draft struct {
 	primary string // the role whose holders the signers must be
 	summary []string
 	roles   []*roleDraft
+	on      string   // the id of the proposal that it is built on, or ""
 	objects []object // small documents the roles point to, put before anything is signed
 }
 
@@ -194,6 +195,7 @@ func (d *draft) include(base *waiting) {
 	if base == nil {
 		return
 	}
+	d.on = base.id
 	for _, r := range base.roles {
 		if d.role(r.name) == nil {
 			d.set(r.name, r.next.Clone())
@@ -250,6 +252,7 @@ func lifetime(role string) time.Duration {
 // finish gives every role of the draft its number, expiry, link to what it replaces and authority. floor holds
 // numbers that are known to be used up.
 func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[string]int64) error {
+	roles := joinRoles(dr.roles)
 	for _, r := range dr.roles {
 		current := currentVersion(d.view, r.name)
 		number := current + 1
@@ -262,7 +265,7 @@ func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[st
 		r.next.Version, r.next.Role = number, r.name
 		r.next.Replaces = currentDigest(d.view, r.name)
 		r.next.Expires = d.now.Add(lifetime(r.name))
-		r.next.ProposalExpires = d.made().Add(lifeProposal)
+		r.next.ProposalExpires, r.next.ProposalRoles = d.made().Add(lifeProposal), roles
 		var err error
 		if r.payload, err = encodeContent(r.name, r.next); err != nil {
 			return err
@@ -272,6 +275,14 @@ func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[st
 		return unknownRole(d.view, unknown)
 	}
 	return nil
+}
+
+func joinRoles(roles []*roleDraft) string {
+	var names []string
+	for _, r := range roles {
+		names = append(names, r.name)
+	}
+	return trust.JoinRoles(names)
 }
 
 // freeNumber is the first version number above n that no writer used up.

@@ -98,28 +98,27 @@ func policyName(version int64) string {
 const maxLastCertificates = 10
 
 // lastCertificate is the evidence of the newest certificate in the role, of those that the releases published last
-// have, but for the release itself; where none is left, of those that its latest version with any had. Nil when there never was one.
-func (p *Publisher) lastCertificate(ctx context.Context, v *catalog.View, name string, but manifest.Release) (last *manifest.Evidence, err error) {
+// have; where there is none, of those that its latest version with any had. Nil when there never was one.
+func (p *Publisher) lastCertificate(ctx context.Context, v *catalog.View, name, product string) (last *manifest.Evidence, err error) {
 	if _, err := currentRole(v, name); err != nil {
 		return nil, err
 	}
-	releases, err := v.Releases(but.Product)
+	releases, err := v.Releases(product)
 	if err != nil {
 		return nil, err
 	}
 	walked := p.walkBack(ctx, v, name, func(t *trust.Targets, _ []byte) bool {
-		last, err = p.newestCertificate(ctx, name, t, releases, but)
-		but = manifest.Release{} // its own certificate of before is one like any other
+		last, err = p.newestCertificate(ctx, name, t, releases)
 		return last == nil && err == nil
 	})
 	return last, cmp.Or(walked, err)
 }
 
-func (p *Publisher) newestCertificate(ctx context.Context, name string, role *trust.Targets, releases []catalog.ReleaseInfo, but manifest.Release) (last *manifest.Evidence, err error) {
+func (p *Publisher) newestCertificate(ctx context.Context, name string, role *trust.Targets, releases []catalog.ReleaseInfo) (last *manifest.Evidence, err error) {
 	looked := 0
 	for _, info := range slices.Backward(releases) {
 		target, ok := role.Targets[manifest.TargetPath(manifest.RoleStage(name), info.Release)]
-		if !ok || info.Release == but || looked == maxLastCertificates {
+		if !ok || looked == maxLastCertificates {
 			continue
 		}
 		looked++
@@ -139,7 +138,7 @@ func (p *Publisher) newestCertificate(ctx context.Context, name string, role *tr
 // sinceLast says in words what changed in registry and policy since the last certificate in the role. What cannot be
 // read any more is said.
 func (p *Publisher) sinceLast(ctx context.Context, v *catalog.View, name string, r manifest.Release) []string {
-	last, err := p.lastCertificate(ctx, v, name, r)
+	last, err := p.lastCertificate(ctx, v, name, r.Product)
 	if err != nil {
 		return []string{fmt.Sprintf("what changed since the last certificate cannot be told: %v", err)}
 	}

@@ -64,7 +64,7 @@ func (p *Publisher) heldBy(ctx context.Context, v *catalog.View, live []*waiting
 func (w *waiting) outruns(v *catalog.View, roles []*roleDraft) bool {
 	for _, parent := range []string{trust.RoleRoot, trust.RoleTargets} {
 		giver := w.role(parent)
-		if giver == nil || !giver.complete() {
+		if giver == nil || !giver.complete() || (&waiting{roles: roles}).gives(parent) {
 			continue
 		}
 		for _, role := range roles {
@@ -79,6 +79,12 @@ func (w *waiting) outruns(v *catalog.View, roles []*roleDraft) bool {
 		}
 	}
 	return false
+}
+
+// gives tells whether those who hand roles out have all signed this change, too: then it is theirs to say which comes first.
+func (w *waiting) gives(parent string) bool {
+	giver := w.role(parent)
+	return giver != nil && giver.complete()
 }
 
 // stops tells whether w recalls a release, by enough signatures, in a list that a change signs again as it is. What says who

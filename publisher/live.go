@@ -55,8 +55,8 @@ type quota struct {
 // hasRoom tells whether a proposal of these holders may be looked at; one of nobody's, among the strangers'. Somebody can claim
 // a key that did not sign: what it takes up counts once that is verified.
 func (q *quota) hasRoom(shares []share) bool {
-	if len(shares) == 0 {
-		return q.strangers < maxStrangers
+	if len(shares) == 0 && q.strangers < maxStrangers {
+		return true
 	}
 	if slices.ContainsFunc(shares, func(s share) bool { return q.taken[s] < maxOfOneKey }) {
 		return true
@@ -64,7 +64,11 @@ func (q *quota) hasRoom(shares []share) bool {
 	if q.left == nil {
 		q.left = map[share]int{}
 	}
-	q.left[shares[0]]++
+	var of share // nobody's
+	if len(shares) > 0 {
+		of = shares[0]
+	}
+	q.left[of]++
 	return false
 }
 
@@ -86,6 +90,10 @@ func (q *quota) takes(shares []share) bool {
 func (q *quota) crowded() (lines []string) {
 	byShare := func(a, b share) int { return cmp.Or(strings.Compare(a.role, b.role), strings.Compare(a.key, b.key)) }
 	for _, s := range slices.SortedFunc(maps.Keys(q.left), byShare) {
+		if s.key == "" {
+			lines = append(lines, fmt.Sprintf("%d more proposals that no holder has signed are not looked at, only the %d newest", q.left[s], maxStrangers))
+			continue
+		}
 		lines = append(lines, fmt.Sprintf("%d more proposals for %s signed by key %s are not looked at: it has %d newer ones; if its holder knows nothing of them, the key is stolen: kitchen role rotate %s --old %s --new FILE",
 			q.left[s], s.role, ShortID(s.key), maxOfOneKey, s.role, ShortID(s.key)))
 	}

@@ -132,6 +132,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		return nil, err
 	}
 	var list []staleOne
+	var over []*waiting // those that took effect
 	past := map[string]*history{}
 	for _, f := range slices.Backward(files) {
 		old := !f.modified.IsZero() && f.modified.Before(v.Now().Add(-2*lifeProposal))
@@ -142,7 +143,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if err != nil {
 			return nil, err
 		}
-		if w == nil || w.stale == "" || !w.signed() {
+		if w == nil || w.stale == "" || !w.byHolder() {
 			continue
 		}
 		if recent, err := p.recentlyStale(ctx, v, w); err != nil {
@@ -155,6 +156,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 			return nil, err
 		}
 		if done {
+			over = append(over, w)
 			continue
 		}
 		shown, err := p.present(ctx, v, w)
@@ -166,11 +168,11 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		} else if moot {
 			continue
 		}
-		shown.Dropped = w.wasDropped(past)
+		shown.Dropped = w.wasDropped(v, past)
 		list = append(list, staleOne{w, *shown})
 	}
 	slices.SortStableFunc(list, func(a, b staleOne) int { return a.w.created.Compare(b.w.created) })
-	return p.unsettled(ctx, v, list, past)
+	return p.unsettled(ctx, v, notBuiltOn(list, over), past)
 }
 
 // KnowsRole is an *UnknownRole where the catalog has none of that name.
@@ -218,7 +220,7 @@ func (p *Publisher) Sign(ctx context.Context, which string, confirm func(Pending
 	if err := s.tellStale(ctx); err != nil {
 		return nil, err
 	}
-	s.out.Notes = append(s.out.Notes, append(s.leftAside(), s.rivals()...)...)
+	s.out.Notes = slices.Concat(s.out.Notes, s.leftAside(), s.rivals(), s.strange)
 	s.out.Others = s.others
 	return s.out, nil
 }
@@ -235,6 +237,7 @@ type signing struct {
 	seen       map[string]bool   // those that were offered, or need not be
 	declined   map[string]bool   // those of them that stand for no other any more
 	all        bool              // nothing stands for another
+	strange    []string          // what is said of those that no holder of the role has begun
 	out        *Outcome
 	rank       int        // of out; 0 = nothing was offered yet
 	others     []*Outcome // what became of the other proposals
@@ -305,6 +308,10 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 			s.refusal = &Refused{Role: s.role, Reason: shown[i].Refused}
 			continue
 		}
+		if s.confirm == nil && s.id == "" && !w.begunFor(s.role) {
+			s.refusal = s.leave(w)
+			continue
+		}
 		before := w.signedByAll(s.signers)
 		signed, err := s.signProposal(ctx, view, w, shown[i], s.confirm, s.signers)
 		if err != nil {
@@ -318,13 +325,6 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 		}
 	}
 	return false, nil
-}
-
-// concerns tells whether any of the signers may sign any of the proposal's roles.
-func (w *waiting) concerns(signers []keys.Signer) bool {
-	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
-		return slices.ContainsFunc(signers, func(s keys.Signer) bool { return authorize(r.name, r.signers(), []keys.Signer{s}) == nil })
-	})
 }
 
 // authorizeSigning wants signers that hold the role, as it is or as a waiting proposal would make it.

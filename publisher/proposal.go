@@ -23,6 +23,7 @@ type proposalDoc struct {
 	Schema  string         `json:"schema"`
 	Kind    string         `json:"kind"`
 	Summary []string       `json:"summary"`
+	On      string         `json:"on,omitempty"` // the proposal that it was built on
 	Roles   []proposalRole `json:"roles"`
 }
 
@@ -38,6 +39,7 @@ type waiting struct {
 	id      string
 	kind    string
 	stated  []string
+	on      string       // what its proposer says that it was built on: an id, or ""
 	roles   []*roleDraft // sigs holds valid signatures only
 	created time.Time
 	expires time.Time
@@ -111,7 +113,7 @@ func (w *waiting) signedByAll(signers []keys.Signer) bool {
 
 // putProposal leaves a draft with its signatures for others. proposal.json comes last and makes it visible.
 func (p *Publisher) putProposal(ctx context.Context, dr *draft) (string, error) {
-	doc := proposalDoc{Schema: proposalSchema, Kind: dr.kind, Summary: dr.summary}
+	doc := proposalDoc{Schema: proposalSchema, Kind: dr.kind, Summary: dr.summary, On: dr.on}
 	for _, r := range dr.roles {
 		doc.Roles = append(doc.Roles, proposalRole{r.name, r.next.Version, digest(r.payload)})
 	}
@@ -272,7 +274,7 @@ func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendin
 		len(doc.Roles) == 0 || len(doc.Roles) > maxRoles || doc.id() != f.id {
 		return nil, nil
 	}
-	w := &waiting{id: f.id, kind: manifest.CleanText(doc.Kind, maxKind), seen: f.since}
+	w := &waiting{id: f.id, kind: manifest.CleanText(doc.Kind, maxKind), seen: f.since, on: doc.On}
 	for _, line := range doc.Summary[:min(len(doc.Summary), maxSummary)] {
 		w.stated = append(w.stated, manifest.CleanText(line, maxReason))
 	}
@@ -282,6 +284,10 @@ func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendin
 			return nil, err
 		}
 		w.roles = append(w.roles, r)
+	}
+	roles := joinRoles(w.roles)
+	if slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.next.ProposalRoles != roles }) {
+		return nil, nil // put together of what was signed for others
 	}
 	w.created, w.expires = w.times()
 	w.stale = w.staleness(v)

@@ -126,7 +126,7 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 		mine, theirs := diffTargets(current, r.next), diffTargets(current, o.next)
 		for path, change := range mine {
 			same := theirs[path] == change && r.next.Targets[path].Custom[customEvidence] == o.next.Targets[path].Custom[customEvidence]
-			if !same && !(later && (goesFurther(r.name, path, current, r.next, o.next) || r.goesOnIn(o, path))) {
+			if !same && !(later && (goesFurther(r.name, path, current, r.next, o.next) || w.goesOnIn(other, r.name, path))) {
 				return false
 			}
 			more, nothing = more || !same, false
@@ -139,11 +139,10 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 	return more || other.created.Before(w.created) || (other.created.Equal(w.created) && other.id < w.id)
 }
 
-// goesOnIn tells whether a later change of the registry rests on an earlier one of the same customer: what the same people sign
-// they build on what they signed.
-func (r *roleDraft) goesOnIn(later *roleDraft, path string) bool {
-	return r.name == manifest.RoleRegistry && later.next.Targets[path].SHA256 != "" &&
-		!slices.ContainsFunc(r.sigs, func(s trust.Signature) bool { return !signedBy(later.sigs, s.KeyID) })
+// goesOnIn tells whether a later change of the registry, of the same customers, was built on an earlier one: its proposer says so,
+// and all who signed the one have signed the other.
+func (w *waiting) goesOnIn(later *waiting, role, path string) bool {
+	return role == manifest.RoleRegistry && later.on == w.id && later.role(role).next.Targets[path].SHA256 != "" && w.signedWith(later)
 }
 
 // goesFurther tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a

@@ -12,11 +12,12 @@ import (
 // TestAWrongExchangeIsCorrected: the right one does not build on it, and what waits is named.
 func TestAWrongExchangeIsCorrected(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	fresh := catalogtest.NewKey(t)
+	w := readyWorld(t)
+	fresh, other := catalogtest.NewKey(t), catalogtest.NewKey(t)
 	p := w.publisher(t, nil)
-	wrong := must(t, publisher.Pending)(p.ChangeRole(ctx, rotate(productRole, w.engineer, w.validator), nil, signers(w.root[0]))).Proposal
+	wrong := must(t, publisher.Pending)(p.ChangeRole(ctx, rotate(productRole, w.engineer, other), nil, signers(w.root[0]))).Proposal
 	right := rotate(productRole, w.engineer, fresh)
+	w.now = w.now.Add(time.Minute)
 	plan, err := p.PlanRole(ctx, right, signers(w.root[0])...)
 	check(t, err)
 	out := must(t, publisher.Pending)(p.ChangeRole(ctx, right, nil, signers(w.root[0])))
@@ -25,12 +26,18 @@ func TestAWrongExchangeIsCorrected(t *testing.T) {
 			t.Errorf("of the wrong one it says %q", text)
 		}
 	}
-	if text := strings.Join(out.Summary, "\n"); strings.Contains(text, w.validator.TUF.ID) || !strings.Contains(text, fresh.TUF.ID) {
+	if text := strings.Join(out.Summary, "\n"); strings.Contains(text, other.TUF.ID) || !strings.Contains(text, fresh.TUF.ID) {
 		t.Errorf("the right one holds the wrong one:\n%s", text)
 	}
 	w.now = w.now.Add(time.Minute)
+	must(t, publisher.Pending)(p.Sign(ctx, wrong, nil, signers(w.root[1])))
 	if again := must(t, publisher.Pending)(p.ChangeRole(ctx, right, nil, signers(w.root[1]))); again.Proposal != out.Proposal {
 		t.Errorf("the second holder's is %s, not %s", again.Proposal, out.Proposal)
+	}
+	// Both have the signatures of those who hand the role out: the one does not hold the other up.
+	must(t, publisher.Pending)(p.Sign(ctx, out.Proposal, nil, signers(fresh)))
+	if result := commit(t, w.publisher(t, w.online)); len(result.Committed) != 1 || result.Committed[0].ID != out.Proposal {
+		t.Errorf("%+v", result)
 	}
 }
 
@@ -86,5 +93,11 @@ func TestRegistryChangesOfOnePersonContainEachOther(t *testing.T) {
 		if (w.ID == last.Proposal) != (w.Within == "") || len(w.Rivals) != 0 {
 			t.Errorf("%s is within %q and excludes %q", w.ID, w.Within, w.Rivals)
 		}
+	}
+	// Once the last is in effect the others are settled, whatever becomes of what they changed.
+	commit(t, w.publisher(t, w.online))
+	mustCommit(t)(w.publisher(t, w.online).RetireSite(ctx, publisher.RetireRequest{Site: siteID("acme/two")}, signers(w.admin)))
+	if pending, err = p.Pending(ctx); err != nil || len(pending) != 0 {
+		t.Errorf("%v %+v", err, pending)
 	}
 }

@@ -247,7 +247,7 @@ func (p *Publisher) expiries(ctx context.Context, v *catalog.View, within time.D
 			return nil, nil, err
 		}
 		for _, r := range w.roles {
-			if known := waits[r.name]; reason == "" && (known == nil || w.isRenewal(v) && !known.isRenewal(v)) {
+			if known := waits[r.name]; reason == "" && r.byHolder && (known == nil || w.isRenewal(v) && !known.isRenewal(v)) {
 				waits[r.name] = w
 			}
 		}

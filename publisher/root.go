@@ -20,7 +20,7 @@ func isTopRole(name string) bool {
 // rootContent shows a root as what it is to changes and their words: the hand-out of four roles, without paths.
 func rootContent(r *trust.Root) *trust.Targets {
 	t := &trust.Targets{Role: trust.RoleRoot, Version: r.Version, Expires: r.Expires, Replaces: r.Replaces,
-		ProposalExpires: r.ProposalExpires, Targets: map[string]trust.Target{}}
+		ProposalExpires: r.ProposalExpires, ProposalRoles: r.ProposalRoles, Targets: map[string]trust.Target{}}
 	for _, name := range topRoles {
 		t.Delegations = append(t.Delegations, trust.Delegation{Name: name, Authority: r.Roles[name]})
 	}
@@ -29,7 +29,7 @@ func rootContent(r *trust.Root) *trust.Targets {
 
 // rootOf is the inverse of rootContent.
 func rootOf(t *trust.Targets) *trust.Root {
-	r := &trust.Root{Version: t.Version, Expires: t.Expires, Replaces: t.Replaces, ProposalExpires: t.ProposalExpires,
+	r := &trust.Root{Version: t.Version, Expires: t.Expires, Replaces: t.Replaces, ProposalExpires: t.ProposalExpires, ProposalRoles: t.ProposalRoles,
 		Roles: map[string]trust.Authority{}}
 	for _, d := range t.Delegations {
 		r.Roles[d.Name] = d.Authority

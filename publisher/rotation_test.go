@@ -171,7 +171,7 @@ func TestRotations(t *testing.T) {
 			if got := commit(t, w.publisher(t, w.online)); len(got.Incomplete) != 1 || got.Incomplete[0].ID != out.Proposal {
 				t.Fatalf("%s, with %d signers of %d: %+v", s.name, i+len(by), len(more)+len(by), got)
 			}
-			must(t, publisher.Pending)(w.publisher(t, nil).Sign(ctx, next.role, nil, signers(next.by)))
+			must(t, publisher.Pending)(w.publisher(t, nil).Sign(ctx, next.role, yes, signers(next.by)))
 		}
 		h.step(s.name + ", signed")
 		if got := commit(t, w.publisher(t, w.online)); len(got.Committed) != 1 || got.Committed[0].ID != out.Proposal {
@@ -188,6 +188,9 @@ func TestRotations(t *testing.T) {
 	mustCommit(t)(certify(w.publisher(t, w.online), "openstack@2.0.0", w.certA, w.certB))
 	h.step("the end")
 }
+
+// yes is the answer of whoever is asked: a change that its next holder has begun is not signed unasked.
+func yes(publisher.PendingProposal) (bool, error) { return true, nil }
 
 // again is the request that finds everything so already.
 func (s story) again(w *world, fresh key) publisher.RoleRequest {

@@ -14,6 +14,31 @@ type staleOne struct {
 	shown PendingProposal
 }
 
+// notBuiltOn leaves out stale proposals on which one was built that took effect, or one that is left out itself: whatever became of
+// their change, the same people signed that.
+func notBuiltOn(list []staleOne, over []*waiting) (left []staleOne) {
+	for i := 0; i < len(over); i++ {
+		left = nil
+		for _, one := range list {
+			if over[i].on == one.w.id && one.w.signedWith(over[i]) {
+				over = append(over, one.w)
+			} else {
+				left = append(left, one)
+			}
+		}
+		list = left
+	}
+	return list
+}
+
+// signedWith tells whether all who signed a proposal have signed another that changes the same roles.
+func (w *waiting) signedWith(other *waiting) bool {
+	return !slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
+		o := other.role(r.name)
+		return o == nil || slices.ContainsFunc(r.sigs, func(s trust.Signature) bool { return !signedBy(o.sigs, s.KeyID) })
+	})
+}
+
 // unsettled leaves out stale proposals that were proposed again: what became of the later one is what counts.
 func (p *Publisher) unsettled(ctx context.Context, v *catalog.View, list []staleOne, past map[string]*history) ([]PendingProposal, error) {
 	if len(list) == 0 {
@@ -75,7 +100,11 @@ func baseOf(v *catalog.View, r *roleDraft, past map[string]*history) *trust.Targ
 
 // wasDropped tells whether a stale proposal has in its place a version that changed nothing: its role was signed again as it was,
 // which is how a proposal is dropped.
-func (w *waiting) wasDropped(past map[string]*history) bool {
+// A key that is to go could drop its own rotation so: what takes one out is told in full.
+func (w *waiting) wasDropped(v *catalog.View, past map[string]*history) bool {
+	if len(w.outgoing(v)) > 0 {
+		return false
+	}
 	for _, r := range w.roles {
 		h := past[r.name]
 		if h == nil || h.files[r.next.Replaces] == nil {

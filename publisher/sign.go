@@ -2,11 +2,13 @@ package publisher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -52,7 +54,7 @@ func signCommand(which string) string { return "kitchen sign " + which + " --key
 // version at least; and the roles whose holders sign that. A role is not looked up. Errors: *NotToSign, *NothingToSign for a
 // proposal that takes no signature.
 func (p *Publisher) ToSign(ctx context.Context, name string) (which string, roles []string, err error) {
-	if isRole(name) {
+	if isRole(name) && !p.numbered(ctx, name) {
 		return name, []string{name}, nil
 	}
 	list, err := p.Pending(ctx)
@@ -94,6 +96,16 @@ func (p *Publisher) ToSign(ctx context.Context, name string) (which string, role
 		}
 	}
 	return "", nil, &NotToSign{Name: name, Waits: waits}
+}
+
+// numbered tells a role with a version from a customer's role whose name looks so.
+func (p *Publisher) numbered(ctx context.Context, name string) bool {
+	_, _, customer := manifest.SplitRole(name)
+	if customer == "" || strings.Trim(customer, "0123456789") != "" {
+		return false
+	}
+	_, unknown := errors.AsType[*UnknownRole](p.KnowsRole(ctx, name))
+	return unknown
 }
 
 // names tells whether a name is a proposal's id, or the beginning of one with its role and version: what is shorter is a slip.
@@ -182,6 +194,26 @@ func (s *signing) aim(live []*waiting) error {
 		}
 	}
 	return nil
+}
+
+// leave says of a proposal that no holder of the role has begun that it is signed by its id alone, where nobody is asked.
+func (s *signing) leave(w *waiting) error {
+	reason := "nobody who holds " + s.role + " has signed " + w.id + ": look at it (kitchen pending " + w.id + "); to sign it: " + signCommand(w.id)
+	s.strange = append(s.strange, w.id+" was not signed: "+reason)
+	return &Refused{Role: s.role, Reason: reason}
+}
+
+// begunFor tells whether one of those who hold a role today has signed its next version, or that others are to hold it.
+func (w *waiting) begunFor(role string) bool {
+	giver := w.role(parentOf(role))
+	return w.role(role).byHolder || giver != nil && giver.name != role && giver.byHolder
+}
+
+// concerns tells whether any of the signers may sign any of the proposal's roles.
+func (w *waiting) concerns(signers []keys.Signer) bool {
+	return slices.ContainsFunc(w.roles, func(r *roleDraft) bool {
+		return slices.ContainsFunc(signers, func(s keys.Signer) bool { return authorize(r.name, r.signers(), []keys.Signer{s}) == nil })
+	})
 }
 
 // leftAside says of what was not offered why.

@@ -84,6 +84,10 @@ func (p *Publisher) notToday(ctx context.Context, d *desk, r manifest.Release, r
 		signed = e.Waivers
 	}
 	if result.Today = a.Since(signed); len(result.Today) == 0 {
+		role := req.role(r.Product)
+		if until, _, ends := catalog.WaivedUntil(certificate); ends && p.waiverDue(ctx, d.now, role, certificate, 0) {
+			*result.notWaived = append(*result.notWaived, "its certificate ends with "+until+", as its waiver does; one that lasts longer: "+certifyAgain(role, r, catalog.Waived(certificate))[0])
+		}
 		return nil
 	}
 	*result.notWaived = append(*result.notWaived, r.String()+" is certified already; IT COULD NOT BE TODAY: "+unmetWords(result.Today),

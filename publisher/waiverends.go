@@ -75,7 +75,7 @@ func (p *Publisher) waiverExpiries(ctx context.Context, v *catalog.View, within 
 				continue
 			}
 			list = append(list, WaiverExpiry{Release: r, Role: role, Sites: catalog.Waived(target), Until: until, Left: ends.Sub(v.Now()),
-				Due: p.waiverDue(ctx, v.Now(), role, target, within), Commands: certifyAgain(role, r)})
+				Due: p.waiverDue(ctx, v.Now(), role, target, within), Commands: certifyAgain(role, r, catalog.Waived(target))})
 		}
 	}
 	slices.SortFunc(list, func(a, b WaiverExpiry) int {
@@ -111,17 +111,21 @@ func unmissed(v *catalog.View, role string, r manifest.Release) bool {
 }
 
 // certifyAgain are the commands for a certificate that ends.
-func certifyAgain(role string, r manifest.Release) []string {
+func certifyAgain(role string, r manifest.Release, waived []string) []string {
 	_, _, customer := manifest.SplitRole(role)
 	whom := ifSo(customer != "", " --for "+customer)
-	return []string{"kitchen certify " + r.String() + whom + " --key FILE", "kitchen decertify " + r.String() + " --reason TEXT" + whom + " --key FILE"}
+	waive := ""
+	for _, site := range waived {
+		waive += " --waive " + site + "@DATE:REASON"
+	}
+	return []string{"kitchen certify " + r.String() + whom + waive + " --key FILE", "kitchen decertify " + r.String() + " --reason TEXT" + whom + " --key FILE"}
 }
 
 // recertifies tells a proposal that certifies the release anew, to last longer, or decertifies it.
 func (w *waiting) recertifies(v *catalog.View, e *WaiverExpiry) bool {
 	draft := w.role(e.Role)
 	current, err := currentRole(v, e.Role)
-	if draft == nil || err != nil {
+	if draft == nil || !draft.byHolder || err != nil {
 		return false
 	}
 	path := manifest.TargetPath(manifest.RoleStage(e.Role), e.Release)

@@ -72,10 +72,13 @@ func authorityText(a trust.Authority) string {
 	return fmt.Sprintf("%d of %s", a.Threshold, strings.Join(ids, " "))
 }
 
+// lastDay is how long a proposal still has to live so that others join it: else a change could be led into one that lapses at once.
+const lastDay = day
+
 // sameChange finds a live proposal that is this very change on top of the same state, so that signatures meet.
 func (p *Publisher) sameChange(ctx context.Context, d *desk, dr *draft, live []*waiting) *waiting {
 	for _, w := range live {
-		if len(w.roles) == len(dr.roles) && p.sameRoles(ctx, d.view, dr, w) {
+		if w.expires.Sub(d.now) >= lastDay && len(w.roles) == len(dr.roles) && p.sameRoles(ctx, d.view, dr, w) {
 			return w
 		}
 	}

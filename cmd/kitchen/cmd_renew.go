@@ -202,7 +202,7 @@ func (d *expiryDocument) words() string {
 	case d.Waiting != "" && len(d.Signed) >= d.Threshold:
 		return "signed again; waits for the committer (kitchen commit)"
 	case d.Waiting != "":
-		return fmt.Sprintf("signed again by %d, needs %d; the others: kitchen sign %s", len(d.Signed), d.Threshold, d.Role)
+		return fmt.Sprintf("signed again by %d, needs %d; the others: kitchen sign %s --key FILE", len(d.Signed), d.Threshold, d.Role)
 	case d.RenewedBy == publisher.RenewedByCommitter && d.Due:
 		return "DUE: the committer renews it, and has not (kitchen commit --watch)"
 	case d.RenewedBy == publisher.RenewedByCommitter:

@@ -121,7 +121,7 @@ func checkCatalogContent(t *Targets) error {
 
 // checkCatalogProposal: what a proposal wrote is in its form, or not there.
 func checkCatalogProposal(extra map[string]any, replaces string) error {
-	for _, field := range []string{"replaces", "proposal_expires"} {
+	for _, field := range []string{"replaces", "proposal_expires", "proposal_roles"} {
 		if _, broken := extra[field]; broken {
 			return fmt.Errorf("%s is not in its form", field)
 		}

@@ -55,9 +55,10 @@ type Root struct {
 	Roles   map[string]Authority
 
 	// As in Targets: the sha256 of the root that this one was written to replace ("" = the first), and when the proposal
-	// that carries it lapses. Signed, and of no meaning to readers.
+	// that carries it lapses, and what it changes. Signed, and of no meaning to readers.
 	Replaces        string
 	ProposalExpires time.Time
+	ProposalRoles   string
 
 	extra map[string]any
 	flat  bool // consistent_snapshot false: foreign repositories only
@@ -100,6 +101,9 @@ type Targets struct {
 	// ProposalExpires is when the proposal that carries this version lapses; zero = never. Committers
 	// check it before they publish; it means nothing to readers afterwards.
 	ProposalExpires time.Time
+	// ProposalRoles are the roles that the proposal changes, as JoinRoles writes them; "" = this one alone. What was signed for
+	// one proposal is no part of another.
+	ProposalRoles string
 
 	extra            map[string]any
 	delegationsExtra map[string]any

@@ -112,7 +112,7 @@ func rootOf(w *metadata.RootType) (*Root, error) {
 	if len(r.Roles) != len(w.Roles) {
 		return nil, errors.New("names a role that is not a top-level role")
 	}
-	r.Replaces, r.ProposalExpires = takeProposal(r.extra)
+	r.Replaces, r.ProposalExpires, r.ProposalRoles = takeProposal(r.extra)
 	return r, nil
 }
 
@@ -198,7 +198,7 @@ func targetsOf(w *metadata.TargetsType) (*Targets, error) {
 		t.Role = role
 		delete(t.extra, "role")
 	}
-	t.Replaces, t.ProposalExpires = takeProposal(t.extra)
+	t.Replaces, t.ProposalExpires, t.ProposalRoles = takeProposal(t.extra)
 	return t, delegationsOf(t, w.Delegations)
 }
 
@@ -286,21 +286,37 @@ func takeTime(fields map[string]any, name string) time.Time {
 }
 
 // takeProposal removes what a proposal writes into the signed part of root, targets and delegated roles.
-func takeProposal(fields map[string]any) (replaces string, expires time.Time) {
+func takeProposal(fields map[string]any) (replaces string, expires time.Time, roles string) {
 	if text, ok := fields["replaces"].(string); ok && isDigest(text) {
 		replaces = text
 		delete(fields, "replaces")
 	}
-	return replaces, takeTime(fields, "proposal_expires")
+	if text, ok := fields["proposal_roles"].(string); ok && text == JoinRoles(strings.Fields(text)) {
+		roles = text
+		delete(fields, "proposal_roles")
+	}
+	return replaces, takeTime(fields, "proposal_expires"), roles
+}
+
+// JoinRoles writes the roles of a proposal as each of its payloads names them: sorted, with a space between two; "" for one alone.
+func JoinRoles(names []string) string {
+	sorted := slices.Compact(slices.Sorted(slices.Values(names)))
+	if len(sorted) < 2 {
+		return ""
+	}
+	return strings.Join(sorted, " ")
 }
 
 // withProposal is takeProposal the other way round.
-func withProposal(fields map[string]any, replaces string, expires time.Time) map[string]any {
+func withProposal(fields map[string]any, replaces string, expires time.Time, roles string) map[string]any {
 	if replaces != "" {
 		fields = with(fields, "replaces", replaces)
 	}
 	if !expires.IsZero() {
 		fields = with(fields, "proposal_expires", formatTime(expires))
+	}
+	if roles != "" {
+		fields = with(fields, "proposal_roles", roles)
 	}
 	return fields
 }

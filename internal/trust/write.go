@@ -25,7 +25,7 @@ func (r *Root) Payload() ([]byte, error) {
 		return nil, err
 	}
 	w := metadata.RootType{Type: RoleRoot, SpecVersion: metadata.SPECIFICATION_VERSION, ConsistentSnapshot: true,
-		Version: r.Version, Expires: wireTime(r.Expires), UnrecognizedFields: withProposal(r.extra, r.Replaces, r.ProposalExpires),
+		Version: r.Version, Expires: wireTime(r.Expires), UnrecognizedFields: withProposal(r.extra, r.Replaces, r.ProposalExpires, r.ProposalRoles),
 		Keys: map[string]*metadata.Key{}, Roles: map[string]*metadata.Role{}}
 	for name, a := range r.Roles {
 		w.Roles[name] = &metadata.Role{KeyIDs: a.KeyIDs(), Threshold: a.Threshold}
@@ -64,7 +64,7 @@ func (t *Targets) Payload() ([]byte, error) {
 	if err := checkCatalogContent(t); err != nil {
 		return nil, err
 	}
-	extra := withProposal(with(t.extra, "role", t.Role), t.Replaces, t.ProposalExpires)
+	extra := withProposal(with(t.extra, "role", t.Role), t.Replaces, t.ProposalExpires, t.ProposalRoles)
 	w := metadata.TargetsType{Type: RoleTargets, SpecVersion: metadata.SPECIFICATION_VERSION, Version: t.Version,
 		Expires: wireTime(t.Expires), Targets: map[string]*metadata.TargetFiles{}, UnrecognizedFields: extra}
 	for path, target := range t.Targets {

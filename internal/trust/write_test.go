@@ -189,3 +189,21 @@ func TestCloneIsDeep(t *testing.T) {
 		t.Fatal("a change to the copy reached the original")
 	}
 }
+
+// TestRolesOfAProposalHaveOneForm: sorted, two at least, one space between; anything else is no payload of Kitchen's.
+func TestRolesOfAProposalHaveOneForm(t *testing.T) {
+	w := newWorld(t)
+	c := w.targetsDoc.Clone()
+	c.ProposalRoles = trust.JoinRoles([]string{"targets", "registry", "targets"})
+	payload, err := c.Payload()
+	check(t, err)
+	for form, fits := range map[string]bool{"registry targets": true, "targets registry": false, "targets": false, "registry  targets": false, "registry registry": false} {
+		next, err := trust.ParseTargetsPayload(bytes.Replace(payload, []byte(`"registry targets"`), []byte(`"`+form+`"`), 1))
+		if err == nil {
+			_, err = next.Payload()
+		}
+		if (err == nil) != fits {
+			t.Errorf("%q: %v", form, err)
+		}
+	}
+}
