@@ -20,7 +20,7 @@ func TestAWaiversEndIsTold(t *testing.T) {
 
 	soon := start.AddDate(0, 0, 2)
 	s.askAt(soon, "--config ./laptop.toml renew").want(t, exitNo, "openstack@1.0.0 certificate ENDS with "+until, "waiver for acme/staging",
-		"kitchen certify openstack@1.0.0 --key FILE", "kitchen decertify openstack@1.0.0 --reason TEXT --key FILE")
+		"kitchen certify openstack@1.0.0 --waive acme/staging@DATE:REASON --key FILE", "kitchen decertify openstack@1.0.0 --reason TEXT --key FILE")
 	e := s.askAt(soon, "--config ./laptop.toml renew -o json")
 	var d renewDocument
 	decode(t, e, &d)
