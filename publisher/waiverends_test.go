@@ -88,3 +88,27 @@ func TestACertifiedReleaseThatCouldNotBeCertifiedToday(t *testing.T) {
 		wantWords(t, strings.Join(r.Outcome.Summary, "\n"), "is certified already; IT COULD NOT BE TODAY: ", c.says, "kitchen decertify "+v1+" --reason TEXT --key FILE")
 	}
 }
+
+// What changed since the last certificate is told from the release's own, where that is the last, and not from the one before.
+func TestWhatChangedIsToldFromTheReleasesOwnCertificate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	p := w.publisher(t, w.online)
+	mustCommit(t)(p.AddSite(ctx, w.site("acme/lab", w.stranger), signers(w.admin)))
+	w.report(t, "acme/staging", w.stagingCI, v1, manifest.Failed, nil)
+	mustCommit(t)(p.Decertify(ctx, release(v1), publisher.DecertifyRequest{Reason: "fails"}, signers(w.certA, w.certB)))
+	waived := func(days int) *publisher.CertifyResult {
+		w.now = w.now.Add(time.Minute)
+		result, err := p.Certify(ctx, release(v1), publisher.CertifyRequest{Waivers: []manifest.Waiver{{Site: "acme/staging", Reason: "x", Until: w.now.AddDate(0, 0, days).Format(time.DateOnly)}}}, signers(w.certA, w.certB))
+		check(t, err)
+		mustCommit(t)(result.Outcome, nil)
+		return result
+	}
+	if since := waived(5).Since; len(since) == 0 || !strings.Contains(strings.Join(since, "\n"), "new site lab") {
+		t.Errorf("before the first after it: %q", since)
+	}
+	if since := waived(9).Since; len(since) > 0 {
+		t.Errorf("nothing changed since its own: %q", since)
+	}
+}
