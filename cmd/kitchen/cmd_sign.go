@@ -30,7 +30,7 @@ func signCommand(k *kitchen) *cli.Command {
 			"Exit 8 while something that was signed now waits on; else 0 when something took effect, 3 when the answer to all that was asked was no, " +
 			"8 when all that waits was signed with this key before, and 0 when nothing waits.",
 		Flags: append([]cli.Flag{
-			&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask; with a role, what none of its holders has begun is not signed then"},
 			&cli.StringFlag{Name: "export", Usage: "write a `FILE` for a signer without network, or what one signed"},
 			&cli.StringFlag{Name: "import", Usage: "sign what is in `FILE`; without --key and --export, bring its signatures to the catalog"},
 		}, signingFlags()...),
