@@ -35,7 +35,7 @@ type desk struct {
 	store   storage.Reader
 	now     time.Time
 	live    []*waiting // proposals that could still take effect
-	waiting []*waiting // live proposals that all of the signers signed; the latest first
+	waiting []*waiting // those of them that this change may be built on; the latest first
 	base    *waiting   // the one of them that this change builds on, once a role of it was asked for
 	after   time.Time  // the change is to count as made later than this
 }

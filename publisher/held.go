@@ -46,7 +46,7 @@ func compareTrue(a, b bool) int {
 
 // heldBy is a proposal on account of which a change waits: the holders of root, or of targets, have all signed that they give
 // one of the roles other keys, and the change is not signed by these. Else a key that is to go could put its rotation off for
-// ever, by another change each time. Or it recalls a release, and the change would sign the list of recalls again without that.
+// ever, by another change each time; what those holders have all signed, too, is theirs to put first. Or it recalls a release, and the change would sign the list of recalls again without that.
 // Recalls alone are never held up, and nothing is by what a rule forbids.
 func (p *Publisher) heldBy(ctx context.Context, v *catalog.View, live []*waiting, roles []*roleDraft) (*waiting, error) {
 	for _, w := range live {

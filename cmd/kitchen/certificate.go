@@ -35,11 +35,8 @@ type reportedBy struct {
 // certificates are those that list the release, for everybody and for single customers.
 func certificates(ctx context.Context, v *catalog.View, info catalog.ReleaseInfo) []certificateDocument {
 	docs := []certificateDocument{}
-	for _, customer := range append([]string{""}, info.CertifiedFor...) {
-		role := manifest.RoleReady(info.Product)
-		if customer != "" {
-			role = manifest.RoleReadyFor(info.Product, customer)
-		}
+	for _, role := range info.CertificateRoles() {
+		_, _, customer := manifest.SplitRole(role)
 		target, err := v.RoleTarget(role, info.Release)
 		if err != nil || target == nil {
 			continue

@@ -272,7 +272,7 @@ func TestDoctorLooksAtExpiries(t *testing.T) {
 // TestDoctorTriesWhereTheStateIsToBe: that its parent may be written is not what its mode says alone.
 func TestDoctorTriesWhereTheStateIsToBe(t *testing.T) {
 	if _, err := os.Stat("/proc/self"); err != nil {
-		t.Skip("no /proc, which even root cannot write")
+		t.Skip("NOT TESTED: a state directory that cannot be made: there is no /proc, which even root cannot write")
 	}
 	t.Parallel()
 	h := newWard(t)

@@ -2,11 +2,12 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/enovance/kitchen/internal/storage/storagetest"
 )
 
 // troubles are the doctor's problems with what somebody may do in the store, with what to do about them.
@@ -85,30 +86,11 @@ func TestALinkToItselfInTheStoreStopsNobody(t *testing.T) {
 	}
 }
 
-// ordinary plays the calling test again as a user whom modes keep out, and tells whether this is that user. The skip is loud.
-func ordinary(t *testing.T) bool {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		return true
-	}
-	again := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}}}
-	out, err := again.CombinedOutput()
-	if again.Process == nil {
-		t.Skipf("LOUD: what modes keep from whom is NOT tested: the tests run as root, and no user namespace can be made: %v", err)
-	}
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return false
-}
-
 // TestAFolderOfTheStoreThatMayNotBeRead: what it holds may be needed, so that nothing is committed or pruned while it is there;
 // the folder is named, with the way out, by the doctor, too, whatever else lies before it.
 func TestAFolderOfTheStoreThatMayNotBeRead(t *testing.T) {
 	t.Parallel()
-	if !ordinary(t) {
+	if !storagetest.Ordinary(t) {
 		return
 	}
 	s := chapter(t, "half-certified")
@@ -135,7 +117,7 @@ func TestAFolderOfTheStoreThatMayNotBeRead(t *testing.T) {
 // TestAFolderOfBlobsThatMayNotBeWritten: the doctor finds it where blobs/ itself may be written, as a publication would.
 func TestAFolderOfBlobsThatMayNotBeWritten(t *testing.T) {
 	t.Parallel()
-	if !ordinary(t) {
+	if !storagetest.Ordinary(t) {
 		return
 	}
 	s := chapter(t, "published")

@@ -180,14 +180,19 @@ func (v *View) certifiedFor(r manifest.Release, published trust.Target) (custome
 	return customers
 }
 
+// CertificateRoles are the roles that may list its certificates: for everybody, and for each customer that it is certified for.
+func (r *ReleaseInfo) CertificateRoles() []string {
+	roles := []string{manifest.RoleReady(r.Product)}
+	for _, customer := range r.CertifiedFor {
+		roles = append(roles, manifest.RoleReadyFor(r.Product, customer))
+	}
+	return roles
+}
+
 // waiversEnded fills ReleaseInfo.Ended.
 func (v *View) waiversEnded(info ReleaseInfo) map[string]string {
 	ended := map[string]string{}
-	for _, customer := range append([]string{""}, info.CertifiedFor...) {
-		role := manifest.RoleReady(info.Product)
-		if customer != "" {
-			role = manifest.RoleReadyFor(info.Product, customer)
-		}
+	for _, role := range info.CertificateRoles() {
 		target, err := v.RoleTarget(role, info.Release)
 		if err != nil || target == nil {
 			continue

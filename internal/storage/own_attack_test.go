@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -116,29 +115,10 @@ func TestAPipeInPlaceOfTheStoresLock(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// ordinary plays the calling test again as a user whom modes keep out, and tells whether this is that user. The skip is loud.
-func ordinary(t *testing.T) bool {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		return true
-	}
-	again := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}}}
-	out, err := again.CombinedOutput()
-	if again.Process == nil {
-		t.Skipf("LOUD: what modes keep from whom is NOT tested: the tests run as root, and no user namespace can be made: %v", err)
-	}
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return false
-}
-
 // TestAFolderThatMayNotBeWritten: what is missing is named, the folder's permission where a name is to be made in it.
 func TestAFolderThatMayNotBeWritten(t *testing.T) {
 	t.Parallel()
-	if !ordinary(t) {
+	if !storagetest.Ordinary(t) {
 		return
 	}
 	root := t.TempDir()
@@ -213,7 +193,7 @@ func TestALinkThatLeadsNowhere(t *testing.T) {
 // TestAFolderThatMayNotBeRead ends a listing: nobody can tell what it holds. It is named, with the way out.
 func TestAFolderThatMayNotBeRead(t *testing.T) {
 	t.Parallel()
-	if !ordinary(t) {
+	if !storagetest.Ordinary(t) {
 		return
 	}
 	root := t.TempDir()
