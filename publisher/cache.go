@@ -20,16 +20,17 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// cache makes the next publication cheaper. It holds no secrets and nothing that cannot be made again; whatever is
-// wrong with it costs time only.
+// cache makes the next publication cheaper. It holds nothing that cannot be made again; whatever is wrong with it by accident
+// costs time only. It is for its owner alone: who writes seals of his own can have frames stored that readers refuse.
 //
-//	lock                            held by the one publication that uses it
-//	files.json                      digests of what was published from here, by name, with size, times and inode
-//	<stored sha256>.<index sha256>  stored objects of the last publications: frames that need not be made again
-//	<index sha256>.index            their indexes
-//	tmp-*                           spools under way
+//	lock                                  held by the one publication that uses it
+//	files.json                            digests of what was published from here, by name, with size, times and inode
+//	<stored sha256>.<index sha256>        stored objects of the last publications: frames that need not be made again
+//	<stored sha256>.<index sha256>.seals  seals of the frames of an object, here or in a store that is a directory
+//	<index sha256>.index                  indexes of the objects here
+//	tmp-*                                 spools under way
 //
-// Objects are used only when a signed manifest names them and their bytes have the digest that it says.
+// Objects are used only when a signed manifest names them, and their bytes have the digest that it says or a frame its seal.
 type cache struct {
 	dir   string
 	lock  *flock.Flock
@@ -39,10 +40,14 @@ type cache struct {
 const (
 	cacheTemp     = "tmp-"
 	cacheStamps   = "files.json"
+	cacheIndex    = ".index"
+	cacheSeals    = ".seals"
 	maxStamps     = 10_000
 	maxStampsFile = 16 << 20
 	// maxCached bounds the stored objects that are kept, in bytes; the oldest go first.
 	maxCached = 16 << 30
+	// maxSeals bounds the seals, in bytes: those of some 400 GiB of stored objects.
+	maxSeals = 64 << 20
 )
 
 // stamp is what a file or a tree looked like when its raw bytes had this digest.
@@ -134,6 +139,7 @@ func (c *cache) remember(dir string, it *item) {
 	}
 }
 
+// objectPath is where an object is kept; its seals have the same name and an ending.
 func (c *cache) objectPath(a *manifest.Artifact) string {
 	return filepath.Join(c.dir, a.Stored.SHA256+"."+a.Index.SHA256)
 }
@@ -142,80 +148,128 @@ func (c *cache) indexPath(a *manifest.Artifact) string {
 	return filepath.Join(c.dir, a.Index.SHA256+".index")
 }
 
-// keep takes a stored object over from its spool.
+// keep takes a stored object over from its spool, and the seals of its frames.
 func (c *cache) keep(a *manifest.Artifact, p *packed) {
-	spool, ok := p.spool.(*fileSpool)
-	if c == nil || !ok || !spool.named || a.Stored.Size > maxCached/2 {
+	if c == nil || p.seals == nil {
 		return
 	}
-	if durable.WriteFile(c.indexPath(a), p.bytes, 0o600) != nil {
-		return
+	c.keepSeals(a, p.seals)
+	if spool, ok := p.spool.(*fileSpool); ok && spool.named && a.Stored.Size <= maxCached/2 {
+		if durable.WriteFile(c.indexPath(a), p.bytes, 0o600) == nil && os.Rename(spool.Name(), c.objectPath(a)) == nil {
+			spool.named = false
+		}
 	}
-	if os.Rename(spool.Name(), c.objectPath(a)) == nil {
-		spool.named = false
-		c.trim()
-	}
+	c.trim()
 }
 
-// trim removes the oldest objects until the rest fits, and indexes without an object.
+// trim removes the oldest objects and seals until the rest fits, and indexes without an object.
 func (c *cache) trim() {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return
 	}
-	var objects []os.FileInfo
+	var objects, sealed []os.FileInfo
+	for _, e := range entries {
+		info, err := e.Info()
+		stored, index, _ := strings.Cut(e.Name(), ".")
+		switch {
+		case err != nil || len(stored) != sha256.Size*2:
+		case len(index) == sha256.Size*2:
+			objects = append(objects, info)
+		case strings.HasSuffix(index, cacheSeals):
+			sealed = append(sealed, info)
+		}
+	}
+	c.removeOldest(sealed, maxSeals)
 	used := map[string]bool{}
-	for _, e := range entries {
-		if stored, index, ok := strings.Cut(e.Name(), "."); ok && len(stored) == len(index) && len(stored) == sha256.Size*2 {
-			if info, err := e.Info(); err == nil {
-				objects = append(objects, info)
-			}
-		}
-	}
-	slices.SortFunc(objects, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	left := int64(maxCached)
-	for _, info := range objects {
-		if left -= info.Size(); left < 0 {
-			os.Remove(filepath.Join(c.dir, info.Name()))
-			continue
-		}
-		used[info.Name()[sha256.Size*2+1:]+".index"] = true
+	for _, info := range c.removeOldest(objects, maxCached) {
+		used[info.Name()[sha256.Size*2+1:]+cacheIndex] = true
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".index") && !used[e.Name()] {
+		if strings.HasSuffix(e.Name(), cacheIndex) && !used[e.Name()] {
 			os.Remove(filepath.Join(c.dir, e.Name()))
 		}
 	}
 }
 
-// object opens a kept object and its index, both held to the manifest that names them. Nil when it is not here; what is
-// damaged is removed.
-func (c *cache) object(ctx context.Context, a *manifest.Artifact) *earlierObject {
+// removeOldest removes files until the rest has at most so many bytes, and gives the rest.
+func (c *cache) removeOldest(files []os.FileInfo, most int64) (rest []os.FileInfo) {
+	slices.SortFunc(files, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	for i, info := range files {
+		if most -= info.Size(); most < 0 {
+			for _, old := range files[i:] {
+				os.Remove(filepath.Join(c.dir, old.Name()))
+			}
+			return files[:i]
+		}
+	}
+	return files
+}
+
+// object opens a kept object, and reads its index, which is held to the manifest that names both; the object's bytes are not.
+// Nil when it is not here.
+func (c *cache) object(a *manifest.Artifact) (*os.File, chunk.Index) {
 	if c == nil || !a.Chunked() {
-		return nil
+		return nil, nil
 	}
 	x, err := readIndexFile(c.indexPath(a), a)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	f, err := durable.Open(c.objectPath(a))
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	o, err := readEarlier(ctx, f, x, a.Stored)
-	if errors.Is(err, errDamaged) {
+	return f, x
+}
+
+// whole is object, read and held to its digest. What is damaged is removed.
+func (c *cache) whole(ctx context.Context, a *manifest.Artifact) (*os.File, chunk.Index) {
+	f, x := c.object(a)
+	if f == nil {
+		return nil, nil
+	}
+	if _, err := sealWhole(ctx, f, x, a.Stored); err != nil {
+		f.Close()
+		if errors.Is(err, errDamaged) {
+			c.forget(a)
+		}
+		return nil, nil
+	}
+	return f, x
+}
+
+// forget removes an object that turned out to be damaged.
+func (c *cache) forget(a *manifest.Artifact) {
+	if c != nil {
 		os.Remove(c.objectPath(a))
 	}
-	return o
+}
+
+// seals are those of an artifact's object, if it was sealed from here.
+func (c *cache) seals(a *manifest.Artifact, frames int) *seals {
+	if c == nil {
+		return nil
+	}
+	data, err := readCached(c.objectPath(a)+cacheSeals, int64(sealKey+frames*sealSize))
+	if err != nil {
+		return nil
+	}
+	s, err := parseSeals(data, frames)
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
+func (c *cache) keepSeals(a *manifest.Artifact, s *seals) {
+	if c != nil {
+		_ = durable.WriteFile(c.objectPath(a)+cacheSeals, s.encode(), 0o600) // lost, they cost one reading
+	}
 }
 
 func readIndexFile(name string, a *manifest.Artifact) (chunk.Index, error) {
-	f, err := durable.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, a.Index.Size+1))
+	data, err := readCached(name, a.Index.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -224,4 +278,14 @@ func readIndexFile(name string, a *manifest.Artifact) (chunk.Index, error) {
 		return nil, errDamaged
 	}
 	return chunk.ParseIndex(data)
+}
+
+// readCached reads a file that should have so many bytes, and not many more.
+func readCached(name string, size int64) ([]byte, error) {
+	f, err := durable.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, size+1))
 }

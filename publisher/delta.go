@@ -135,14 +135,12 @@ const maxDeltaShare = 80
 
 // delta makes one; nil when it would save too little.
 func (u *uploader) delta(ctx context.Context, it *item, p *packed, m *manifest.Manifest, before *manifest.Artifact) (made *manifest.Delta, err error) {
-	var object *os.File
 	var x chunk.Index
-	if earlier := u.object(ctx, before); earlier != nil {
-		object, x = earlier.file, earlier.index
-	} else {
-		if x, err = transfer.ReadIndex(ctx, u.Store, before); err != nil {
-			return nil, err
-		}
+	earlier := u.object(ctx, before)
+	if earlier != nil {
+		x = earlier.index
+	} else if x, err = transfer.ReadIndex(ctx, u.Store, before); err != nil {
+		return nil, err
 	}
 	diff := chunk.Compare(x, p.index)
 	if len(diff.Gone) == 0 || len(diff.Missing) == 0 {
@@ -152,7 +150,7 @@ func (u *uploader) delta(ctx context.Context, it *item, p *packed, m *manifest.M
 	for _, i := range diff.Missing {
 		saved += int64(p.index[i].Stored)
 	}
-	gone, err := u.gone(ctx, it, before, object, x, diff.Gone)
+	gone, err := u.gone(ctx, it, before, earlier, x, diff.Gone)
 	if err != nil {
 		return nil, err
 	}
@@ -204,14 +202,14 @@ type goneReader struct {
 	size int64
 }
 
-// gone takes them from the object at hand, or from the store.
-func (u *uploader) gone(ctx context.Context, it *item, before *manifest.Artifact, object *os.File, x chunk.Index, positions []int) (*goneReader, error) {
+// gone takes them from the object at hand if it has them undamaged, or from the store.
+func (u *uploader) gone(ctx context.Context, it *item, before *manifest.Artifact, earlier *earlierObject, x chunk.Index, positions []int) (*goneReader, error) {
 	var size int64
 	for _, i := range positions {
 		size += int64(x[i].Raw)
 	}
-	if object != nil {
-		return &goneReader{newChunkReader(u.codec, object, x, positions), io.NopCloser(nil), size}, nil
+	if earlier != nil && earlier.sound(positions) {
+		return &goneReader{newChunkReader(u.codec, earlier.file, x, positions), io.NopCloser(nil), size}, nil
 	}
 	f, err := u.scratchFile()
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/enovance/kitchen/manifest"
 )
 
-// TestAnEarlierObjectIsAlteredWhileItIsUsed: it was read whole and had its digest, and is changed by somebody before a frame
-// is taken from it. That frame is not taken; the others are.
+// TestAnEarlierObjectIsAlteredWhileItIsUsed: it had its digest when its frames were sealed, and is changed by somebody before one
+// is taken from it, or two are exchanged. Those are not taken; the others are.
 func TestAnEarlierObjectIsAlteredWhileItIsUsed(t *testing.T) {
 	t.Parallel()
 	stored := []byte("frame one, frame two")
@@ -27,7 +27,11 @@ func TestAnEarlierObjectIsAlteredWhileItIsUsed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return readEarlier(t.Context(), f, x, want)
+		s, err := sealWhole(t.Context(), f, x, want)
+		if err != nil {
+			return nil, err
+		}
+		return newEarlier(f, x, want, s)
 	}
 	want := manifest.Stored{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(stored))}
 	for _, wrong := range []manifest.Stored{{SHA256: want.SHA256, Size: 19}, {SHA256: hex.EncodeToString(make([]byte, 32)), Size: want.Size}} {
@@ -46,7 +50,26 @@ func TestAnEarlierObjectIsAlteredWhileItIsUsed(t *testing.T) {
 	if frame, ok := o.frame([]byte("before "), x[0].SHA256); !ok || string(frame) != "before frame one," {
 		t.Errorf("the sound one: %q, %v", frame, ok)
 	}
-	if frame, ok := o.frame([]byte("before "), x[1].SHA256); ok || string(frame) != "before " {
-		t.Errorf("the altered one: %q, %v", frame, ok)
+	wantNone := func(what string, at int) {
+		t.Helper()
+		if frame, ok := o.frame([]byte("before "), x[at].SHA256); ok || string(frame) != "before " || o.sound([]int{1 - at, at}) {
+			t.Errorf("%s: %q, %v", what, frame, ok)
+		}
+	}
+	wantNone("the altered one", 1)
+	if !o.sound([]int{0}) {
+		t.Error("the sound one is not")
+	}
+	if _, err := o.file.WriteAt([]byte("frame two,frame one,"), 0); err != nil {
+		t.Fatal(err)
+	}
+	wantNone("one in the place of another", 0)
+	wantNone("one in the place of another", 1)
+	if err := o.file.Truncate(5); err != nil {
+		t.Fatal(err)
+	}
+	wantNone("cut", 0)
+	if _, err := newEarlier(o.file, x, want, o.seals); err != errDamaged {
+		t.Errorf("cut: %v", err)
 	}
 }

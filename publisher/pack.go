@@ -70,6 +70,7 @@ type packed struct {
 	spool io.Closer   // that holds it; nil for a small one
 	index chunk.Index // nil for one that is not in chunks
 	bytes []byte      // of the index
+	seals *seals      // of the frames; nil where there is no index
 }
 
 func (p *packed) Close() error {
@@ -152,6 +153,11 @@ func (u *uploader) packChunks(ctx context.Context, it *item, from io.Reader, opt
 			err = errors.Join(err, spool.Close())
 		}
 	}()
+	s, err := newSeals()
+	if err != nil {
+		return nil, err
+	}
+	options.Packed = s.add
 	made, err := u.codec.Pack(ctx, from, spool, options)
 	if err != nil {
 		return nil, err
@@ -159,7 +165,7 @@ func (u *uploader) packChunks(ctx context.Context, it *item, from io.Reader, opt
 	if err := it.is(made.Raw.Size, hex.EncodeToString(made.Raw.SHA256[:])); err != nil {
 		return nil, err
 	}
-	p = &packed{spool: spool, body: spool, index: made.Index}
+	p = &packed{spool: spool, body: spool, index: made.Index, seals: s}
 	if p.bytes, err = made.Index.Encode(); err != nil {
 		return nil, &Source{Path: it.path, Reason: fmt.Sprintf("with %d bytes is too large for one artifact", made.Raw.Size), Err: err}
 	}

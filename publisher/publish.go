@@ -159,14 +159,14 @@ func (b *publication) restore(ctx context.Context, published *manifest.Manifest)
 }
 
 func (b *publication) restoreItem(ctx context.Context, it *item, want *manifest.Artifact) error {
-	if o := b.cache.object(ctx, want); o != nil {
-		defer o.file.Close()
-		index, err := o.index.Encode()
+	if object, x := b.cache.whole(ctx, want); object != nil {
+		defer object.Close()
+		index, err := x.Encode()
 		if err != nil {
 			return err
 		}
 		it.artifact.Stored, it.artifact.Index = want.Stored, want.Index
-		return b.sendPacked(ctx, it, &packed{body: o.file, index: o.index, bytes: index})
+		return b.sendPacked(ctx, it, &packed{body: object, index: x, bytes: index})
 	}
 	var options chunk.Options
 	if want.Chunked() {

@@ -14,9 +14,9 @@ const (
 )
 
 const (
-	window    = 64 // bytes that the hash depends on
-	maskEarly = 0xfffff00000000000
-	maskLate  = 0xffff000000000000
+	window = 64      // bytes that the hash depends on
+	early  = 1 << 44 // a hash below ends a chunk of up to Average bytes: its 20 leading bits are zero
+	late   = 1 << 48 // and of a longer one, 16
 )
 
 // gear gives every byte value its part of the hash; see the package comment.
@@ -35,26 +35,40 @@ func Cut(data []byte) int {
 	if n <= Min {
 		return n
 	}
-	early := min(n, Average)
-	hash, i := scan(data, Min-window, Min, early, 0, maskEarly)
-	if i > 0 {
-		return i
+	var hash uint64
+	for _, b := range data[Min-window : Min] {
+		hash = hash<<1 + gear[b]
 	}
-	if _, i = scan(data, early, early, n, hash, maskLate); i > 0 {
-		return i
+	average := min(n, Average)
+	hash, i := scan(data[Min:average], hash, early)
+	if i > 0 {
+		return Min + i
+	}
+	if _, i = scan(data[average:n], hash, late); i > 0 {
+		return average + i
 	}
 	return n
 }
 
-// scan hashes data[from:to] and gives the end of the first chunk at or after first+1, 0 for none.
-func scan(data []byte, from, first, to int, hash, mask uint64) (uint64, int) {
-	for _, b := range data[from:first] {
-		hash = hash<<1 + gear[b]
+// scan goes on with a hash, and gives how many bytes it takes to bring it below the limit, 0 if all of data does not. What
+// four bytes add is summed up before the hash is: a processor then waits for the hash once in four bytes, and not for each.
+func scan(data []byte, hash, limit uint64) (uint64, int) {
+	at := 0
+	for ; len(data)-at >= 4; at += 4 {
+		b := data[at : at+4 : at+4]
+		one := gear[b[0]]
+		two := one<<1 + gear[b[1]]
+		three := two<<1 + gear[b[2]]
+		four := three<<1 + gear[b[3]]
+		if hash<<1+one < limit || hash<<2+two < limit || hash<<3+three < limit || hash<<4+four < limit {
+			break
+		}
+		hash = hash<<4 + four
 	}
-	for i, b := range data[first:to] {
+	for i, b := range data[at:] {
 		hash = hash<<1 + gear[b]
-		if hash&mask == 0 {
-			return hash, first + i + 1
+		if hash < limit {
+			return hash, at + i + 1
 		}
 	}
 	return hash, 0
@@ -67,10 +81,19 @@ type Reader struct {
 	start int // of what is not given out yet
 	end   int // of what is read
 	err   error
+	move  func(rest []byte) ([]byte, error) // gives the buffer to go on in, which begins with the rest
 }
 
+const readerBuffer = 4 * Max
+
 // NewReader begins to cut src. It holds 4 MiB.
-func NewReader(src io.Reader) *Reader { return &Reader{src: src, buf: make([]byte, 4*Max)} }
+func NewReader(src io.Reader) *Reader {
+	buf := make([]byte, readerBuffer)
+	return &Reader{src: src, move: func(rest []byte) ([]byte, error) {
+		copy(buf, rest)
+		return buf, nil
+	}}
+}
 
 // Next gives the next chunk, valid until the next call, or io.EOF after the last one.
 func (r *Reader) Next() ([]byte, error) {
@@ -89,14 +112,19 @@ func (r *Reader) Next() ([]byte, error) {
 	return chunk, nil
 }
 
-// fill reads until the buffer is full or the stream has ended. Only io.EOF itself is an end: a stream that says
-// io.ErrUnexpectedEOF was cut short.
+// fill reads what the next cut needs, or until the stream has ended; no more, for what was just read is in a core's cache.
+// Only io.EOF itself is an end: a stream that says io.ErrUnexpectedEOF was cut short.
 func (r *Reader) fill() {
-	r.end = copy(r.buf, r.buf[r.start:r.end])
-	r.start = 0
-	for r.err == nil && r.end < len(r.buf) {
+	if len(r.buf)-r.start < Max {
+		rest := r.buf[r.start:r.end]
+		if r.buf, r.err = r.move(rest); r.err != nil {
+			return
+		}
+		r.start, r.end = 0, len(rest)
+	}
+	for r.err == nil && r.end-r.start < Max {
 		var n int
-		n, r.err = r.src.Read(r.buf[r.end:])
+		n, r.err = r.src.Read(r.buf[r.end : r.start+Max])
 		r.end += n
 	}
 }

@@ -71,6 +71,27 @@ func TestCutVectors(t *testing.T) {
 	}
 }
 
+// TestScanIsTheHashOfTheFormat holds the quick loop to the definition, wherever in it a hash falls below the limit.
+func TestScanIsTheHashOfTheFormat(t *testing.T) {
+	data := noise(5, 4096)
+	for _, limit := range []uint64{0, 1 << 50, 1 << 56, 1 << 60, 1 << 63} { // never, and every 16 kB to 2 bytes
+		for from := range 64 {
+			for to := from; to <= len(data); to += 1 + to/8 {
+				wantHash, want := uint64(from), 0
+				for i, b := range data[from:to] {
+					if wantHash = wantHash<<1 + gear[b]; wantHash < limit {
+						want = i + 1
+						break
+					}
+				}
+				if hash, n := scan(data[from:to], uint64(from), limit); hash != wantHash || n != want {
+					t.Fatalf("limit %#x, bytes %d to %d: hash %#x after %d, want %#x after %d", limit, from, to, hash, n, wantHash, want)
+				}
+			}
+		}
+	}
+}
+
 // TestCutsFollowContent: after an insertion the cuts fall into step again, and sizes keep to their limits.
 func TestCutsFollowContent(t *testing.T) {
 	old := noise(7, 64<<20)

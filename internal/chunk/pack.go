@@ -6,6 +6,7 @@ import (
 	"hash"
 	"io"
 	"slices"
+	"sync/atomic"
 )
 
 // Packed is what Pack made.
@@ -25,9 +26,16 @@ type Digested struct {
 type piece struct {
 	at    int // position
 	raw   []byte
+	block *block // that raw lies in
 	frame []byte
 	chunk Chunk
 	done  chan struct{}
+}
+
+// block is a stretch of an artifact that is read at once, in which chunks lie until they are written.
+type block struct {
+	buf  []byte
+	uses atomic.Int32 // by chunks, and by the cutter while it reads
 }
 
 // Options say how to pack. The zero value packs with one worker.
@@ -36,6 +44,8 @@ type Options struct {
 	// Known appends the frame of a chunk to dst where one is known, so that it need not be compressed again; the caller
 	// answers for its being that chunk's. Nil: none is. It is called by many at once.
 	Known func(dst []byte, sha [sha256.Size]byte) ([]byte, bool)
+	// Packed is given each frame, one after the other in their order. Nil: nobody asks.
+	Packed func(frame []byte)
 	// Harder has what is not known compressed by EncodeHarder.
 	Harder bool
 	// Like is the index of an object that is to be made once more: of the ways to compress a chunk, the one that gives a frame
@@ -44,14 +54,18 @@ type Options struct {
 }
 
 // Pack reads an artifact to its end, cuts it, and writes its object to w, in one pass: workers compress and hash in
-// parallel, and frames are written in order. It holds about 3 MiB for each worker.
+// parallel, and frames are written in order. It holds about 5 MiB for each worker.
 func (c *Codec) Pack(ctx context.Context, src io.Reader, w io.Writer, o Options) (*Packed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	workers := max(o.Workers, 1)
-	p := &packer{codec: c, options: o, todo: make(chan *piece), order: make(chan *piece, workers), free: make(chan *piece, 2*workers+2)}
+	p := &packer{codec: c, options: o, todo: make(chan *piece), order: make(chan *piece, workers), free: make(chan *piece, 2*workers+2),
+		blocks: make(chan *block, workers+2)}
 	for range cap(p.free) {
 		p.free <- &piece{done: make(chan struct{}, 1)}
+	}
+	for range cap(p.blocks) {
+		p.blocks <- &block{}
 	}
 	for range workers {
 		go p.work()
@@ -77,6 +91,35 @@ type packer struct {
 	todo    chan *piece
 	order   chan *piece
 	free    chan *piece
+	blocks  chan *block // that nobody uses
+	cutting *block      // that the cutter reads into
+}
+
+// move gives the cutter another block, which begins with the rest of the one before.
+func (p *packer) move(ctx context.Context, rest []byte) ([]byte, error) {
+	var next *block
+	select {
+	case next = <-p.blocks:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	next.uses.Add(1)
+	if next.buf == nil {
+		next.buf = make([]byte, readerBuffer)
+	}
+	copy(next.buf, rest)
+	if p.cutting != nil {
+		p.release(p.cutting)
+	}
+	p.cutting = next
+	return next.buf, nil
+}
+
+// release ends a use of a block.
+func (p *packer) release(b *block) {
+	if b.uses.Add(-1) == 0 {
+		p.blocks <- b
+	}
 }
 
 // cut reads and cuts; it owns todo and order.
@@ -84,7 +127,7 @@ func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err er
 	defer close(p.todo)
 	defer close(p.order)
 	whole := sha256.New()
-	r := NewReader(src)
+	r := &Reader{src: src, move: func(rest []byte) ([]byte, error) { return p.move(ctx, rest) }}
 	for at := 0; ; at++ {
 		chunk, err := r.Next()
 		if err == io.EOF {
@@ -102,7 +145,8 @@ func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err er
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		next.at, next.raw = at, append(next.raw[:0], chunk...)
+		p.cutting.uses.Add(1)
+		next.at, next.raw, next.block = at, chunk, p.cutting
 		p.order <- next
 		p.todo <- next
 	}
@@ -142,11 +186,15 @@ func (p *packer) write(ctx context.Context, w io.Writer, packed *Packed) error {
 	for next := range p.order {
 		<-next.done
 		sum.Write(next.frame)
+		if p.options.Packed != nil {
+			p.options.Packed(next.frame)
+		}
 		if _, err := w.Write(next.frame); err != nil {
 			return err
 		}
 		packed.Stored.Size += int64(len(next.frame))
 		packed.Index = append(packed.Index, next.chunk)
+		p.release(next.block)
 		p.free <- next
 	}
 	sum.Sum(packed.Stored.SHA256[:0])
