@@ -20,18 +20,18 @@ type earlierObject struct {
 	file    *os.File
 	index   chunk.Index
 	seals   *seals
-	offsets []int64                   // of the frames
-	at      map[[sha256.Size]byte]int // positions, by the digest of the chunk
+	offsets []int64 // of the frames
+	order   []int32 // of the chunks, by digest
 }
 
 var errDamaged = errors.New("damaged")
 
 // newEarlier takes a file that should be an object, and its seals.
 func newEarlier(f *os.File, x chunk.Index, want manifest.Stored, s *seals) (*earlierObject, error) {
-	o := &earlierObject{file: f, index: x, seals: s, offsets: make([]int64, len(x)), at: make(map[[sha256.Size]byte]int, len(x))}
+	o := &earlierObject{file: f, index: x, seals: s, offsets: make([]int64, len(x)), order: x.ByDigest()}
 	offset := int64(0)
 	for i, c := range x {
-		o.offsets[i], o.at[c.SHA256] = offset, i
+		o.offsets[i] = offset
 		offset += int64(c.Stored)
 	}
 	info, err := f.Stat()
@@ -70,10 +70,11 @@ func sealWhole(ctx context.Context, f *os.File, x chunk.Index, want manifest.Sto
 
 // frame appends the frame of a chunk; false where there is none, or it is not what was sealed: it is compressed again then.
 func (o *earlierObject) frame(dst []byte, sha [sha256.Size]byte) ([]byte, bool) {
-	if at, ok := o.at[sha]; ok {
-		return o.read(dst, at)
+	from, found := o.index.Find(o.order, sha)
+	if !found {
+		return dst, false
 	}
-	return dst, false
+	return o.read(dst, int(o.order[from]))
 }
 
 func (o *earlierObject) read(dst []byte, at int) ([]byte, bool) {

@@ -140,7 +140,7 @@ func (u *uploader) packChunks(ctx context.Context, it *item, from io.Reader, opt
 	}
 	options.Workers = runtime.GOMAXPROCS(0)
 	if earlier := u.earlierFor(ctx, it.artifact.Path); earlier != nil {
-		options.Known = earlier.frame
+		options.Known, options.Earlier = earlier.frame, earlier.index
 	} else {
 		options.Harder = false
 	}

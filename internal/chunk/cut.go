@@ -97,6 +97,15 @@ func NewReader(src io.Reader) *Reader {
 
 // Next gives the next chunk, valid until the next call, or io.EOF after the last one.
 func (r *Reader) Next() ([]byte, error) {
+	data, err := r.window()
+	if err != nil {
+		return nil, err
+	}
+	return r.take(Cut(data)), nil
+}
+
+// window gives what the next chunk is cut from: Max bytes, or all that is left, or io.EOF.
+func (r *Reader) window() ([]byte, error) {
 	if r.end-r.start < Max && r.err == nil {
 		r.fill()
 	}
@@ -106,10 +115,14 @@ func (r *Reader) Next() ([]byte, error) {
 	if r.start == r.end {
 		return nil, io.EOF
 	}
-	n := Cut(r.buf[r.start:r.end])
+	return r.buf[r.start:r.end], nil
+}
+
+// take gives the first n bytes of the window as a chunk.
+func (r *Reader) take(n int) []byte {
 	chunk := r.buf[r.start : r.start+n : r.start+n]
 	r.start += n
-	return chunk, nil
+	return chunk
 }
 
 // fill reads what the next cut needs, or until the stream has ended; no more, for what was just read is in a core's cache.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Limits of an index and of what it describes.
@@ -84,6 +85,29 @@ func ParseIndex(b []byte) (Index, error) {
 		return nil, err
 	}
 	return x, nil
+}
+
+// ByDigest gives the positions of the chunks in the order of their digests, those of one digest ascending. A map would take ten
+// times the memory.
+func (x Index) ByDigest() []int32 {
+	order := make([]int32, len(x))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(i, j int32) int {
+		if c := bytes.Compare(x[i].SHA256[:], x[j].SHA256[:]); c != 0 {
+			return c
+		}
+		return int(i - j)
+	})
+	return order
+}
+
+// Find tells where in the order by digest the positions of one digest begin, and whether there are any.
+func (x Index) Find(order []int32, sha [sha256.Size]byte) (from int, found bool) {
+	return slices.BinarySearchFunc(order, sha, func(i int32, sha [sha256.Size]byte) int {
+		return bytes.Compare(x[i].SHA256[:], sha[:])
+	})
 }
 
 func (x Index) check() error {

@@ -3,7 +3,6 @@ package chunk
 import (
 	"context"
 	"crypto/sha256"
-	"hash"
 	"io"
 	"slices"
 	"sync/atomic"
@@ -46,6 +45,8 @@ type Options struct {
 	Known func(dst []byte, sha [sha256.Size]byte) ([]byte, bool)
 	// Packed is given each frame, one after the other in their order. Nil: nobody asks.
 	Packed func(frame []byte)
+	// Earlier is the index of an artifact that this one is likely to resemble: see Follower. Nil: there is none.
+	Earlier Index
 	// Harder has what is not known compressed by EncodeHarder.
 	Harder bool
 	// Like is the index of an object that is to be made once more: of the ways to compress a chunk, the one that gives a frame
@@ -72,7 +73,7 @@ func (c *Codec) Pack(ctx context.Context, src io.Reader, w io.Writer, o Options)
 	}
 	total := make(chan error, 1)
 	packed := &Packed{}
-	go func() { total <- p.cut(ctx, src, packed) }()
+	go func() { total <- p.cut(ctx, src) }()
 	err := p.write(ctx, w, packed)
 	if err != nil {
 		cancel(err)
@@ -123,22 +124,25 @@ func (p *packer) release(b *block) {
 }
 
 // cut reads and cuts; it owns todo and order.
-func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err error) {
+func (p *packer) cut(ctx context.Context, src io.Reader) (err error) {
 	defer close(p.todo)
 	defer close(p.order)
-	whole := sha256.New()
 	r := &Reader{src: src, move: func(rest []byte) ([]byte, error) { return p.move(ctx, rest) }}
+	follower := NewFollower(r, p.options.Earlier)
 	for at := 0; ; at++ {
-		chunk, err := r.Next()
+		var raw []byte
+		var sha [sha256.Size]byte
+		if p.follows() {
+			raw, sha, err = follower.Next()
+		} else {
+			raw, err = r.Next()
+		}
 		if err == io.EOF {
-			whole.Sum(packed.Raw.SHA256[:0])
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		whole.Write(chunk)
-		packed.Raw.Size += int64(len(chunk))
 		var next *piece
 		select {
 		case next = <-p.free:
@@ -146,17 +150,22 @@ func (p *packer) cut(ctx context.Context, src io.Reader, packed *Packed) (err er
 			return context.Cause(ctx)
 		}
 		p.cutting.uses.Add(1)
-		next.at, next.raw, next.block = at, chunk, p.cutting
+		next.at, next.raw, next.block, next.chunk = at, raw, p.cutting, Chunk{SHA256: sha, Raw: len(raw)}
 		p.order <- next
 		p.todo <- next
 	}
 }
 
+// follows tells whether the cutter gives the digests of chunks; else a worker does.
+func (p *packer) follows() bool { return len(p.options.Earlier) > 0 }
+
 func (p *packer) work() {
 	for next := range p.todo {
-		sha := sha256.Sum256(next.raw)
-		next.frame = p.frame(next.frame[:0], next, sha)
-		next.chunk = Chunk{SHA256: sha, Raw: len(next.raw), Stored: len(next.frame)}
+		if !p.follows() {
+			next.chunk.SHA256 = Sum(next.raw)
+		}
+		next.frame = p.frame(next.frame[:0], next, next.chunk.SHA256)
+		next.chunk.Stored = len(next.frame)
 		next.done <- struct{}{}
 	}
 }
@@ -182,9 +191,11 @@ func (p *packer) frame(dst []byte, next *piece, sha [sha256.Size]byte) []byte {
 }
 
 func (p *packer) write(ctx context.Context, w io.Writer, packed *Packed) error {
-	var sum hash.Hash = sha256.New()
+	whole, sum := sha256.New(), sha256.New()
 	for next := range p.order {
 		<-next.done
+		whole.Write(next.raw)
+		packed.Raw.Size += int64(len(next.raw))
 		sum.Write(next.frame)
 		if p.options.Packed != nil {
 			p.options.Packed(next.frame)
@@ -197,6 +208,7 @@ func (p *packer) write(ctx context.Context, w io.Writer, packed *Packed) error {
 		p.release(next.block)
 		p.free <- next
 	}
+	whole.Sum(packed.Raw.SHA256[:0])
 	sum.Sum(packed.Stored.SHA256[:0])
 	return context.Cause(ctx)
 }

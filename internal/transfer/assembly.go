@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -38,7 +37,7 @@ func (j *Job) newAssembly(part *os.File) (*assembly, error) {
 		return nil, &Mismatch{"index", fmt.Sprintf("%d bytes stored as %d", j.Artifact.Size, j.Artifact.Stored.Size), fmt.Sprintf("%d stored as %d", raw, stored)}
 	}
 	a.raw, a.stored = offsets(j.Index)
-	a.order = byDigest(j.Index)
+	a.order = j.Index.ByDigest()
 	info, err := part.Stat()
 	if err != nil {
 		return nil, err
@@ -64,21 +63,6 @@ func offsets(x chunk.Index) (raw, stored []int64) {
 	return raw, stored
 }
 
-// byDigest sorts the positions of an index. A map would take ten times the memory.
-func byDigest(x chunk.Index) []int32 {
-	order := make([]int32, len(x))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortFunc(order, func(i, j int32) int {
-		if c := bytes.Compare(x[i].SHA256[:], x[j].SHA256[:]); c != 0 {
-			return c
-		}
-		return int(i - j)
-	})
-	return order
-}
-
 // places are the positions of the digest that begins at from in order.
 func (a *assembly) places(from int) []int32 {
 	to := from + 1
@@ -91,9 +75,7 @@ func (a *assembly) places(from int) []int32 {
 // put writes the bytes of a chunk, which were held to its digest, to all places that lack them, and counts what that
 // was worth. It may be called by many at once. Its errors are those of the part: *partError.
 func (a *assembly) put(sha [sha256.Size]byte, raw []byte, counter *int64) error {
-	from, found := slices.BinarySearchFunc(a.order, sha, func(i int32, sha [sha256.Size]byte) int {
-		return bytes.Compare(a.Index[i].SHA256[:], sha[:])
-	})
+	from, found := a.Index.Find(a.order, sha)
 	if !found || a.isSettled(from) {
 		return nil
 	}

@@ -251,7 +251,7 @@ func TestSeedWithoutEnd(t *testing.T) {
 	a, err := w.job(w.artifact(image(43, 4<<20))).newAssembly(w.part())
 	check(t, err)
 	r := &seedReader{a: a, cut: &cutSeed{offsets: make([]int64, chunk.MaxChunks)}}
-	broken, err := r.read(t.Context(), chunk.NewReader(strings.NewReader("and so on")))
+	broken, err := r.read(t.Context(), chunk.NewFollower(chunk.NewReader(strings.NewReader("and so on")), nil))
 	check(t, err)
 	if broken == nil || len(r.cut.offsets) > chunk.MaxChunks {
 		t.Error("a seed without end is read without end")

@@ -1,12 +1,10 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -46,15 +44,14 @@ func (a *assembly) seed(ctx context.Context) error {
 // seedPiece is a chunk on its way from the cutter to a worker.
 type seedPiece struct {
 	raw []byte
-	at  int
+	sha [sha256.Size]byte
 }
 
-// seedReader cuts one seed, and lets workers hash and write what was cut.
+// seedReader cuts one seed and hashes what was cut, and lets workers write it.
 type seedReader struct {
 	a    *assembly
 	full chan seedPiece
 	free chan []byte
-	mu   sync.Mutex // guards cut.index
 	cut  *cutSeed
 }
 
@@ -76,7 +73,7 @@ func (a *assembly) readSeed(ctx context.Context, seed Seed) (*cutSeed, error) {
 	var broken error
 	group.Go(func() (err error) {
 		defer close(r.full)
-		broken, err = r.read(ctx, chunk.NewReader(io.NewSectionReader(src, 0, seed.Size)))
+		broken, err = r.read(ctx, chunk.NewFollower(chunk.NewReader(io.NewSectionReader(src, 0, seed.Size)), a.Index))
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -87,11 +84,7 @@ func (a *assembly) readSeed(ctx context.Context, seed Seed) (*cutSeed, error) {
 
 func (r *seedReader) work() error {
 	for p := range r.full {
-		sha := digest(p.raw)
-		r.mu.Lock()
-		r.cut.index[p.at].SHA256 = sha
-		r.mu.Unlock()
-		if err := r.a.put(sha, p.raw, &r.a.Seeded); err != nil {
+		if err := r.a.put(p.sha, p.raw, &r.a.Seeded); err != nil {
 			return err
 		}
 		r.free <- p.raw[:chunk.Max]
@@ -100,9 +93,9 @@ func (r *seedReader) work() error {
 }
 
 // read hands out the chunks. A seed that breaks, or goes on for longer than an artifact may, gives what came until then.
-func (r *seedReader) read(ctx context.Context, pieces *chunk.Reader) (broken, err error) {
+func (r *seedReader) read(ctx context.Context, pieces *chunk.Follower) (broken, err error) {
 	for offset := int64(0); ; {
-		raw, err := pieces.Next()
+		raw, sha, err := pieces.Next()
 		switch {
 		case err == io.EOF:
 			return nil, nil
@@ -117,27 +110,13 @@ func (r *seedReader) read(ctx context.Context, pieces *chunk.Reader) (broken, er
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		r.mu.Lock()
-		at := len(r.cut.index)
-		r.cut.index = append(r.cut.index, chunk.Chunk{Raw: len(raw)})
-		r.mu.Unlock()
+		r.cut.index = append(r.cut.index, chunk.Chunk{SHA256: sha, Raw: len(raw)})
 		r.cut.offsets = append(r.cut.offsets, offset)
 		offset += int64(len(raw))
 		select {
-		case r.full <- seedPiece{buf[:copy(buf, raw)], at}:
+		case r.full <- seedPiece{buf[:copy(buf, raw)], sha}:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
-}
-
-// longestZeros is the digest of the chunk that a long hole is cut into.
-var longestZeros = sync.OnceValue(func() [sha256.Size]byte { return sha256.Sum256(nothing[:]) })
-
-// digest is SHA-256, at once for what a seed with holes has most of.
-func digest(raw []byte) [sha256.Size]byte {
-	if len(raw) == len(nothing) && bytes.Equal(raw, nothing[:]) {
-		return longestZeros()
-	}
-	return sha256.Sum256(raw)
 }
