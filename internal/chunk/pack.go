@@ -55,7 +55,7 @@ type Options struct {
 }
 
 // Pack reads an artifact to its end, cuts it, and writes its object to w, in one pass: workers compress and hash in
-// parallel, and frames are written in order. It holds about 5 MiB for each worker.
+// parallel, and frames are written in order. It holds 4 MiB for each worker and 8 more, and the frames under way.
 func (c *Codec) Pack(ctx context.Context, src io.Reader, w io.Writer, o Options) (*Packed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
