@@ -53,22 +53,21 @@ func Cut(data []byte) int {
 // scan goes on with a hash, and gives how many bytes it takes to bring it below the limit, 0 if all of data does not. What
 // four bytes add is summed up before the hash is: a processor then waits for the hash once in four bytes, and not for each.
 func scan(data []byte, hash, limit uint64) (uint64, int) {
-	at := 0
-	for ; len(data)-at >= 4; at += 4 {
-		b := data[at : at+4 : at+4]
-		one := gear[b[0]]
-		two := one<<1 + gear[b[1]]
-		three := two<<1 + gear[b[2]]
-		four := three<<1 + gear[b[3]]
+	i := 0
+	for ; i < len(data)-3; i += 4 {
+		one := gear[data[i]]
+		two := one<<1 + gear[data[i+1]]
+		three := two<<1 + gear[data[i+2]]
+		four := three<<1 + gear[data[i+3]]
 		if hash<<1+one < limit || hash<<2+two < limit || hash<<3+three < limit || hash<<4+four < limit {
 			break
 		}
 		hash = hash<<4 + four
 	}
-	for i, b := range data[at:] {
-		hash = hash<<1 + gear[b]
+	for ; i < len(data); i++ {
+		hash = hash<<1 + gear[data[i]]
 		if hash < limit {
-			return hash, at + i + 1
+			return hash, i + 1
 		}
 	}
 	return hash, 0
