@@ -100,8 +100,10 @@ type uploader struct {
 func (u *uploader) upload(ctx context.Context, deltaFrom []*manifest.Manifest) error {
 	defer u.closeEarlier()
 	for _, it := range u.source.items {
-		done, err := u.reuse(ctx, it)
-		if err == nil && !done {
+		shared, err := u.reuse(ctx, it)
+		if err == nil && shared {
+			err = u.deltas(ctx, it, nil, deltaFrom)
+		} else if err == nil {
 			err = u.store(ctx, it, deltaFrom)
 		}
 		if err != nil {
@@ -157,8 +159,12 @@ func (u *uploader) store(ctx context.Context, it *item, deltaFrom []*manifest.Ma
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	if before, ok := u.known[it.artifact.SHA256]; ok {
-		if shared, err := u.share(ctx, it, before); err != nil || shared {
+		shared, err := u.share(ctx, it, before)
+		if err != nil {
 			return err
+		}
+		if shared {
+			return u.deltas(ctx, it, nil, deltaFrom)
 		}
 	}
 	if err := u.sendPacked(ctx, it, p); err != nil {

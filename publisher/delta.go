@@ -13,7 +13,6 @@ import (
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/delta"
-	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -74,15 +73,17 @@ func artifactOf(m *manifest.Manifest, path string) *manifest.Artifact {
 	return nil
 }
 
-// deltas makes and sends what leads from earlier releases to an item. What cannot be made is said, and left out: a
-// delta only saves.
+// deltas makes and sends what leads from earlier releases to an item that is stored, beside the deltas that it has. What cannot be
+// made is said, and left out: a delta only saves.
 func (u *uploader) deltas(ctx context.Context, it *item, p *packed, from []*manifest.Manifest) error {
-	if p.index == nil {
+	a := &it.artifact
+	if !a.Chunked() {
 		return nil
 	}
+	var all []manifest.Delta
 	for _, m := range from {
-		before := artifactOf(m, it.artifact.Path)
-		if before == nil || before.SHA256 == it.artifact.SHA256 {
+		before := artifactOf(m, a.Path)
+		if before == nil || before.SHA256 == a.SHA256 || slices.ContainsFunc(a.Deltas, func(d manifest.Delta) bool { return d.From == before.SHA256 }) {
 			continue
 		}
 		made, err := u.delta(ctx, it, p, m, before)
@@ -93,15 +94,26 @@ func (u *uploader) deltas(ctx context.Context, it *item, p *packed, from []*mani
 			return err
 		case err != nil:
 			u.sink().Note(fmt.Sprintf("no delta of %s from %s: %v", it.path, m.Version, err))
-		case made != nil && !slices.ContainsFunc(it.artifact.Deltas, func(d manifest.Delta) bool { return d.Churn == made.Churn }):
-			it.artifact.Deltas = append(it.artifact.Deltas, *made)
+		case made != nil:
+			all = append(all, *made)
 		}
 	}
+	a.Deltas = mergeDeltas(all, a.Deltas)
 	return nil
 }
 
-// goneRanges is how many ranges of an earlier object are read at a time.
-const goneRanges = 4
+// mergeDeltas gives those of both lists, each churn once, as many as an artifact may name: the first ones go before.
+func mergeDeltas(first, then []manifest.Delta) (all []manifest.Delta) {
+	for _, d := range append(first, then...) {
+		if len(all) < manifest.MaxDeltas && !slices.ContainsFunc(all, func(have manifest.Delta) bool { return have.Churn == d.Churn }) {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// someRanges is how many ranges of a stored object are read at a time.
+const someRanges = 4
 
 // sayCompressed tells what it costs that an artifact is compressed already: one byte changed, and all that follows is
 // another.
@@ -133,39 +145,46 @@ func (u *uploader) sayCompressed(ctx context.Context, it *item, p *packed) {
 // maxDeltaShare is the share of the bytes it saves, in percent, from which a delta is not worth its place.
 const maxDeltaShare = 80
 
-// delta makes one; nil when it would save too little.
+// delta makes one; nil when it would save too little. p is the item as it was packed just now; nil: as it was stored before.
 func (u *uploader) delta(ctx context.Context, it *item, p *packed, m *manifest.Manifest, before *manifest.Artifact) (made *manifest.Delta, err error) {
-	var x chunk.Index
-	earlier := u.object(ctx, before)
-	if earlier != nil {
-		x = earlier.index
-	} else if x, err = transfer.ReadIndex(ctx, u.Store, before); err != nil {
+	if err := u.openCodec(); err != nil {
 		return nil, err
 	}
-	diff := chunk.Compare(x, p.index)
+	old, err := u.chunked(ctx, before, nil)
+	if err != nil {
+		return nil, err
+	}
+	now, err := u.chunked(ctx, &it.artifact, p)
+	if err != nil {
+		return nil, err
+	}
+	diff := chunk.Compare(old.index, now.index)
 	if len(diff.Gone) == 0 || len(diff.Missing) == 0 {
 		return nil, nil
 	}
 	var saved int64
 	for _, i := range diff.Missing {
-		saved += int64(p.index[i].Stored)
+		saved += int64(now.index[i].Stored)
 	}
-	gone, err := u.gone(ctx, it, before, earlier, x, diff.Gone)
+	gone, err := u.some(ctx, old, diff.Gone)
 	if err != nil {
 		return nil, err
 	}
 	defer gone.Close()
-	missing := newChunkReader(u.codec, p.body, p.index, diff.Missing)
+	missing, err := u.some(ctx, now, diff.Missing)
+	if err != nil {
+		return nil, err
+	}
+	defer missing.Close()
 	task := u.sink().Start(fmt.Sprintf("delta of %s from %s", it.path, m.Version), missing.size)
 	defer func() { task.Done(err) }()
-	missing.task = task
 	out, err := u.scratchFile()
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
 	sum := sha256.New()
-	if err := delta.Make(ctx, io.MultiWriter(out, sum), gone, missing, gone.size, missing.size); err != nil {
+	if err := delta.Make(ctx, io.MultiWriter(out, sum), gone, &countedReaderAt{r: missing, task: task}, gone.size, missing.size); err != nil {
 		return nil, err
 	}
 	size, err := out.Seek(0, io.SeekCurrent)
@@ -195,33 +214,56 @@ func (p *Publisher) scratchFile() (*os.File, error) {
 	return f, nil
 }
 
-// goneReader gives the chunks that only the earlier artifact has.
-type goneReader struct {
+// chunked is a stored artifact of which chunks can be read.
+type chunked struct {
+	artifact *manifest.Artifact
+	index    chunk.Index
+	packed   *packed        // made just now
+	earlier  *earlierObject // or at hand; nil, too: in the store
+}
+
+func (u *uploader) chunked(ctx context.Context, a *manifest.Artifact, p *packed) (c *chunked, err error) {
+	c = &chunked{artifact: a, packed: p}
+	if p != nil {
+		c.index = p.index
+	} else if c.earlier = u.object(ctx, a); c.earlier != nil {
+		c.index = c.earlier.index
+	} else {
+		c.index, err = transfer.ReadIndex(ctx, u.Store, a)
+	}
+	return c, err
+}
+
+// someChunks are the chunks at some positions, one after the other.
+type someChunks struct {
 	io.ReaderAt
 	io.Closer
 	size int64
 }
 
-// gone takes them from the object at hand if it has them undamaged, or from the store.
-func (u *uploader) gone(ctx context.Context, it *item, before *manifest.Artifact, earlier *earlierObject, x chunk.Index, positions []int) (*goneReader, error) {
+// some reads chunks from the object at hand if it has them undamaged, or from the store.
+func (u *uploader) some(ctx context.Context, c *chunked, positions []int) (*someChunks, error) {
 	var size int64
 	for _, i := range positions {
-		size += int64(x[i].Raw)
+		size += int64(c.index[i].Raw)
 	}
-	if earlier != nil && earlier.sound(positions) {
-		return &goneReader{newChunkReader(u.codec, earlier.file, x, positions), io.NopCloser(nil), size}, nil
+	switch {
+	case c.packed != nil:
+		return &someChunks{newChunkReader(u.codec, c.packed.body, c.index, positions), io.NopCloser(nil), size}, nil
+	case c.earlier != nil && c.earlier.sound(positions):
+		return &someChunks{newChunkReader(u.codec, c.earlier.file, c.index, positions), io.NopCloser(nil), size}, nil
 	}
 	f, err := u.scratchFile()
 	if err != nil {
 		return nil, err
 	}
-	task := u.sink().Start("reading what changed of the earlier "+it.path, -1)
-	_, err = transfer.Chunks(ctx, u.Store, before.Stored.SHA256, x, positions, goneRanges, f, task)
+	task := u.sink().Start("reading what changed of "+c.artifact.Path, -1)
+	_, err = transfer.Chunks(ctx, u.Store, c.artifact.Stored.SHA256, c.index, positions, someRanges, f, task)
 	task.Done(err)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &goneReader{f, f, size}, nil
+	return &someChunks{f, f, size}, nil
 }
 
 // chunkReader reads chunks of a stored object as if they were one file. It is for one reader at a time that goes forward.
@@ -230,7 +272,6 @@ type chunkReader struct {
 	object io.ReaderAt
 	index  chunk.Index
 	size   int64
-	task   progress.Task // counts what is read; may be nil
 	pieces []chunkPiece
 	at     int    // the piece that is held
 	raw    []byte // its bytes
@@ -291,8 +332,5 @@ func (r *chunkReader) load(i int) (err error) {
 		return err
 	}
 	r.at = i
-	if r.task != nil {
-		r.task.Add(int64(c.Raw))
-	}
 	return nil
 }

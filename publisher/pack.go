@@ -133,10 +133,8 @@ func (u *uploader) packSmall(it *item, raw []byte) (*packed, error) {
 // packChunks stores an artifact in chunks. What the last publication of the same path stored is not compressed again; what is
 // new beside that may be packed harder: it is little, and all that those ask for who have the earlier release.
 func (u *uploader) packChunks(ctx context.Context, it *item, from io.Reader, options chunk.Options) (p *packed, err error) {
-	if u.codec == nil {
-		if u.codec, err = chunk.NewCodec(u.Packing.Level.zstd(), runtime.GOMAXPROCS(0)); err != nil {
-			return nil, err
-		}
+	if err := u.openCodec(); err != nil {
+		return nil, err
 	}
 	options.Workers = runtime.GOMAXPROCS(0)
 	if earlier := u.earlierFor(ctx, it.artifact.Path); earlier != nil {
@@ -173,6 +171,13 @@ func (u *uploader) packChunks(ctx context.Context, it *item, from io.Reader, opt
 	a.Stored = manifest.Stored{SHA256: hex.EncodeToString(made.Stored.SHA256[:]), Size: made.Stored.Size, Encoding: manifest.EncodingZstd}
 	a.Index, a.Deltas = manifest.Object{SHA256: digest(p.bytes), Size: int64(len(p.bytes))}, nil
 	return p, nil
+}
+
+func (u *uploader) openCodec() (err error) {
+	if u.codec == nil {
+		u.codec, err = chunk.NewCodec(u.Packing.Level.zstd(), runtime.GOMAXPROCS(0))
+	}
+	return err
 }
 
 // spool holds an object on its way up: what goes up is what its name says, whatever happens to the source meanwhile.

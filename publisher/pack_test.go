@@ -19,6 +19,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/storage/storagetest"
 	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
@@ -147,6 +148,51 @@ func TestDeltasFromEarlierReleases(t *testing.T) {
 	p.Packing = publisher.Packing{DeltaFrom: []string{"9.9.9"}}
 	_, err = p.Publish(ctx, source(t, "openstack@7.0.0", map[string]string{"disk": image(8)}), signers(w.engineer))
 	wantError[*publisher.Invalid](t, err, "9.9.9", "not a published release")
+	_, err = p.Plan(ctx, source(t, "openstack@7.0.0", map[string]string{"disk": image(8)}), signers(w.engineer)...)
+	wantError[*publisher.Invalid](t, err, "9.9.9", "not a published release")
+}
+
+// TestASharedArtifactGetsItsDeltas: bytes that an earlier release stored are not stored again, but whoever has a release that
+// came between gets there by a delta as to any other; the deltas that led to them before still do.
+func TestASharedArtifactGetsItsDeltas(t *testing.T) {
+	t.Parallel()
+	for name, network := range map[string]bool{"in a directory": false, "over a network": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var store storage.Store = w.store
+			if network {
+				store = overNetwork{store}
+			}
+			p := w.over(t, store, w.online)
+			publish := func(version string, edits int) *manifest.Artifact {
+				t.Helper()
+				_, err := p.Publish(ctx, source(t, "openstack@"+version, map[string]string{"disk": image(edits)}), signers(w.engineer))
+				check(t, err)
+				return &w.manifestOf(t, "openstack@"+version).Artifacts[0]
+			}
+			publish("1.0.0", 0)
+			second := publish("2.0.0", 1)
+			publish("3.0.0", 2)
+			again := publish("4.0.0", 1)
+			if again.Stored != second.Stored || len(again.Deltas) != 2 {
+				t.Fatalf("stored as %+v, with %d deltas", again.Stored, len(again.Deltas))
+			}
+			for _, old := range []int{0, 2} {
+				if s := w.wantContent(t, again, image(old), image(1)); s.Requests != 1 || s.Ranged != 0 {
+					t.Errorf("from edition %d: %+v", old, s)
+				}
+			}
+			p.Packing = publisher.Packing{DeltaFrom: []string{"1.0.0"}}
+			if a := publish("5.0.0", 2); len(a.Deltas) != 2 {
+				t.Errorf("--delta-from: %d deltas", len(a.Deltas))
+			}
+			p.Packing = publisher.Packing{NoDeltas: true}
+			if a := publish("6.0.0", 0); len(a.Deltas) != 0 {
+				t.Errorf("--no-delta: %d deltas", len(a.Deltas))
+			}
+		})
+	}
 }
 
 // TestADamagedEarlierObjectIsNotUsedAgain: frames that a store on this machine holds are taken only from what was signed.

@@ -82,6 +82,9 @@ func (p *Publisher) planArtifacts(ctx context.Context, v *catalog.View, s *sourc
 	if err != nil {
 		return err
 	}
+	if _, err := p.predecessors(v, s.spec, earlier); err != nil && !plan.Unchanged { // a delta is asked for from what is none
+		return err
+	}
 	known := storedBlobs{}
 	for _, m := range earlier {
 		known.add(m)
