@@ -11,6 +11,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
@@ -81,6 +82,7 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 type uploader struct {
 	*Publisher
 	source   *source
+	view     *catalog.View             // as it was when the release was prepared
 	dir      string                    // the release's, absolute
 	known    storedBlobs               // of earlier releases
 	earlier  []*manifest.Manifest      // of the product, newest first
@@ -158,14 +160,18 @@ func (u *uploader) store(ctx context.Context, it *item, deltaFrom []*manifest.Ma
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+	shared := false
 	if before, ok := u.known[it.artifact.SHA256]; ok {
-		shared, err := u.share(ctx, it, before)
-		if err != nil {
-			return err
-		}
-		if shared {
-			return u.deltas(ctx, it, nil, deltaFrom)
-		}
+		shared, err = u.share(ctx, it, before)
+	}
+	if !shared && err == nil {
+		shared, err = u.shareElsewhere(ctx, it, p)
+	}
+	switch {
+	case err != nil:
+		return err
+	case shared:
+		return u.deltas(ctx, it, nil, deltaFrom)
 	}
 	if err := u.sendPacked(ctx, it, p); err != nil {
 		return err

@@ -132,6 +132,19 @@ func (c *cache) presumed(dir string, it *item) (stamp, bool) {
 	return s, ok && s.Look == it.look() && len(s.SHA256) == sha256.Size*2
 }
 
+// published tells whether something with this digest was published from here.
+func (c *cache) published(sha string) bool {
+	if c == nil {
+		return false
+	}
+	for _, s := range c.files {
+		if s.SHA256 == sha {
+			return true
+		}
+	}
+	return false
+}
+
 // remember notes an item that was read.
 func (c *cache) remember(dir string, it *item) {
 	if c != nil {

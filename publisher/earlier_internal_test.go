@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -71,5 +73,48 @@ func TestAnEarlierObjectIsAlteredWhileItIsUsed(t *testing.T) {
 	wantNone("cut", 0)
 	if _, err := newEarlier(o.file, x, want, o.seals); err != errDamaged {
 		t.Errorf("cut: %v", err)
+	}
+}
+
+// TestAnObjectThatUnpacksToOtherBytesIsNotShared: another product's engineers signed for an object and for an index that names the right
+// chunks, and the object unpacks to others. It has its digest; nobody who publishes the right bytes shares it.
+func TestAnObjectThatUnpacksToOtherBytesIsNotShared(t *testing.T) {
+	t.Parallel()
+	codec, err := chunk.NewCodec(zstd.SpeedFastest, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, wrong := []byte("what the vendor built"), []byte("what a thief would run")[:21]
+	object := func(raw []byte) (*uploader, *manifest.Artifact, chunk.Index) {
+		t.Helper()
+		frame := codec.Encode(nil, raw)
+		x := chunk.Index{{SHA256: sha256.Sum256(right), Raw: len(right), Stored: len(frame)}}
+		name := filepath.Join(t.TempDir(), "object")
+		if err := os.WriteFile(name, frame, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		a := &manifest.Artifact{Stored: manifest.Stored{SHA256: digest(frame), Size: int64(len(frame))}, Index: manifest.Object{SHA256: "index"}}
+		s, err := sealWhole(t.Context(), f, x, a.Stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := newEarlier(f, x, a.Stored, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &uploader{codec: codec, opened: map[string]*earlierObject{a.Stored.SHA256 + ".index": o}}, a, x
+	}
+	if u, a, x := object(right); !u.unpacks(t.Context(), a, x) {
+		t.Error("the right one is not taken")
+	} else if x = (chunk.Index{{SHA256: sha256.Sum256(wrong), Raw: len(wrong)}}); u.unpacks(t.Context(), a, x) {
+		t.Error("it is taken for other chunks")
+	}
+	if u, a, x := object(wrong); u.unpacks(t.Context(), a, x) {
+		t.Error("one that unpacks to other bytes is taken")
 	}
 }

@@ -125,6 +125,7 @@ func (b *publication) prepare(ctx context.Context, d *desk, listed bool) (err er
 	if err != nil {
 		return err
 	}
+	b.view = d.view
 	if err := b.upload(ctx, from); err != nil {
 		return err
 	}
