@@ -30,6 +30,17 @@ func (b storedBlobs) add(m *manifest.Manifest) {
 	}
 }
 
+// notTakenBack are those of releases that were neither recalled nor yanked.
+func notTakenBack(v *catalog.View, releases []*manifest.Manifest) storedBlobs {
+	known := storedBlobs{}
+	for _, m := range releases {
+		if info, err := v.Release(m.Release()); err == nil && info.Recalled == nil && info.Yanked == "" {
+			known.add(m)
+		}
+	}
+	return known
+}
+
 // has tells whether the store holds the object, at its size.
 func (p *Publisher) has(ctx context.Context, o manifest.Object) (bool, error) {
 	info, err := p.Store.Stat(ctx, manifest.BlobObject(o.SHA256))
@@ -142,12 +153,17 @@ func (u *uploader) reuse(ctx context.Context, it *item) (bool, error) {
 	return u.share(ctx, it, before)
 }
 
-// share lets an item be the object that an earlier release stored for the same raw bytes, if that is all there, and undamaged.
+// share lets an item be the object that an earlier release stored for the same raw bytes, if that is all there, and undamaged. One
+// in chunks that is at hand has to be seen to be those bytes, too; over a network the engineers of the product are believed, but
+// for releases that they took back.
 func (u *uploader) share(ctx context.Context, it *item, before manifest.Artifact) (bool, error) {
 	before.Deltas = slices.Clone(before.Deltas)
 	there, err := u.holdsAll(ctx, &before)
 	if err != nil || !there {
 		return false, err
+	}
+	if before.Chunked() && u.object(ctx, &before) == nil && u.isAtHand(&before) {
+		return false, nil
 	}
 	it.artifact.Stored, it.artifact.Index, it.artifact.Deltas = before.Stored, before.Index, before.Deltas
 	return true, nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/enovance/kitchen/internal/chunk"
+	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
@@ -27,42 +28,46 @@ type earlierObject struct {
 var errDamaged = errors.New("damaged")
 
 // newEarlier takes a file that should be an object, and its seals.
-func newEarlier(f *os.File, x chunk.Index, want manifest.Stored, s *seals) (*earlierObject, error) {
+func newEarlier(f *os.File, x chunk.Index, s *seals) *earlierObject {
 	o := &earlierObject{file: f, index: x, seals: s, offsets: make([]int64, len(x)), order: x.ByDigest()}
 	offset := int64(0)
 	for i, c := range x {
 		o.offsets[i] = offset
 		offset += int64(c.Stored)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if offset != want.Size || info.Size() != want.Size {
-		return nil, errDamaged
-	}
-	return o, nil
+	return o
 }
 
-// sealWhole reads a file that should be an object, and seals its frames if all of it has the digest that its manifest says.
-func sealWhole(ctx context.Context, f *os.File, x chunk.Index, want manifest.Stored) (*seals, error) {
+// hasSize tells whether a file has the size of an artifact's object, and its index that of both.
+func hasSize(f *os.File, x chunk.Index, a *manifest.Artifact) bool {
+	raw, stored := x.Sizes()
+	info, err := f.Stat()
+	return err == nil && info.Size() == a.Stored.Size && stored == a.Stored.Size && raw == a.Size
+}
+
+// sealWhole reads a file that should be an artifact's object, and seals its frames if all of it is what the manifest says: the
+// object has its digest, each frame unpacks to its chunk, and they are the artifact. Who signed for it is not enough: what is stored
+// again is signed for anew, by others.
+func sealWhole(ctx context.Context, codec *chunk.Codec, f *os.File, x chunk.Index, a *manifest.Artifact, task progress.Task) (*seals, error) {
 	s, err := newSeals()
 	if err != nil {
 		return nil, err
 	}
-	sum, offset, buffer := sha256.New(), int64(0), []byte{}
-	from := io.TeeReader(&itemReader{ctx: ctx, Reader: f}, sum)
+	stored, whole := sha256.New(), sha256.New()
+	from := io.TeeReader(&itemReader{ctx: ctx, Reader: f}, io.MultiWriter(stored, progress.Writer{Task: task}))
+	var frame, raw []byte
 	for _, c := range x {
-		if cap(buffer) < c.Stored {
-			buffer = make([]byte, c.Stored)
-		}
-		if _, err := io.ReadFull(from, buffer[:c.Stored]); err != nil {
+		frame = slices.Grow(frame[:0], c.Stored)[:c.Stored]
+		if _, err := io.ReadFull(from, frame); err != nil {
 			return nil, errDamaged
 		}
-		s.add(buffer[:c.Stored])
-		offset += int64(c.Stored)
+		if raw, err = codec.Decode(raw[:0], frame, c); err != nil {
+			return nil, errDamaged
+		}
+		whole.Write(raw)
+		s.add(frame)
 	}
-	if more, err := io.Copy(io.Discard, from); err != nil || more != 0 || offset != want.Size || hexSum(sum) != want.SHA256 {
+	if hexSum(stored) != a.Stored.SHA256 || hexSum(whole) != a.SHA256 {
 		return nil, errDamaged
 	}
 	return s, nil
@@ -112,12 +117,20 @@ func (u *uploader) earlierFor(ctx context.Context, path string) *earlierObject {
 }
 
 // object opens what an earlier artifact was stored as, in the cache or in a store on this machine, once. Nil where it is
-// neither, or is damaged. Without seals it is read whole, which makes them.
+// neither, or is not what its manifest says. Without seals it is read whole, which makes them.
 func (u *uploader) object(ctx context.Context, a *manifest.Artifact) *earlierObject {
-	name := a.Stored.SHA256 + "." + a.Index.SHA256
-	if o := u.opened[name]; o != nil {
+	name := a.Stored.SHA256 + "." + a.Index.SHA256 + "." + a.SHA256
+	if o, known := u.opened[name]; known {
 		return o
 	}
+	if u.opened == nil {
+		u.opened = map[string]*earlierObject{}
+	}
+	u.opened[name] = u.openEarlier(ctx, a)
+	return u.opened[name]
+}
+
+func (u *uploader) openEarlier(ctx context.Context, a *manifest.Artifact) *earlierObject {
 	f, x := u.cache.object(a)
 	if f == nil {
 		f, x = u.localObject(ctx, a)
@@ -125,7 +138,7 @@ func (u *uploader) object(ctx context.Context, a *manifest.Artifact) *earlierObj
 	if f == nil {
 		return nil
 	}
-	o, err := u.openEarlier(ctx, a, f, x)
+	s, err := u.sealsOf(ctx, a, f, x)
 	if err != nil {
 		f.Close()
 		if errors.Is(err, errDamaged) {
@@ -133,23 +146,38 @@ func (u *uploader) object(ctx context.Context, a *manifest.Artifact) *earlierObj
 		}
 		return nil
 	}
-	if u.opened == nil {
-		u.opened = map[string]*earlierObject{}
-	}
-	u.opened[name] = o
-	return o
+	return newEarlier(f, x, s)
 }
 
-func (u *uploader) openEarlier(ctx context.Context, a *manifest.Artifact, f *os.File, x chunk.Index) (*earlierObject, error) {
-	s := u.cache.seals(a, len(x))
-	if s == nil {
-		var err error
-		if s, err = sealWhole(ctx, f, x, a.Stored); err != nil {
-			return nil, err
-		}
+// sealsOf are those in the cache, or new ones.
+func (u *uploader) sealsOf(ctx context.Context, a *manifest.Artifact, f *os.File, x chunk.Index) (s *seals, err error) {
+	if !hasSize(f, x, a) {
+		return nil, errDamaged
+	}
+	if s := u.cache.seals(a, len(x)); s != nil {
+		return s, nil
+	}
+	if err := u.openCodec(); err != nil {
+		return nil, err
+	}
+	task := u.sink().Start("reading what is stored for an earlier "+a.Path, a.Stored.Size)
+	defer func() { task.Done(err) }()
+	if s, err = sealWhole(ctx, u.codec, f, x, a, task); err == nil {
 		u.cache.keepSeals(a, s)
 	}
-	return newEarlier(f, x, a.Stored, s)
+	return s, err
+}
+
+// isAtHand tells whether an artifact's object would be read on this machine, undamaged or not.
+func (u *uploader) isAtHand(a *manifest.Artifact) bool {
+	if _, local := u.Store.(storage.Local); local {
+		return true
+	}
+	f, _ := u.cache.object(a)
+	if f != nil {
+		f.Close()
+	}
+	return f != nil
 }
 
 // localObject opens the object in a store on this machine; nil where there is none.
@@ -171,7 +199,9 @@ func (u *uploader) localObject(ctx context.Context, a *manifest.Artifact) (*os.F
 
 func (u *uploader) closeEarlier() {
 	for _, o := range u.opened {
-		o.file.Close()
+		if o != nil {
+			o.file.Close()
+		}
 	}
 	u.opened = nil
 }

@@ -26,6 +26,9 @@ func (u *uploader) shareElsewhere(ctx context.Context, it *item, p *packed) (boo
 			return false, err
 		}
 		for _, m := range releases {
+			if ctx.Err() != nil {
+				return false, context.Cause(ctx)
+			}
 			at := slices.IndexFunc(m.Artifacts, func(a manifest.Artifact) bool { return a.SHA256 == it.artifact.SHA256 && a.Chunked() })
 			if at < 0 || !u.unpacks(ctx, &m.Artifacts[at], p.index) {
 				continue

@@ -85,10 +85,7 @@ func (p *Publisher) planArtifacts(ctx context.Context, v *catalog.View, s *sourc
 	if _, err := p.predecessors(v, s.spec, earlier); err != nil && !plan.Unchanged { // a delta is asked for from what is none
 		return err
 	}
-	known := storedBlobs{}
-	for _, m := range earlier {
-		known.add(m)
-	}
+	known := notTakenBack(v, earlier)
 	for _, it := range s.items {
 		a := it.artifact
 		planned := PlannedArtifact{Path: a.Path, Kind: a.Kind, Size: a.Size, SHA256: a.SHA256, Files: len(a.Files)}

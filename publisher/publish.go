@@ -43,10 +43,7 @@ func (p *Publisher) Publish(ctx context.Context, dir string, signers []keys.Sign
 	if b.earlier, err = p.earlierReleases(ctx, view, s.spec.Product); err != nil {
 		return nil, err
 	}
-	b.known = storedBlobs{}
-	for _, m := range b.earlier {
-		b.known.add(m)
-	}
+	b.known = notTakenBack(view, b.earlier)
 	out, err := p.write(ctx, b.change, signers)
 	b.tell(out)
 	return out, err

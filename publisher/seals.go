@@ -15,8 +15,9 @@ const (
 
 // seals are authenticators of the frames of one stored object, each at its position: GMAC (NIST SP 800-38D §3) under a key that
 // is this object's alone, with the position as the nonce. A frame that has its seal is the one that was sealed, without the
-// rest of the object being read. They are made where an object is packed, or was read whole and had its digest. They are for
-// whoever made them: the key is kept beside them. It is not for many at once while seals are added.
+// rest of the object being read. They are made where an object is packed, or was read whole and is what its manifest says, raw and
+// stored: so what has a seal unpacks to its chunk, whoever packed it. They are for whoever made them: the key is kept beside them.
+// Seals are added by one at a time.
 type seals struct {
 	key  []byte
 	aead cipher.AEAD
@@ -40,7 +41,8 @@ func sealsOf(key, all []byte) (*seals, error) {
 
 // add seals the next frame.
 func (s *seals) add(frame []byte) {
-	s.all = s.aead.Seal(s.all, sealNonce(len(s.all)/sealSize), nil, frame)
+	var room [sealSize]byte // the library takes just what it needs, each time anew, where there is none
+	s.all = append(s.all, s.aead.Seal(room[:0], sealNonce(len(s.all)/sealSize), nil, frame)...)
 }
 
 // fit tells whether the frame at a position has its seal.

@@ -22,7 +22,7 @@
 // # Index
 //
 // Big endian: the 8 bytes "kitchen\x01", the number of chunks (uint32), then for each chunk 40 bytes: SHA-256 of its
-// raw bytes, raw length (uint32, 1 to 1 MiB), length of its frame (uint32, 1 to 1 MiB + 64 KiB). Nothing follows. The
+// raw bytes, raw length (uint32, more than 64 KiB and up to 1 MiB, the last one from 1), length of its frame (uint32, 1 to 1 MiB + 64 KiB). Nothing follows. The
 // index is at most 64 MiB; its digest stands in the signed manifest.
 //
 // # Differences

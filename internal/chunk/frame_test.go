@@ -3,8 +3,10 @@ package chunk
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -110,7 +112,7 @@ func TestFramesThatAreNotWhatTheIndexSays(t *testing.T) {
 }
 
 func TestIndexThatLies(t *testing.T) {
-	good, err := Index{{sha256.Sum256(nil), 5, 6}, {sha256.Sum256([]byte("x")), Max, 7}}.Encode()
+	good, err := Index{{sha256.Sum256(nil), Max, 6}, {sha256.Sum256([]byte("x")), 5, 7}}.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,6 +203,26 @@ func BenchmarkDecode(b *testing.B) {
 		if out, err = c.Decode(out[:0], frame, want); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestAnIndexOfTinyChunks: it is refused, as none that was cut has them.
+func TestAnIndexOfTinyChunks(t *testing.T) {
+	x := Index{{Raw: Min + 1, Stored: 1}, {Raw: Min, Stored: 1}}
+	b, err := x.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseIndex(b); err != nil {
+		t.Error(err)
+	}
+	binary.BigEndian.PutUint32(b[len(magic)+4+sha256.Size:], Min)
+	if _, err := ParseIndex(b); err == nil || !strings.Contains(err.Error(), "only the last one") {
+		t.Errorf("%v", err)
+	}
+	x[0].Raw = 1
+	if _, err := x.Encode(); err == nil {
+		t.Error("it is written")
 	}
 }
 

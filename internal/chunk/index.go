@@ -23,7 +23,7 @@ const magic = "kitchen\x01"
 // Chunk is one piece of an artifact.
 type Chunk struct {
 	SHA256 [sha256.Size]byte // of its raw bytes
-	Raw    int               // bytes, 1 to Max
+	Raw    int               // bytes, 1 to Max; more than Min, but for the last one
 	Stored int               // bytes of its frame, 1 to MaxFrame
 }
 
@@ -117,6 +117,9 @@ func (x Index) check() error {
 	for i, c := range x {
 		if c.Raw < 1 || c.Raw > Max || c.Stored < 1 || c.Stored > MaxFrame {
 			return bad("chunk %d has %d bytes, stored as %d", i, c.Raw, c.Stored)
+		}
+		if c.Raw <= Min && i < len(x)-1 { // millions of tiny ones would cost all who read them time and memory
+			return bad("chunk %d has %d bytes, and only the last one may have %d or fewer", i, c.Raw, Min)
 		}
 	}
 	return nil

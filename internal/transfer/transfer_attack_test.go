@@ -109,7 +109,7 @@ func TestIndexThatLies(t *testing.T) {
 		"raw lengths":    signed(func(x chunk.Index) chunk.Index { x[0].Raw++; return x }),
 		"stored lengths": signed(func(x chunk.Index) chunk.Index { x[0].Stored++; return x }),
 		"a chunk less":   signed(func(x chunk.Index) chunk.Index { return x[1:] }),
-		"a chunk twice":  signed(func(x chunk.Index) chunk.Index { return append(x, x[0]) }),
+		"a chunk twice":  signed(func(x chunk.Index) chunk.Index { return append(chunk.Index{x[0]}, x...) }),
 	} {
 		if _, err := ReadIndex(t.Context(), w.store, bad); err == nil {
 			t.Errorf("%s: taken", name)
