@@ -195,6 +195,45 @@ func TestASharedArtifactGetsItsDeltas(t *testing.T) {
 	}
 }
 
+// TestWhatWasTakenBackIsNotShared: a release that was recalled or yanked may have been a thief's, and its object no good.
+func TestWhatWasTakenBackIsNotShared(t *testing.T) {
+	t.Parallel()
+	for name, takeBack := range map[string]func(w *world, p *publisher.Publisher) (*publisher.Outcome, error){
+		"recalled": func(w *world, p *publisher.Publisher) (*publisher.Outcome, error) {
+			return p.Recall(ctx, release("openstack@1.0.0"), "stolen", signers(w.engineer))
+		},
+		"yanked": func(w *world, p *publisher.Publisher) (*publisher.Outcome, error) {
+			return p.Yank(ctx, release("openstack@1.0.0"), "stolen", signers(w.engineer))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			p := w.publisher(t, w.online)
+			files := map[string]string{"disk": image(0)}
+			_, err := p.Publish(ctx, source(t, "openstack@1.0.0", files), signers(w.engineer))
+			check(t, err)
+			stored := func() bool {
+				t.Helper()
+				plan, err := p.Plan(ctx, source(t, "openstack@2.0.0", files))
+				check(t, err)
+				return plan.Artifacts[1].Stored
+			}
+			if !stored() {
+				t.Error("it is not shared before")
+			}
+			_, err = takeBack(w, p)
+			check(t, err)
+			if stored() {
+				t.Error("it is shared still")
+			}
+			_, err = p.Publish(ctx, source(t, "openstack@2.0.0", files), signers(w.engineer))
+			check(t, err)
+			w.wantContent(t, &w.manifestOf(t, "openstack@2.0.0").Artifacts[0], "", image(0))
+		})
+	}
+}
+
 // TestADamagedEarlierObjectIsNotUsedAgain: frames that a store on this machine holds are taken only from what was signed.
 func TestADamagedEarlierObjectIsNotUsedAgain(t *testing.T) {
 	t.Parallel()

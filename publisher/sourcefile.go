@@ -90,7 +90,7 @@ func (it *item) stream(ctx context.Context, s *source) (io.ReadCloser, error) {
 		return nil, err
 	}
 	if !it.unpack {
-		return &itemReader{ctx: ctx, Reader: f, close: f.Close}, nil
+		return &itemReader{ctx: ctx, Reader: io.LimitReader(f, it.artifact.Size+1), close: f.Close}, nil // one that grows has changed, however long it gets
 	}
 	return it.unpacked(ctx, f)
 }
