@@ -27,7 +27,7 @@ const smallTask = 1_000_000
 type display struct {
 	out      io.Writer
 	terminal bool // one that understands what wipes a line
-	silent   bool // --no-progress: tasks and notes are not shown
+	silent   bool // --no-progress: tasks and signs of life are not shown; notes are
 	terse    bool // show nothing before longestSilence has passed (-o json)
 	now      func() time.Time
 
@@ -152,7 +152,7 @@ func (d *display) Note(line string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.doing = line
-	if !d.silent && !d.terse {
+	if !d.terse {
 		for i, part := range render.Wrap(render.Line(line), d.noteWidth()) {
 			d.line(strings.Repeat("  ", min(i, 1)) + part)
 		}

@@ -42,3 +42,16 @@ func TestNeverLongSilent(t *testing.T) {
 		})
 	}
 }
+
+// TestNotesWithoutProgress: --no-progress, which a CI uses, takes away bars and lines of transfers, and no warning.
+func TestNotesWithoutProgress(t *testing.T) {
+	var out bytes.Buffer
+	d := &display{out: &out, silent: true, now: time.Now}
+	task := d.Start("fetch x", 4_000_000)
+	task.Add(4_000_000)
+	d.Note("seed /nonexistent is left out: no such file or directory")
+	task.Done(nil)
+	if got, want := out.String(), "seed /nonexistent is left out: no such file or directory\n"; got != want {
+		t.Errorf("shown: %q, want %q", got, want)
+	}
+}

@@ -1,14 +1,15 @@
 // Package progress carries what a long transfer has to say to whoever shows it.
 //
 // Rooms that move bytes report to a Sink; the command line decides whether that
-// becomes a bar on a terminal, plain lines, or nothing.
+// becomes a bar on a terminal, plain lines, or notes alone.
 package progress
 
 // Sink opens tasks. Implementations are safe for concurrent use.
 type Sink interface {
 	// Start announces a task. total is in bytes, or negative when unknown.
 	Start(label string, total int64) Task
-	// Note says one line that stands on its own, such as "waiting for …".
+	// Note says one line that stands on its own, such as "waiting for …" or what was left out. It is shown where bars are
+	// not wanted, too.
 	Note(line string)
 }
 
@@ -20,7 +21,7 @@ type Task interface {
 	Done(err error)
 }
 
-// Silent discards everything. It is the Sink of tests and of --no-progress.
+// Silent discards everything. It is the Sink of tests, and of whoever named none.
 type Silent struct{}
 
 // Start returns a task that ignores what it is told.
