@@ -87,16 +87,15 @@ func (a *assembly) fetchDelta(ctx context.Context, d manifest.Delta) (*os.File, 
 func (a *assembly) copyDelta(ctx context.Context, d manifest.Delta, f *os.File) error {
 	sum := sha256.New()
 	for n, tries := int64(0), 0; n < d.Size; {
-		if err := pause(ctx, tries); err != nil {
-			return err
-		}
 		m, err := a.moreDelta(ctx, d, n, io.MultiWriter(f, sum))
 		n += m
 		if m > 0 {
-			tries = 0
+			a.Patience.gained(&tries)
 		}
-		if tries++; err != nil && (!passing(err) || tries == maxTries) {
-			return err
+		if err != nil {
+			if err := a.Patience.again(ctx, &tries, err); err != nil {
+				return err
+			}
 		}
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != d.SHA256 {

@@ -10,7 +10,8 @@
 //  4. a delta, where the manifest names one for exactly what a seed lacks
 //  5. ranges of the stored object, for what is still missing; neighbours in one request
 //
-// A source that breaks is asked again for what it did not give yet, after a pause; one that gives wrong bytes, once.
+// A source that breaks is asked again for what it did not give yet, after a pause, for about a minute; one that gives
+// wrong bytes, once.
 //
 // Memory does not grow with the artifact but for its index (some 70 bytes a chunk, up to three times that while the index
 // is read and while deltas are looked for): about 2 MiB for each range under way, 3 MiB for each core up to eight, and
@@ -64,6 +65,7 @@ type Job struct {
 	Index    chunk.Index        // as ReadIndex gave it
 	Seeds    []Seed             // in the order in which they are tried
 	Parallel int                // ranges at a time; 0 is DefaultParallel
+	Patience *Patience          // with a store that is away; jobs at work together share one; may be nil
 	Durably  bool               // part will be flushed: the disk begins with it while more comes
 	Scratch  string             // directory for nameless files, up to the size of what is missing
 	Task     progress.Task      // counts the stored object's bytes that need not or no longer come; never nil
