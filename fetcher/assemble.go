@@ -195,7 +195,7 @@ func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n 
 	seeds := a.seedsFor(artifact)
 	defer closeSeeds(seeds)
 	job := &transfer.Job{Store: a.f.Store, Artifact: artifact, Index: index, Parallel: a.f.Transfer.Parallel, Durably: a.durably,
-		Patience: a.waiting, Scratch: a.staging.dir, Task: a.task}
+		Patience: a.waiting, Scratch: filepath.Join(a.staging.dir, stagedParts), Task: a.task}
 	for _, s := range seeds {
 		job.Seeds = append(job.Seeds, s.Seed)
 	}

@@ -164,7 +164,7 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 		positions = positions[n:]
 		if n > 0 {
 			suspect = false
-			r.patience.gained(&tries)
+			r.patience.reset(&tries)
 		}
 		var wrong *chunk.Error
 		switch {

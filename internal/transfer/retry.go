@@ -39,7 +39,7 @@ func (p *Patience) Try(ctx context.Context, do func() error) error {
 	for tries := 0; ; {
 		err := do()
 		if err == nil {
-			p.gained(&tries)
+			p.reset(&tries)
 			return nil
 		}
 		if err := p.again(ctx, &tries, err); err != nil {
@@ -54,6 +54,7 @@ func (p *Patience) again(ctx context.Context, tries *int, err error) error {
 		return context.Cause(ctx)
 	}
 	if !passing(err) || *tries == maxTries-1 {
+		p.reset(tries)
 		return err
 	}
 	if *tries++; *tries == 1 {
@@ -92,8 +93,8 @@ func (p *Patience) tell(err error, next time.Duration) {
 	}
 }
 
-// gained notes that something came: tries begin anew. Once nobody waits any more, the next outage is another one.
-func (p *Patience) gained(tries *int) {
+// reset has tries begin anew: something came, or nobody asks again. Once nobody waits, the next outage is another one.
+func (p *Patience) reset(tries *int) {
 	if *tries > 0 {
 		p.count(-1)
 	}
