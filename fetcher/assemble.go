@@ -136,7 +136,7 @@ func (f *Fetcher) patience() *transfer.Patience {
 // stream writes an artifact that is one stream into the release.
 func (a *assembly) stream(ctx context.Context, artifact *manifest.Artifact) error {
 	if a.copyLocal(ctx, artifact) {
-		a.task.Add(artifact.Stored.Size)
+		progress.Skip(a.task, artifact.Stored.Size)
 		return nil
 	}
 	return a.waiting.Try(ctx, func() error { return a.streamOnce(ctx, artifact) })

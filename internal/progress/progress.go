@@ -21,6 +21,21 @@ type Task interface {
 	Done(err error)
 }
 
+// Shrinking is a Task whose total can fall: what is at hand already is no transfer, and has no rate.
+type Shrinking interface {
+	// Skip takes n bytes off the total; a negative n puts them back.
+	Skip(n int64)
+}
+
+// Skip tells a task that n bytes of its total need not move. One that cannot shrink counts them.
+func Skip(t Task, n int64) {
+	if s, ok := t.(Shrinking); ok {
+		s.Skip(n)
+		return
+	}
+	t.Add(n)
+}
+
 // Silent discards everything. It is the Sink of tests, and of whoever named none.
 type Silent struct{}
 

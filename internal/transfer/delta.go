@@ -61,6 +61,7 @@ func (a *assembly) applyDelta(ctx context.Context, d manifest.Delta, seed *cutSe
 	if err == nil {
 		err = a.patch(ctx, file, d.Size, seed, diff)
 	}
+	a.expect(a.left())
 	if !unfinished && ctx.Err() == nil {
 		_ = os.Remove(file.Name()) // it was used, or it is wrong
 	}
@@ -135,12 +136,13 @@ func (a *assembly) copyDelta(ctx context.Context, d manifest.Delta, f *os.File, 
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
+	a.expect(d.Size - n)
 	sum := sha256.New()
 	if _, err := io.CopyN(sum, f, n); err != nil {
 		return err
 	}
 	for tries := 0; n < d.Size; {
-		m, err := a.moreDelta(ctx, d, n, io.MultiWriter(f, sum))
+		m, err := a.moreDelta(ctx, d, n, io.MultiWriter(f, sum, cameWriter{a}))
 		n += m
 		if m > 0 {
 			a.Patience.reset(&tries)
@@ -155,6 +157,14 @@ func (a *assembly) copyDelta(ctx context.Context, d manifest.Delta, f *os.File, 
 		return &Mismatch{"sha256", d.SHA256, got}
 	}
 	return nil
+}
+
+// cameWriter counts what comes of a delta.
+type cameWriter struct{ *assembly }
+
+func (w cameWriter) Write(p []byte) (int, error) {
+	w.came(int64(len(p)))
+	return len(p), nil
 }
 
 // moreDelta asks once for the bytes of a delta object from n on, and tells how many came.

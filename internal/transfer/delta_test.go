@@ -88,3 +88,36 @@ func TestAKeptDeltaIsUsedOrGoes(t *testing.T) {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
+
+// shrinkingTask is what a display knows of a task.
+type shrinkingTask struct {
+	total, count int64
+	beyond       bool // more was counted than there was to come
+}
+
+func (s *shrinkingTask) Add(n int64)  { s.count += n; s.beyond = s.beyond || s.count > s.total }
+func (s *shrinkingTask) Skip(n int64) { s.total -= n; s.beyond = s.beyond || s.count > s.total }
+func (*shrinkingTask) Done(error)     {}
+
+// TestProgressIsOfWhatMoves: rate and time left are of the bytes that come, not of those that seeds and deltas save; also
+// when a delta that was to save them turns out wrong.
+func TestProgressIsOfWhatMoves(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, old, raw := w.withDelta(64)
+	d := a.Deltas[0]
+	run := func(name string, want int64, seeds ...Seed) {
+		t.Helper()
+		j, task := w.job(a, seeds...), &shrinkingTask{total: a.Stored.Size}
+		j.Task = task
+		w.assembledLoosely(j, raw)
+		if task.beyond || task.total != task.count || want >= 0 && task.count != want {
+			t.Errorf("%s: counted %d of %d bytes, want %d", name, task.count, task.total, want)
+		}
+	}
+	run("from nothing", -1)
+	run("from itself", 0, seed(raw))
+	run("by a delta", d.Size, seed(old))
+	w.overwrite(d.SHA256, noise(1, int(d.Size)))
+	run("by a wrong delta", -1, seed(old))
+}

@@ -68,7 +68,7 @@ type Job struct {
 	Patience *Patience          // with a store that is away; jobs at work together share one; may be nil
 	Durably  bool               // part will be flushed: the disk begins with it while more comes
 	Scratch  string             // directory in which a delta is kept until it was used, for the next attempt too
-	Task     progress.Task      // counts the stored object's bytes that need not or no longer come; never nil
+	Task     progress.Task      // counts what comes of the stored object or a delta, and is told what need not; never nil
 }
 
 // Sources tells where the raw bytes of an artifact came from.
