@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/enovance/kitchen/internal/catalog"
+	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/storage"
@@ -29,6 +32,8 @@ type Transfer struct {
 	Parallel int      // ranges of one artifact at a time; 0 is transfer.DefaultParallel
 	Seeds    []string // files and release directories that may share bytes with what is fetched
 	NoSeeds  bool     // what runs and deployments fetched is not kept for the next one
+	// After is how to wait for a store that is away; nil is time.After.
+	After func(time.Duration) <-chan time.Time
 }
 
 // assembly is a release on its way onto a disk.
@@ -47,6 +52,7 @@ type assembly struct {
 	staging *staging
 	seeds   []seedDir
 	task    progress.Task
+	waiting *transfer.Patience
 	patched sync.Mutex // held by the one artifact at a time that may apply a delta: that takes memory
 	mu      sync.Mutex // guards Moves
 	Moves
@@ -64,7 +70,7 @@ func (f *Fetcher) materialize(ctx context.Context, a *assembly) (Moves, error) {
 		return Moves{}, noSpace(a.m, a.target, err)
 	}
 	defer s.discard()
-	a.f, a.staging = f, s
+	a.f, a.staging, a.waiting = f, s, f.patience()
 	artifacts := append([]manifest.Artifact{a.m.Marmite}, a.m.Artifacts...)
 	total := int64(0)
 	for i := range artifacts {
@@ -119,13 +125,32 @@ func (a *assembly) bring(ctx context.Context, artifacts []manifest.Artifact) err
 	return nil
 }
 
+// patience outlasts a store that is away, and says so.
+func (f *Fetcher) patience() *transfer.Patience {
+	return &transfer.Patience{After: f.Transfer.After, Away: func(err error, next time.Duration) {
+		next = max(time.Second, next.Round(time.Second))
+		f.sink().Note(fmt.Sprintf("the store does not answer (%v): trying again in %s", err, render.Duration(next)))
+	}}
+}
+
 // stream writes an artifact that is one stream into the release.
 func (a *assembly) stream(ctx context.Context, artifact *manifest.Artifact) error {
 	if a.copyLocal(ctx, artifact) {
-		a.task.Add(artifact.Stored.Size)
+		progress.Skip(a.task, artifact.Stored.Size)
 		return nil
 	}
+	return a.waiting.Try(ctx, func() error { return a.streamOnce(ctx, artifact) })
+}
+
+// streamOnce is one try at a stream. Of one that fails nothing is left: the next begins anew.
+func (a *assembly) streamOnce(ctx context.Context, artifact *manifest.Artifact) (err error) {
 	moved := &countingTask{Task: a.task}
+	defer func() {
+		if err != nil {
+			a.task.Add(-moved.n)
+			err = errors.Join(err, a.staging.root.RemoveAll(path.Clean(artifact.Path)))
+		}
+	}()
 	content, err := a.f.openArtifact(ctx, a.m.Release(), artifact, moved)
 	if err != nil {
 		return err
@@ -156,8 +181,8 @@ func (t *countingTask) Add(n int64) {
 
 // assemble puts a chunked artifact together in a part.
 func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n int) (part *os.File, err error) {
-	index, err := transfer.ReadIndex(ctx, a.f.Store, artifact)
-	if err != nil {
+	var index chunk.Index
+	if err := a.waiting.Try(ctx, func() (err error) { index, err = transfer.ReadIndex(ctx, a.f.Store, artifact); return err }); err != nil {
 		return nil, a.refused(artifact, err)
 	}
 	if part, err = a.staging.part(strconv.Itoa(n)); err != nil {
@@ -170,7 +195,7 @@ func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n 
 	seeds := a.seedsFor(artifact)
 	defer closeSeeds(seeds)
 	job := &transfer.Job{Store: a.f.Store, Artifact: artifact, Index: index, Parallel: a.f.Transfer.Parallel, Durably: a.durably,
-		Scratch: a.staging.dir, Task: a.task}
+		Patience: a.waiting, Scratch: filepath.Join(a.staging.dir, stagedParts), Task: a.task}
 	for _, s := range seeds {
 		job.Seeds = append(job.Seeds, s.Seed)
 	}

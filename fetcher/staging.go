@@ -23,7 +23,7 @@ var errTaken = errors.New("the name was taken meanwhile")
 // crashed one from one under way.
 //
 //	manifest    digest of the release's manifest
-//	parts/      artifacts under way, which a later fetch of the same release goes on with
+//	parts/      artifacts under way, and delta-<sha256>, which a later fetch of the same release goes on with
 //	release/    what gets the final name
 //	before/     what an interrupted fetch had in release/: bytes to begin from, not verified any more
 type staging struct {

@@ -40,11 +40,18 @@ func newWorld(t *testing.T) *catalogtest.World {
 	return w
 }
 
+// noTime is how tests wait.
+func noTime(time.Duration) <-chan time.Time {
+	c := make(chan time.Time, 1)
+	c <- time.Time{}
+	return c
+}
+
 // at makes a host for a site; hook is a shell script for both kinds of hooks.
 func at(t *testing.T, w *catalogtest.World, site, hook string) *follower {
 	t.Helper()
 	f := &follower{w: w}
-	f.Fetcher = &Fetcher{Store: w.Store, State: t.TempDir(), Now: func() time.Time { return w.Now }, Stderr: &f.stderr,
+	f.Fetcher = &Fetcher{Store: w.Store, State: t.TempDir(), Now: func() time.Time { return w.Now }, Stderr: &f.stderr, Transfer: Transfer{After: noTime},
 		Env: []string{"PATH=" + os.Getenv("PATH"), "KITCHEN_STATE=leak", "COSIGN_PASSWORD=leak"}}
 	if site != "" {
 		id, err := manifest.ParseSite(site)

@@ -193,7 +193,7 @@ func (k *kitchen) app() *cli.App {
 			&cli.StringFlag{Name: "catalog", Usage: "`URL` of the catalog: file:///dir, s3://bucket/prefix?endpoint=…&region=…, https://…", EnvVars: []string{"KITCHEN_CATALOG"}},
 			&cli.StringFlag{Name: "state", Usage: "`DIR` that keeps what was verified and seen", EnvVars: []string{"KITCHEN_STATE"}},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT` of results: table or json", Value: "table", EnvVars: []string{"KITCHEN_OUTPUT"}},
-			&cli.BoolFlag{Name: "no-progress", Usage: "do not show progress"},
+			&cli.BoolFlag{Name: "no-progress", Usage: "do not show progress, but notes and warnings"},
 		},
 		Commands:                  k.commands(),
 		HideHelp:                  true,

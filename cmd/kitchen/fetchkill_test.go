@@ -74,6 +74,46 @@ func TestAKilledFetchGoesOn(t *testing.T) {
 	}
 }
 
+// TestAKilledDeltaGoesOn: a fetch that is killed in the middle of a delta moves only the rest of it the next time.
+func TestAKilledDeltaGoesOn(t *testing.T) {
+	t.Parallel()
+	const line = "--config ./laptop.toml fetch openstack@9.1.0 --into ./got --parallel 1"
+	start := withLargeRelease(t)
+	mustWrite(t, start, "r9/product.toml", "product = \"openstack\"\nversion = \"9.1.0\"\nkind = \"update\"\nfrom = [\"9.0.0\"]\nsummary = \"large\"\n"+
+		"[marmite]\npath = \"marmite.yaml\"\n[[artifact]]\npath = \"disk.img\"\nkind = \"image\"\n")
+	mustWrite(t, start, "r9/disk.img", string(madeImage(40)))
+	start.ask("--config ./eng.toml publish ./r9").want(t, exitDone)
+	start.ask("--config ./ci.toml run").want(t, exitDone, "openstack@9.1.0: PASSED")
+	start.ask("--config ./laptop.toml fetch openstack@9.0.0 --into ./old").want(t, exitDone)
+	s := start.copy(t)
+	s.start(t, line+" -o json", callsVariable+"="+s.path("calls")).want(t, exitDone)
+	place := storagetest.Place{N: lastBlob(t, s.path("calls")), Side: storagetest.Within, Signal: syscall.SIGKILL}
+	s = start.copy(t)
+	if e := s.start(t, line, placeVariable+"="+place.String()); e.signal != syscall.SIGKILL {
+		t.Fatalf("%s: it was to be killed: %v", place, e)
+	}
+	kept, err := filepath.Glob(s.path(".got.kitchen-*/parts/delta-*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept: %v, %v", kept, err)
+	}
+	half, err := os.Stat(kept[0])
+	if err != nil || half.Size() == 0 {
+		t.Fatalf("nothing is kept: %v", err)
+	}
+	var whole, rest fetchDocument
+	decode(t, start.copy(t).ask(line+" -o json"), &whole)
+	decode(t, s.ask(line+" -o json"), &rest)
+	if rest.Delta == 0 || rest.Delta != whole.Delta || rest.Moved != whole.Moved-half.Size() {
+		t.Errorf("after %d bytes of the delta %+v, without an interruption %+v", half.Size(), rest, whole)
+	}
+	if got, err := os.ReadFile(s.path("got/disk.img")); err != nil || !bytes.Equal(got, madeImage(40)) {
+		t.Errorf("another image: %v", err)
+	}
+	if left, err := filepath.Glob(s.path(".got*")); err != nil || len(left) > 0 {
+		t.Errorf("left beside it: %v, %v", left, err)
+	}
+}
+
 // lastBlob is the number of the last call that reads a blob.
 func lastBlob(t *testing.T, calls string) (last int) {
 	t.Helper()

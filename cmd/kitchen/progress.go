@@ -27,7 +27,7 @@ const smallTask = 1_000_000
 type display struct {
 	out      io.Writer
 	terminal bool // one that understands what wipes a line
-	silent   bool // --no-progress: tasks and notes are not shown
+	silent   bool // --no-progress: tasks and signs of life are not shown; notes are
 	terse    bool // show nothing before longestSilence has passed (-o json)
 	now      func() time.Time
 
@@ -152,7 +152,7 @@ func (d *display) Note(line string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.doing = line
-	if !d.silent && !d.terse {
+	if !d.terse {
 		for i, part := range render.Wrap(render.Line(line), d.noteWidth()) {
 			d.line(strings.Repeat("  ", min(i, 1)) + part)
 		}
@@ -191,16 +191,11 @@ func (d *display) redraw() {
 		d.bar = nil
 		return
 	}
-	label, total, count := "", int64(0), int64(0)
+	label, count := d.tasks[len(d.tasks)-1].label, int64(0)
 	for _, t := range d.tasks {
-		label = t.label
 		count += t.count
-		if t.total < 0 || total < 0 {
-			total = -1
-		} else {
-			total += t.total
-		}
 	}
+	total := d.total()
 	if len(d.tasks) > 1 {
 		label = fmt.Sprintf("%s (+%d)", label, len(d.tasks)-1)
 	}
@@ -214,6 +209,17 @@ func (d *display) redraw() {
 	d.bar.ChangeMax64(total)
 	_ = d.bar.Set64(count)
 	d.shown = d.now()
+}
+
+// total is what the open tasks have to move, -1 when that is not known. Called with mu held.
+func (d *display) total() (total int64) {
+	for _, t := range d.tasks {
+		if t.total < 0 {
+			return -1
+		}
+		total += t.total
+	}
+	return total
 }
 
 // task is one transfer. Its fields are guarded by the display's mu.
@@ -235,6 +241,25 @@ func (t *task) Add(n int64) {
 	if d.bar != nil && !t.ended && !d.paused && !d.silent {
 		_ = d.bar.Add64(n)
 		d.shown = d.now()
+	}
+}
+
+// Skip implements progress.Shrinking. What went on before the first byte moved is no transfer: it slows none down.
+func (t *task) Skip(n int64) {
+	d := t.display
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t.total < 0 || t.ended {
+		return
+	}
+	t.total -= n
+	if t.count == 0 {
+		t.begun = d.now()
+	}
+	if d.bar != nil && !d.paused && !d.silent {
+		if total := d.total(); total > 0 { // a bar without a total is another one
+			d.bar.ChangeMax64(total)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/enovance/kitchen/internal/progress"
 )
 
 // TestNeverLongSilent: whatever goes on, something is shown before five seconds have passed, off a terminal and with
@@ -40,5 +42,44 @@ func TestNeverLongSilent(t *testing.T) {
 				t.Errorf("after %s: %q, want %q", longestSilence, got, c.want)
 			}
 		})
+	}
+}
+
+// TestNotesWithoutProgress: --no-progress, which a CI uses, takes away bars and lines of transfers, and no warning.
+func TestNotesWithoutProgress(t *testing.T) {
+	var out bytes.Buffer
+	d := &display{out: &out, silent: true, now: time.Now}
+	task := d.Start("fetch x", 4_000_000)
+	task.Add(4_000_000)
+	d.Note("seed /nonexistent is left out: no such file or directory")
+	task.Done(nil)
+	if got, want := out.String(), "seed /nonexistent is left out: no such file or directory\n"; got != want {
+		t.Errorf("shown: %q, want %q", got, want)
+	}
+}
+
+// TestRateOfWhatMoves: what is at hand is neither moved nor fast, on a terminal and in lines.
+func TestRateOfWhatMoves(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		var out bytes.Buffer
+		now := time.Unix(0, 0)
+		d := &display{out: &out, terminal: terminal, now: func() time.Time { return now }, start: now, shown: now}
+		fetch := d.Start("fetch x", 100_000_000)
+		now = now.Add(20 * time.Second) // seeds are read
+		progress.Skip(fetch, 92_000_000)
+		now = now.Add(4 * time.Second)
+		fetch.Add(4_000_000)
+		if got, want := fetch.(*task).describe(now), "fetch x: 50% of 8.0 MB, 1.0 MB/s, 4s left"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if terminal && d.bar.GetMax64() != 8_000_000 {
+			t.Errorf("the bar is one of %d bytes", d.bar.GetMax64())
+		}
+		now = now.Add(4 * time.Second)
+		fetch.Add(4_000_000)
+		fetch.Done(nil)
+		if want := "fetch x: done, 8.0 MB, 1.0 MB/s\n"; !strings.HasSuffix(out.String(), want) {
+			t.Errorf("%q does not end with %q", out.String(), want)
+		}
 	}
 }

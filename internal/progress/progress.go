@@ -1,14 +1,15 @@
 // Package progress carries what a long transfer has to say to whoever shows it.
 //
 // Rooms that move bytes report to a Sink; the command line decides whether that
-// becomes a bar on a terminal, plain lines, or nothing.
+// becomes a bar on a terminal, plain lines, or notes alone.
 package progress
 
 // Sink opens tasks. Implementations are safe for concurrent use.
 type Sink interface {
 	// Start announces a task. total is in bytes, or negative when unknown.
 	Start(label string, total int64) Task
-	// Note says one line that stands on its own, such as "waiting for …".
+	// Note says one line that stands on its own, such as "waiting for …" or what was left out. It is shown where bars are
+	// not wanted, too.
 	Note(line string)
 }
 
@@ -20,7 +21,22 @@ type Task interface {
 	Done(err error)
 }
 
-// Silent discards everything. It is the Sink of tests and of --no-progress.
+// Shrinking is a Task whose total can fall: what is at hand already is no transfer, and has no rate.
+type Shrinking interface {
+	// Skip takes n bytes off the total; a negative n puts them back.
+	Skip(n int64)
+}
+
+// Skip tells a task that n bytes of its total need not move. One that cannot shrink counts them.
+func Skip(t Task, n int64) {
+	if s, ok := t.(Shrinking); ok {
+		s.Skip(n)
+		return
+	}
+	t.Add(n)
+}
+
+// Silent discards everything. It is the Sink of tests, and of whoever named none.
 type Silent struct{}
 
 // Start returns a task that ignores what it is told.

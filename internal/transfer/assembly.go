@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/enovance/kitchen/internal/chunk"
+	"github.com/enovance/kitchen/internal/progress"
 )
 
 // assembly is an artifact on its way.
@@ -26,13 +27,14 @@ type assembly struct {
 	fresh   bool       // part had nothing in it
 	mu      sync.Mutex // guards what follows, and Sources
 	written int64      // bytes, since the disk was last set to work
+	coming  int64      // bytes that the task still waits for
 	have    []bool     // chunks that are in their place, verified
 	missing int        // chunks that are not
 	settled []bool     // digests that lack no place, by where they begin in order
 }
 
 func (j *Job) newAssembly(part *os.File) (*assembly, error) {
-	a := &assembly{Job: j, part: part, have: make([]bool, len(j.Index)), settled: make([]bool, len(j.Index)), missing: len(j.Index)}
+	a := &assembly{Job: j, part: part, have: make([]bool, len(j.Index)), settled: make([]bool, len(j.Index)), missing: len(j.Index), coming: j.Artifact.Stored.Size}
 	if raw, stored := j.Index.Sizes(); raw != j.Artifact.Size || stored != j.Artifact.Stored.Size {
 		return nil, &Mismatch{"index", fmt.Sprintf("%d bytes stored as %d", j.Artifact.Size, j.Artifact.Stored.Size), fmt.Sprintf("%d stored as %d", raw, stored)}
 	}
@@ -140,7 +142,41 @@ func (a *assembly) done(i int, counter *int64) {
 	a.have[i] = true
 	a.missing--
 	*counter += int64(a.Index[i].Raw)
-	a.Task.Add(int64(a.Index[i].Stored))
+	switch stored := int64(a.Index[i].Stored); counter {
+	case &a.Ranged:
+		a.coming -= stored
+		a.Task.Add(stored)
+	case &a.Delta: // the bytes of the delta counted
+	default:
+		a.coming -= stored
+		progress.Skip(a.Task, stored)
+	}
+}
+
+// expect tells the task how many bytes are still to come.
+func (a *assembly) expect(n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	progress.Skip(a.Task, a.coming-n)
+	a.coming = n
+}
+
+// came counts bytes of a delta.
+func (a *assembly) came(n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.coming -= n
+	a.Task.Add(n)
+}
+
+// left is how many stored bytes the chunks have that are missing.
+func (a *assembly) left() (stored int64) {
+	for i, c := range a.Index {
+		if !a.have[i] {
+			stored += int64(c.Stored)
+		}
+	}
+	return stored
 }
 
 func (a *assembly) problem(format string, args ...any) {

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/delta"
@@ -29,10 +31,11 @@ func (a *assembly) delta(ctx context.Context) error {
 		if at < 0 {
 			continue
 		}
-		if _, stored := a.lacking(); a.Artifact.Deltas[at].Size >= stored {
+		d := a.Artifact.Deltas[at]
+		if _, stored := a.lacking(); d.Size-a.kept(d) >= stored {
 			continue
 		}
-		err := a.applyDelta(ctx, a.Artifact.Deltas[at], seed, diff)
+		err := a.applyDelta(ctx, d, seed, diff)
 		var local *partError
 		switch {
 		case ctx.Err() != nil:
@@ -46,12 +49,27 @@ func (a *assembly) delta(ctx context.Context) error {
 	return nil
 }
 
+// applyDelta brings a delta and applies it. What came of one that was interrupted stays for the next attempt.
 func (a *assembly) applyDelta(ctx context.Context, d manifest.Delta, seed *cutSeed, diff chunk.Difference) error {
-	file, err := a.fetchDelta(ctx, d)
+	file, err := openDelta(a.deltaName(d))
 	if err != nil {
-		return err
+		return &partError{err}
 	}
 	defer file.Close()
+	err = a.bringDelta(ctx, d, file)
+	unfinished := passing(err)
+	if err == nil {
+		err = a.patch(ctx, file, d.Size, seed, diff)
+	}
+	a.expect(a.left())
+	if !unfinished && ctx.Err() == nil {
+		_ = os.Remove(file.Name()) // it was used, or it is wrong
+	}
+	return err
+}
+
+// patch applies a delta that was held to its digest.
+func (a *assembly) patch(ctx context.Context, file *os.File, size int64, seed *cutSeed, diff chunk.Difference) error {
 	src, err := seed.Open()
 	if err != nil {
 		return err
@@ -62,47 +80,91 @@ func (a *assembly) applyDelta(ctx context.Context, d manifest.Delta, seed *cutSe
 		gone.add(seed.offsets[i], int64(seed.index[i].Raw))
 	}
 	out := &chunkWriter{assembly: a, positions: diff.Missing}
-	var size int64
+	var made int64
 	for _, i := range diff.Missing {
-		size += int64(a.Index[i].Raw)
+		made += int64(a.Index[i].Raw)
 	}
-	return delta.Apply(ctx, out, gone, gone.size, file, d.Size, size)
+	return delta.Apply(ctx, out, gone, gone.size, file, size, made)
 }
 
-// fetchDelta brings a delta object into a file without a name.
-func (a *assembly) fetchDelta(ctx context.Context, d manifest.Delta) (*os.File, error) {
-	f, err := os.CreateTemp(a.Scratch, "kitchen-delta-*")
-	if err != nil {
-		return nil, &partError{err}
+// deltaName is where a delta is kept until it was used. Its name is its digest: no other one is gone on with.
+func (j *Job) deltaName(d manifest.Delta) string { return filepath.Join(j.Scratch, "delta-"+d.SHA256) }
+
+// kept is how much of a delta an interrupted attempt has left.
+func (j *Job) kept(d manifest.Delta) int64 {
+	info, err := os.Lstat(j.deltaName(d))
+	if err != nil || !info.Mode().IsRegular() || info.Size() > d.Size {
+		return 0
 	}
-	if err = os.Remove(f.Name()); err == nil {
-		err = a.copyDelta(ctx, d, f)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return info.Size()
 }
 
-func (a *assembly) copyDelta(ctx context.Context, d manifest.Delta, f *os.File) error {
-	sum := sha256.New()
-	for n, tries := int64(0), 0; n < d.Size; {
-		if err := pause(ctx, tries); err != nil {
-			return err
+// dropDeltas removes what is kept of deltas that are not wanted any more.
+func (j *Job) dropDeltas() {
+	for _, d := range j.Artifact.Deltas {
+		_ = os.Remove(j.deltaName(d))
+	}
+}
+
+// openDelta opens the file in which a delta is kept, and follows no link.
+func openDelta(name string) (*os.File, error) {
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		if err := os.RemoveAll(name); err != nil {
+			return nil, err
 		}
-		m, err := a.moreDelta(ctx, d, n, io.MultiWriter(f, sum))
+	}
+	return os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+}
+
+// bringDelta makes f the whole of a delta and holds it to its digest, before anything reads it. What an earlier attempt
+// has left need not be believed: where it leads to other bytes, all of the delta moves once more.
+func (a *assembly) bringDelta(ctx context.Context, d manifest.Delta, f *os.File) error {
+	kept := a.kept(d)
+	err := a.copyDelta(ctx, d, f, kept)
+	var wrong *Mismatch
+	if kept > 0 && errors.As(err, &wrong) {
+		err = a.copyDelta(ctx, d, f, 0)
+	}
+	return err
+}
+
+// copyDelta goes on from the first n bytes of f, and tells whether the whole has its digest.
+func (a *assembly) copyDelta(ctx context.Context, d manifest.Delta, f *os.File, n int64) error {
+	if err := f.Truncate(n); err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	a.expect(d.Size - n)
+	sum := sha256.New()
+	if _, err := io.CopyN(sum, f, n); err != nil {
+		return err
+	}
+	for tries := 0; n < d.Size; {
+		m, err := a.moreDelta(ctx, d, n, io.MultiWriter(f, sum, cameWriter{a}))
 		n += m
 		if m > 0 {
-			tries = 0
+			a.Patience.reset(&tries)
 		}
-		if tries++; err != nil && (!passing(err) || tries == maxTries) {
-			return err
+		if err != nil {
+			if err := a.Patience.again(ctx, &tries, err); err != nil {
+				return err
+			}
 		}
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != d.SHA256 {
 		return &Mismatch{"sha256", d.SHA256, got}
 	}
 	return nil
+}
+
+// cameWriter counts what comes of a delta.
+type cameWriter struct{ *assembly }
+
+func (w cameWriter) Write(p []byte) (int, error) {
+	w.came(int64(len(p)))
+	return len(p), nil
 }
 
 // moreDelta asks once for the bytes of a delta object from n on, and tells how many came.

@@ -3,7 +3,6 @@ package transfer
 import (
 	"os"
 	"testing"
-	"time"
 )
 
 // child does what this process was started for, if that is not to test.
@@ -13,6 +12,6 @@ func TestMain(m *testing.M) {
 	if child() {
 		return
 	}
-	firstPause, writeBackAfter = time.Millisecond, 1<<20
+	writeBackAfter = 1 << 20
 	os.Exit(m.Run())
 }

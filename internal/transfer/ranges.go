@@ -25,7 +25,7 @@ const (
 // ranges brings what is still missing out of the stored object.
 func (a *assembly) ranges(ctx context.Context) error {
 	positions, _ := a.lacking()
-	r := &ranger{store: a.Store, key: manifest.BlobObject(a.Artifact.Stored.SHA256), index: a.Index, stored: a.stored, codec: a.codec, parallel: a.Parallel,
+	r := &ranger{store: a.Store, key: manifest.BlobObject(a.Artifact.Stored.SHA256), index: a.Index, stored: a.stored, codec: a.codec, parallel: a.Parallel, patience: a.Patience,
 		deliver: func(i int, raw []byte) error { return a.put(a.Index[i].SHA256, raw, &a.Ranged) }}
 	err := r.fetch(ctx, positions)
 	a.Moved += r.moved.Load()
@@ -67,6 +67,7 @@ type ranger struct {
 	stored   []int64 // offsets
 	codec    *chunk.Codec
 	parallel int
+	patience *Patience
 	deliver  func(i int, raw []byte) error // gets verified bytes; called by many at once; its errors are *partError
 	alone    bool                          // one request reads all there is to read, so that it may be answered with more
 	moved    atomic.Int64
@@ -152,8 +153,8 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 	defer r.frames.Put(frame)
 	suspect := false // the first chunk came wrong
 	for tries := 0; len(positions) > 0; {
-		if err := pause(ctx, tries); err != nil {
-			return positions, err
+		if ctx.Err() != nil {
+			return positions, context.Cause(ctx)
 		}
 		ask := positions
 		if suspect {
@@ -162,7 +163,8 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 		n, err := r.request(ctx, ask, frame[:])
 		positions = positions[n:]
 		if n > 0 {
-			tries, suspect = 0, false
+			suspect = false
+			r.patience.reset(&tries)
 		}
 		var wrong *chunk.Error
 		switch {
@@ -175,7 +177,7 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 		case wrong != nil:
 			suspect = true
 		default:
-			if tries++; !passing(err) || tries == maxTries {
+			if err := r.patience.again(ctx, &tries, err); err != nil {
 				return positions, err
 			}
 		}

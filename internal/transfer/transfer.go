@@ -7,10 +7,11 @@
 //  1. what the part file holds already, from an attempt that was interrupted
 //  2. zeros, which are left as holes
 //  3. local seeds: files that resemble the artifact, cut into chunks as it was
-//  4. a delta, where the manifest names one for exactly what a seed lacks
+//  4. a delta, where the manifest names one for exactly what a seed lacks; what came of an interrupted one is kept
 //  5. ranges of the stored object, for what is still missing; neighbours in one request
 //
-// A source that breaks is asked again for what it did not give yet, after a pause; one that gives wrong bytes, once.
+// A source that breaks is asked again for what it did not give yet, after a pause, for about a minute; one that gives
+// wrong bytes, once.
 //
 // Memory does not grow with the artifact but for its index (some 70 bytes a chunk, up to three times that while the index
 // is read and while deltas are looked for): about 2 MiB for each range under way, 3 MiB for each core up to eight, and
@@ -64,9 +65,10 @@ type Job struct {
 	Index    chunk.Index        // as ReadIndex gave it
 	Seeds    []Seed             // in the order in which they are tried
 	Parallel int                // ranges at a time; 0 is DefaultParallel
+	Patience *Patience          // with a store that is away; jobs at work together share one; may be nil
 	Durably  bool               // part will be flushed: the disk begins with it while more comes
-	Scratch  string             // directory for nameless files, up to the size of what is missing
-	Task     progress.Task      // counts the stored object's bytes that need not or no longer come; never nil
+	Scratch  string             // directory in which a delta is kept until it was used, for the next attempt too
+	Task     progress.Task      // counts what comes of the stored object or a delta, and is told what need not; never nil
 }
 
 // Sources tells where the raw bytes of an artifact came from.
@@ -82,7 +84,8 @@ type Sources struct {
 }
 
 // Assemble makes part, a file opened for reading and writing, exactly the artifact's raw content. On an error part
-// holds what could be verified, and the next Assemble goes on from there. Sources are told with an error, too. Errors:
+// holds what could be verified, and Scratch what came of a delta: the next Assemble goes on from there. Sources are told
+// with an error, too. Errors:
 // *Mismatch for a stored object that is not what was signed, those of the store, of the file, and of the context.
 func (j *Job) Assemble(ctx context.Context, part *os.File) (*Sources, error) {
 	a, err := j.newAssembly(part)
@@ -97,6 +100,7 @@ func (j *Job) Assemble(ctx context.Context, part *os.File) (*Sources, error) {
 			return &a.Sources, err
 		}
 	}
+	j.dropDeltas()
 	return &a.Sources, nil
 }
 

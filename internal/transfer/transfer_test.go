@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/delta"
@@ -177,7 +178,14 @@ func (w *world) job(a *manifest.Artifact, seeds ...Seed) *Job {
 	x, err := ReadIndex(context.Background(), w.store, a)
 	check(w.t, err)
 	w.store.reset()
-	return &Job{Store: w.store, Artifact: a, Index: x, Seeds: seeds, Durably: true, Scratch: w.t.TempDir(), Task: progress.Silent{}.Start("", 0)}
+	return &Job{Store: w.store, Artifact: a, Index: x, Seeds: seeds, Durably: true, Patience: &Patience{After: noTime}, Scratch: w.t.TempDir(), Task: progress.Silent{}.Start("", 0)}
+}
+
+// noTime is how tests wait.
+func noTime(time.Duration) <-chan time.Time {
+	c := make(chan time.Time, 1)
+	c <- time.Time{}
+	return c
 }
 
 func (w *world) part() *os.File {
