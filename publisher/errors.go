@@ -237,7 +237,7 @@ func (e *Refused) Hint() string {
 
 // Source is a file of a release's directory that cannot be published (exit 1).
 type Source struct {
-	Path   string // as in product.toml; entries of a tree begin with the tree's path
+	Path   string // as in product.toml, but for one that does not exist; entries of a tree begin with the tree's path
 	Reason string
 	Next   string // what to do; "" where the reason says it
 	Err    error
