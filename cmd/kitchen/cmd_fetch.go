@@ -32,7 +32,7 @@ func fetchCommand(k *kitchen) *cli.Command {
 			&cli.StringFlag{Name: "into", Usage: "`DIR` to make"},
 			&cli.StringSliceFlag{Name: "seed", Usage: "`PATH` of a file that may share bytes with the release, such as an earlier image, or of a directory with files of the release's own paths; or a pattern of them ('old/*.img'); repeatable, need not be trusted"},
 			&cli.IntFlag{Name: "parallel", Usage: "ranges of one artifact at a time, `N` from 1 to 32 (default 4)"},
-			&cli.StringFlag{Name: "limit-rate", Usage: "`RATE` in bytes a second, such as 500K or 10M"},
+			&cli.StringFlag{Name: "limit-rate", Usage: "`RATE` in bytes a second: a whole number, or one with K, M or G (KiB, MiB, GiB; 10M is 10 MiB a second)"},
 		},
 		Action: action(k, func(c *cli.Context) (o fetchOptions, err error) {
 			o.into, o.seeds, o.parallel = c.String("into"), c.StringSlice("seed"), c.Int("parallel")
