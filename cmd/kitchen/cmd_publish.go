@@ -101,11 +101,16 @@ func runPublish(ctx context.Context, k *kitchen, o publishOptions) error {
 		openEarly(p.Online)
 		outcome, err := p.Publish(ctx, o.dir, signers)
 		if err != nil {
-			return err
+			return packsAnew{err}
 		}
 		return k.showOutcome(newOutcome("publish", release, outcome))
 	})
 }
+
+// packsAnew is why a publication did not come to its end. The next one reads the directory again from its beginning.
+type packsAnew struct{ error }
+
+func (e packsAnew) Unwrap() error { return e.error }
 
 // planDocument is the result of publish --dry-run.
 type planDocument struct {
