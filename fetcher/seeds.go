@@ -37,6 +37,9 @@ func (f *Fetcher) seedDirs(ctx context.Context, v *catalog.View, m *manifest.Man
 			f.sink().Note(fmt.Sprintf("seed %s is left out: %s", name, reason))
 			continue
 		}
+		if words := foreign(name, m); words != "" {
+			f.sink().Note(fmt.Sprintf("seed %s: %s", name, words))
+		}
 		list = append(list, seedDir{dir: name})
 	}
 	held := f.heldDirs(m.Product)
@@ -63,6 +66,41 @@ func unfit(name string) string {
 		return "neither a file nor a directory"
 	}
 	return ""
+}
+
+// foreign says of a directory that somebody gave that it has none of a release's artifacts under its own path, "" when it
+// has, and of a file.
+func foreign(name string, m *manifest.Manifest) string {
+	entries, err := os.ReadDir(name)
+	if err != nil || len(m.Artifacts) == 0 {
+		return ""
+	}
+	for i := range m.Artifacts {
+		if _, err := os.Stat(filepath.Join(name, filepath.FromSlash(m.Artifacts[i].Path))); err == nil {
+			return ""
+		}
+	}
+	words := "nothing in it is called " + m.Artifacts[0].Path
+	if more := len(m.Artifacts) - 1; more > 0 {
+		words += fmt.Sprintf(", or as one of the %d other artifacts", more)
+	}
+	words += ", so it saves nothing of that; name the file itself"
+	if file := largestFile(name, entries); file != "" {
+		words += ", such as " + file
+	}
+	return words
+}
+
+// largestFile is that of a directory which is most likely an earlier image, "" where there is none.
+func largestFile(dir string, entries []fs.DirEntry) (name string) {
+	size := int64(0)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && info.Mode().IsRegular() && info.Size() > size {
+			name, size = filepath.Join(dir, e.Name()), info.Size()
+		}
+	}
+	return name
 }
 
 // heldDir is where a release was fetched to.

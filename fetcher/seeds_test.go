@@ -72,17 +72,22 @@ func TestASeedThatIsNoneIsANote(t *testing.T) {
 	dir := t.TempDir()
 	pipe, missing, other := filepath.Join(dir, "pipe"), filepath.Join(dir, "missing"), filepath.Join(dir, "other")
 	piped := filepath.Join(other, "images/disk.img")
-	if err := os.MkdirAll(filepath.Dir(piped), 0o755); err != nil {
-		t.Fatal(err)
+	olds := filepath.Join(dir, "olds")
+	for _, made := range []string{filepath.Dir(piped), olds} {
+		if err := os.MkdirAll(made, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, name := range []string{pipe, piped} {
 		if err := syscall.Mkfifo(name, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+	write(t, filepath.Join(olds, "old.img"), []byte(disk(2)))
+	write(t, filepath.Join(olds, "a-note"), []byte("v1"))
 	said := &notes{}
 	f := at(t, w, "acme/prod", "")
-	f.Progress, f.Transfer.Seeds = said, []string{pipe, missing, other}
+	f.Progress, f.Transfer.Seeds = said, []string{pipe, missing, other, olds}
 	into := filepath.Join(dir, "live")
 	if _, err := f.Fetch(t.Context(), f.view(t), m.Release(), into); err != nil {
 		t.Fatal(err)
@@ -90,10 +95,14 @@ func TestASeedThatIsNoneIsANote(t *testing.T) {
 	if err := f.VerifyFiles(t.Context(), m, into); err != nil {
 		t.Error(err)
 	}
-	for _, want := range []string{"seed " + pipe + " is left out: neither a file nor a directory", "seed " + missing + " is left out: no such file"} {
+	for _, want := range []string{"seed " + pipe + " is left out: neither a file nor a directory", "seed " + missing + " is left out: no such file",
+		"seed " + olds + ": nothing in it is called images/disk.img, so it saves nothing of that; name the file itself, such as " + olds + "/old.img"} {
 		if !strings.Contains(strings.Join(said.lines, "\n"), want) {
 			t.Errorf("not said: %q in %q", want, said.lines)
 		}
+	}
+	if text := strings.Join(said.lines, "\n"); strings.Contains(text, "seed "+other+":") {
+		t.Errorf("said of a directory that has the path: %q", text)
 	}
 }
 

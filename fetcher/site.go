@@ -168,7 +168,10 @@ func (t *turn) flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if waits == "" {
+		switch {
+		case waits != "" && t.unsent == nil: // no error tells it
+			t.f.sink().Note(fmt.Sprintf("the report on %s waits on disk: %s", e.report.Release, waits))
+		case waits == "":
 			t.f.sink().Note(fmt.Sprintf("sent the report on %s that waited on disk (%s of %s)", e.report.Release, e.report.Verdict(), whenWords(e.report.Finished)))
 		}
 	}
@@ -221,8 +224,7 @@ func (t *turn) deliver(ctx context.Context, e *spooled) (string, error) {
 	}
 	t.waiting = append(t.waiting, e.key)
 	if errors.Is(err, storage.ErrUnsupported) || errors.Is(err, ErrOffline) {
-		t.f.sink().Note(fmt.Sprintf("the report on %s waits on disk: %v", e.report.Release, err))
-		return err.Error(), nil
+		return err.Error() + "; any later `kitchen run` with a catalog that takes reports (file:// or s3://) sends it, and nothing has to run again", nil
 	}
 	if t.unsent == nil {
 		t.unsent = &Unsent{}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/durable"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/internal/storage/storagetest"
 	"github.com/enovance/kitchen/keys"
 	"github.com/enovance/kitchen/manifest"
@@ -292,6 +293,28 @@ func TestADamagedSpoolEntryIsSaidAndDoesNotStopOthers(t *testing.T) {
 			onlyReport(t, w, "acme/staging", r1)
 		})
 	}
+}
+
+// TestAStoreThatTakesNoReports: that the report waits is said once, with what sends it; a later run says it of what waits
+// still.
+func TestAStoreThatTakesNoReports(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ready(w, r1, catalogtest.Content{})
+	f, said := at(t, w, "acme/staging", say), &notes{}
+	f.Progress = said
+	f.faulty(t, storage.ErrUnsupported, "create")
+	waits := func() int { return strings.Count(strings.Join(said.lines, "\n"), "waits on disk") }
+	result := f.run(t, RunOptions{})
+	if len(result.Runs) != 1 || !strings.Contains(result.Runs[0].Unsent, "; any later `kitchen run` with a catalog that takes reports") || waits() != 0 {
+		t.Errorf("%+v, and noted %q", result.Runs, said.lines)
+	}
+	if f.run(t, RunOptions{}); waits() != 1 || !strings.Contains(strings.Join(said.lines, "\n"), "any later `kitchen run`") {
+		t.Errorf("noted by the next run: %q", said.lines)
+	}
+	f.Store = w.Store
+	f.run(t, RunOptions{})
+	onlyReport(t, w, "acme/staging", r1)
 }
 
 func TestThreeReportsAreOneChain(t *testing.T) {

@@ -1,6 +1,9 @@
 package manifest
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Source is product.toml as a release engineer writes it.
 type Source struct {
@@ -121,8 +124,19 @@ func (s *Source) check() error {
 			return fieldf(at+".unpack", "is for files whose name ends in .gz, .tgz, .xz, .txz, .zst or .tzst")
 		}
 		if err := all.add(a.PublishedPath()); err != nil {
-			return field(at+".path", err)
+			return field(at+".path", s.sameUnpacked(i, err))
 		}
 	}
 	return nil
+}
+
+// sameUnpacked adds to a path that is taken that unpacking made it equal to that of another file.
+func (s *Source) sameUnpacked(i int, err error) error {
+	a := s.Artifacts[i]
+	for _, other := range append([]SourceArtifact{{Path: s.Marmite.Path}}, s.Artifacts[:i]...) {
+		if other.Path != a.Path && other.PublishedPath() == a.PublishedPath() {
+			return fmt.Errorf("%w, as %q and %q have that name once unpacked; rename one of them, or take its unpack = true out", err, clip(other.Path), clip(a.Path))
+		}
+	}
+	return err
 }

@@ -71,7 +71,7 @@ func TestBadSource(t *testing.T) {
 		{"syntax", "[marmite]", "[marmite", 7, "not valid TOML"},
 		{"duplicate key", `version = "2.1.0"`, "version = \"2.1.0\"\nversion = \"2.1.0\"", 3, "version"},
 		{"unpack of what is not packed", "kind = \"image\"", "kind = \"image\"\nunpack = true", 18, "artifact[0].unpack: is for files whose name ends in .gz"},
-		{"unpacks to the name of another", "path = \"puppet/\"\nkind = \"configuration\"", "path = \"images/controller.img.xz\"\nkind = \"image\"\nunpack = true", 20, "artifact[1].path"},
+		{"unpacks to the name of another", "path = \"puppet/\"\nkind = \"configuration\"", "path = \"images/controller.img.xz\"\nkind = \"image\"\nunpack = true", 20, `path "images/controller.img": is listed twice, as "images/controller.img" and "images/controller.img.xz" have that name once unpacked`},
 		{"empty product", `"openstack"`, `""`, 1, `product: is missing: write product = "openstack"`},
 		{"bad product", `"openstack"`, `"Open Stack"`, 1, "lower-case letters"},
 		{"missing version", "version = \"2.1.0\"\n", "", 0, `version: is missing: write version = "1.0.0"`},

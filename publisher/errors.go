@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -236,9 +237,18 @@ func (e *Refused) Hint() string {
 
 // Source is a file of a release's directory that cannot be published (exit 1).
 type Source struct {
-	Path   string // as in product.toml; entries of a tree begin with the tree's path
+	Path   string // as in product.toml, but for one that does not exist; entries of a tree begin with the tree's path
 	Reason string
+	Next   string // what to do; "" where the reason says it
 	Err    error
+}
+
+// Hint says what to do.
+func (e *Source) Hint() string {
+	if e.Next == "" && errors.Is(e.Err, errChanged) {
+		return "run the same command again once nothing writes to that directory any more"
+	}
+	return e.Next
 }
 
 func (e *Source) Error() string {

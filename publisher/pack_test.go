@@ -306,7 +306,9 @@ func TestUnpackedArtifacts(t *testing.T) {
 			t.Errorf("%s: published", name)
 			continue
 		}
-		wantError[*publisher.Source](t, err, "a.tar.gz", "cannot be unpacked")
+		if bad := wantError[*publisher.Source](t, err, "a.tar.gz: cannot be unpacked: it is no gzip file, or broken ("); !strings.Contains(bad.Hint(), "take unpack = true out of product.toml") {
+			t.Errorf("%s: hint %q", name, bad.Hint())
+		}
 	}
 	// Compressed and left so: said, with what it costs.
 	for i, want := range []string{"whoever has another release", "whoever has 3.0.0 moves"} {

@@ -57,9 +57,11 @@ type PruneRequest struct {
 type PruneResult struct {
 	Objects []storage.Info // in the order of their keys
 	Bytes   int64
-	Kept    int  // blobs that stay
-	Deleted bool // they are gone
-	More    bool // there are more than one prune deletes: run it again
+	Kept    int       // blobs that stay
+	Young   int       // those of them that nothing reaches, and that the grace period keeps
+	From    time.Time // when the first of those may go; zero where the store tells no times
+	Deleted bool      // they are gone
+	More    bool      // there are more than one prune deletes: run it again
 }
 
 // pruneList is the document manifest.PruneObject.
@@ -155,8 +157,12 @@ func (p *Publisher) unreached(ctx context.Context, v *catalog.View, grace time.D
 			return nil, err
 		}
 		kind, err := manifest.KindOf(o.Key)
-		if err != nil || kind.Name != "blob" || reached[blobDigest(o.Key)] || !old(o) {
+		if err != nil || kind.Name != "blob" || reached[blobDigest(o.Key)] {
 			result.Kept++
+			continue
+		}
+		if !old(o) {
+			result.keepYoung(o, grace)
 			continue
 		}
 		if len(result.Objects) == maxPruned {
@@ -167,6 +173,14 @@ func (p *Publisher) unreached(ctx context.Context, v *catalog.View, grace time.D
 		result.Bytes += o.Size
 	}
 	return result, nil
+}
+
+func (r *PruneResult) keepYoung(o storage.Info, grace time.Duration) {
+	r.Kept++
+	r.Young++
+	if from := o.Modified.Add(grace); !o.Modified.IsZero() && (r.From.IsZero() || from.Before(r.From)) {
+		r.From = from
+	}
 }
 
 func blobDigest(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }

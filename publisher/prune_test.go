@@ -65,7 +65,7 @@ func TestPruneRemovesWhatNothingReaches(t *testing.T) {
 
 	told, err := w.publisher(t, nil).Prune(ctx, publisher.PruneRequest{})
 	check(t, err)
-	if len(told.Objects) != 1 || told.Objects[0].Key != manifest.BlobObject(orphan) || told.Deleted || told.Kept != len(needed) {
+	if len(told.Objects) != 1 || told.Objects[0].Key != manifest.BlobObject(orphan) || told.Deleted || told.Kept != len(needed) || told.Young != 0 {
 		t.Errorf("told %+v", told)
 	}
 	if _, err := w.publisher(t, nil).Prune(ctx, publisher.PruneRequest{Delete: true}); err == nil {
@@ -73,7 +73,7 @@ func TestPruneRemovesWhatNothingReaches(t *testing.T) {
 	} else {
 		wantError[*publisher.NoOnlineKey](t, err)
 	}
-	if young, err := w.publisher(t, nil).Prune(ctx, publisher.PruneRequest{Grace: 2 * month}); err != nil || len(young.Objects) != 0 {
+	if young, err := w.publisher(t, nil).Prune(ctx, publisher.PruneRequest{Grace: 2 * month}); err != nil || len(young.Objects) != 0 || young.Young != 1 || !young.From.Equal(w.now.Add(month)) {
 		t.Errorf("within the grace period: %+v, %v", young, err)
 	}
 	done, err := w.publisher(t, w.online).Prune(ctx, publisher.PruneRequest{Delete: true})

@@ -26,6 +26,7 @@ const (
 // out of it, whatever happens to the directory meanwhile.
 type source struct {
 	root  *os.Root
+	name  string // of product.toml, from the folder the caller is in
 	spec  *manifest.Source
 	items []*item // the marmite first, then the artifacts as product.toml lists them
 }
@@ -45,8 +46,8 @@ func openSource(dir string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{root: root}
-	if s.spec, err = readSpec(root, path.Join(dir, sourceFile)); err != nil {
+	s := &source{root: root, name: path.Join(dir, sourceFile)}
+	if s.spec, err = readSpec(root, s.name); err != nil {
 		root.Close()
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func (s *source) scan(ctx context.Context) error {
 			artifact: manifest.Artifact{Path: a.PublishedPath(), Kind: a.Kind, SHA256: placeholder}}
 		s.items = append(s.items, it)
 		if err := it.scan(ctx, s.root); err != nil {
-			return err
+			return s.notThere(err)
 		}
 	}
 	trial := s.manifest()
@@ -97,6 +98,16 @@ func (s *source) scan(ctx context.Context) error {
 	trial.Marmite.Stored = manifest.Stored{SHA256: placeholder, Size: trial.Marmite.Size, Encoding: manifest.EncodingIdentity}
 	_, err := trial.Encode()
 	return err
+}
+
+// notThere names, for a file that does not exist, where it has to be and who says so.
+func (s *source) notThere(err error) error {
+	var gone *Source
+	if !errors.As(err, &gone) || !errors.Is(gone.Err, fs.ErrNotExist) {
+		return err
+	}
+	return &Source{Path: path.Join(path.Dir(s.name), gone.Path), Err: gone.Err, Reason: "does not exist, and " + s.name + " names it",
+		Next: "put it there, or correct its path in " + s.name + ": paths in that file start at its own folder"}
 }
 
 // manifest is what is known so far.

@@ -42,7 +42,7 @@ func openFile(root *os.Root, name string, stamp os.FileInfo) (*os.File, os.FileI
 	return f, info, nil
 }
 
-var errChanged = errors.New("changed while it was read; publish from a directory that nobody writes to")
+var errChanged = errors.New("changed while it was read")
 
 func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
@@ -119,7 +119,7 @@ func (it *item) tar(ctx context.Context) io.ReadCloser {
 		err := manifest.WriteTree(buffered, it.artifact.Files, func(name string) (io.ReadCloser, error) { return it.open(it.dir, name) })
 		var changed *manifest.ContentError
 		if errors.As(err, &changed) {
-			err = &Source{Path: it.shown(changed.Path), Reason: errChanged.Error(), Err: err}
+			err = &Source{Path: it.shown(changed.Path), Reason: errChanged.Error(), Err: fmt.Errorf("%w: %w", errChanged, err)}
 		}
 		if err == nil {
 			err = buffered.Flush()
@@ -135,10 +135,10 @@ func (it *item) unpacked(ctx context.Context, f *steady) (io.ReadCloser, error) 
 	r := &unpacker{it: it, packed: packed}
 	closing := f.Close
 	var err error
-	switch path.Ext(it.path) {
-	case ".gz", ".tgz":
+	switch packedAs(it.path) {
+	case "gzip":
 		r.raw, err = gzip.NewReader(packed)
-	case ".xz", ".txz":
+	case "xz":
 		r.raw, err = xz.NewReader(packed)
 	default:
 		var z *zstd.Decoder
@@ -151,6 +151,17 @@ func (it *item) unpacked(ctx context.Context, f *steady) (io.ReadCloser, error) 
 		return nil, r.fail(err)
 	}
 	return &itemReader{ctx: ctx, Reader: r, close: closing}, nil
+}
+
+// packedAs is the compression that a file's name tells.
+func packedAs(name string) string {
+	switch path.Ext(name) {
+	case ".gz", ".tgz":
+		return "gzip"
+	case ".xz", ".txz":
+		return "xz"
+	}
+	return "zstd"
 }
 
 // maxUnpackWindow bounds the memory that a packed artifact may ask for, in bytes.
@@ -183,5 +194,6 @@ func (u *unpacker) fail(err error) error {
 	if errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return &Source{Path: u.it.path, Reason: "cannot be unpacked: " + err.Error(), Err: err}
+	return &Source{Path: u.it.path, Reason: fmt.Sprintf("cannot be unpacked: it is no %s file, or broken (%v)", packedAs(u.it.path), err), Err: err,
+		Next: "rename the file if its name says what it is not, make it anew if it is broken, or take unpack = true out of " + sourceFile + ": then it is published as it is"}
 }

@@ -120,6 +120,26 @@ func TestEveryCommandHasHelp(t *testing.T) {
 	walk(nil, app.Commands)
 }
 
+// TestHelpSaysWhatAChoiceCosts: and in which unit a number counts.
+func TestHelpSaysWhatAChoiceCosts(t *testing.T) {
+	app := newKitchen().app()
+	for name, parts := range map[string][]string{
+		"publish": {"unpack = true beside its path in product.toml", "best (8 times)", "better (3 times)"},
+		"fetch":   {"10M is 10 MiB a second", "a pattern of them ('old/*.img')"},
+	} {
+		var out strings.Builder
+		if err := printHelp(&out, app, []*cli.Command{app.Command(name)}); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(strings.Fields(out.String()), " ")
+		for _, part := range parts {
+			if !strings.Contains(text, part) {
+				t.Errorf("the help of %s does not say %q: %s", name, part, text)
+			}
+		}
+	}
+}
+
 func TestTwoLettersInEachOthersPlaceAreOneSlip(t *testing.T) {
 	_, err := parseLine(newKitchen().app(), []string{"sing"})
 	if f := explain(t.Context(), err); f.Hint != "did you mean `kitchen sign`?" {

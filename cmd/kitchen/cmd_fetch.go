@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/enovance/kitchen/fetcher"
@@ -28,9 +30,9 @@ func fetchCommand(k *kitchen) *cli.Command {
 			"What releases fetched before on this host have, and what seeds have, does not move again; a fetch that was interrupted goes on where it was.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "into", Usage: "`DIR` to make"},
-			&cli.StringSliceFlag{Name: "seed", Usage: "`PATH` of a file or directory that may share bytes with the release, such as an earlier image; repeatable, need not be trusted"},
+			&cli.StringSliceFlag{Name: "seed", Usage: "`PATH` of a file that may share bytes with the release, such as an earlier image, or of a directory with files of the release's own paths; or a pattern of them ('old/*.img'); repeatable, need not be trusted"},
 			&cli.IntFlag{Name: "parallel", Usage: "ranges of one artifact at a time, `N` from 1 to 32 (default 4)"},
-			&cli.StringFlag{Name: "limit-rate", Usage: "`RATE` in bytes a second, such as 500K or 10M"},
+			&cli.StringFlag{Name: "limit-rate", Usage: "`RATE` in bytes a second: a whole number, or one with K, M or G (KiB, MiB, GiB; 10M is 10 MiB a second)"},
 		},
 		Action: action(k, func(c *cli.Context) (o fetchOptions, err error) {
 			o.into, o.seeds, o.parallel = c.String("into"), c.StringSlice("seed"), c.Int("parallel")
@@ -105,7 +107,7 @@ func runFetch(ctx context.Context, k *kitchen, o fetchOptions) error {
 		if err != nil {
 			return err
 		}
-		f.Transfer.Seeds = append(o.seeds, f.Transfer.Seeds...)
+		f.Transfer.Seeds = append(seedNames(o.seeds), f.Transfer.Seeds...)
 		if o.parallel > 0 {
 			f.Transfer.Parallel = o.parallel
 		}
@@ -127,6 +129,23 @@ func runFetch(ctx context.Context, k *kitchen, o fetchOptions) error {
 		d.Kept, d.Local, d.Delta = result.Kept, result.Local, result.Delta
 		return k.show(d)
 	})
+}
+
+// seedNames are the seeds that a command line names. What is there under that very name is no pattern, and a pattern that
+// matches nothing stays, to be told.
+func seedNames(given []string) (names []string) {
+	for _, name := range given {
+		if _, err := os.Lstat(name); err == nil {
+			names = append(names, name)
+			continue
+		}
+		if matches, err := filepath.Glob(name); err == nil && len(matches) > 0 {
+			names = append(names, matches...)
+			continue
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 // no shows a document whose answer is no: exit 3.

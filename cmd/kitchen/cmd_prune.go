@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/enovance/kitchen/internal/render"
@@ -12,6 +13,7 @@ import (
 type pruneOptions struct {
 	online string
 	grace  time.Duration
+	given  string // --grace as it was given
 	yes    bool
 	over   bool
 }
@@ -28,8 +30,8 @@ func pruneCommand(k *kitchen) *cli.Command {
 		}, onlineFlags()...),
 		Action: action(k, func(c *cli.Context) (o pruneOptions, err error) {
 			o.online, o.yes = k.readKeyOptions(c).online, c.Bool("yes")
-			o.over = c.Bool("take-over")
-			if o.grace, err = parseAge(c.String("grace")); err != nil {
+			o.over, o.given = c.Bool("take-over"), c.String("grace")
+			if o.grace, err = parseAge(o.given); err != nil {
 				return o, usagef("--grace: %v", err)
 			}
 			return o, operands(c)
@@ -43,8 +45,12 @@ type pruneDocument struct {
 	Objects []prunedBlob `json:"objects"`
 	Bytes   int64        `json:"bytes"`
 	Kept    int          `json:"kept"`
+	Young   int          `json:"young"`
+	From    string       `json:"from,omitempty"` // when the first of the young ones may go
 	Deleted bool         `json:"deleted"`
 	More    bool         `json:"more"`
+
+	command string // that deletes them
 }
 
 type prunedBlob struct {
@@ -63,15 +69,40 @@ func (d *pruneDocument) human(p *page) {
 	}
 	switch {
 	case len(d.Objects) == 0:
-		p.linef("nothing to prune: all %d blobs are needed, or young", d.Kept)
+		p.para(2, "", d.nothing())
 	case d.Deleted:
 		p.linef("deleted %d blobs, %s; %d stay", len(d.Objects), render.Size(d.Bytes), d.Kept)
 	default:
-		p.linef("%d blobs, %s, are not needed; %d stay. Nothing was deleted: `kitchen prune --yes` does", len(d.Objects), render.Size(d.Bytes), d.Kept)
+		p.para(2, "", fmt.Sprintf("%d blobs, %s, are not needed; %d stay. Nothing was deleted: `%s` does", len(d.Objects), render.Size(d.Bytes), d.Kept, d.command))
 	}
 	if d.More {
 		p.linef("there are more: run it again")
 	}
+}
+
+// nothing says why no blob goes, and when the first may.
+func (d *pruneDocument) nothing() string {
+	if d.Young == 0 {
+		return fmt.Sprintf("nothing to prune: all %d blobs are needed", d.Kept)
+	}
+	text := fmt.Sprintf("nothing to prune: of %d blobs, %d are needed and %d younger than the grace period", d.Kept, d.Kept-d.Young, d.Young)
+	if d.From != "" {
+		text += "; the first of these may go from " + d.From + " on, or sooner with a shorter --grace"
+	}
+	return text
+}
+
+// pruneYes is the command that deletes what this one told.
+func pruneYes(config, grace string) string {
+	words := "kitchen"
+	if config != "" {
+		words += " --config " + shellWord(config)
+	}
+	words += " prune"
+	if grace != "" {
+		words += " --grace " + shellWord(grace)
+	}
+	return words + " --yes"
 }
 
 func runPrune(ctx context.Context, k *kitchen, o pruneOptions) error {
@@ -85,7 +116,8 @@ func runPrune(ctx context.Context, k *kitchen, o pruneOptions) error {
 		if err != nil {
 			return err
 		}
-		d := &pruneDocument{Schema: "kitchen.prune/v1", Objects: []prunedBlob{}, Bytes: result.Bytes, Kept: result.Kept, Deleted: result.Deleted, More: result.More}
+		d := &pruneDocument{Schema: "kitchen.prune/v1", Objects: []prunedBlob{}, Bytes: result.Bytes, Kept: result.Kept, Young: result.Young, From: stamp(result.From),
+			Deleted: result.Deleted, More: result.More, command: pruneYes(k.global.config, o.given)}
 		for _, b := range result.Objects {
 			d.Objects = append(d.Objects, prunedBlob{b.Key, b.Size, stamp(b.Modified)})
 		}

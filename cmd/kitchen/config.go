@@ -290,10 +290,18 @@ func parseAge(s string) (time.Duration, error) {
 		text, scale = s[:len(s)-1]+"h", 7*24
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 || d > 100*365*24*time.Hour/scale {
-		return 0, fmt.Errorf("%q is no duration; write it like 90m, 24h or 7d", s)
+	what := ""
+	switch {
+	case err != nil:
+		what = "no duration"
+	case d <= 0:
+		what = "not more than 0"
+	case d > 100*365*24*time.Hour/scale:
+		what = "more than 100 years"
+	default:
+		return d * scale, nil
 	}
-	return d * scale, nil
+	return 0, fmt.Errorf("%q is %s; write it like 90m, 24h or 7d", s, what)
 }
 
 const defaultConfig = "kitchen.toml"

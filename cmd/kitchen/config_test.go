@@ -117,9 +117,10 @@ func TestAges(t *testing.T) {
 			t.Errorf("parseAge(%q) = %v, %v; want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"d", "-1h", "0", "7 d", "1y", "999999999d", "99999999999999999999h", "h"} {
-		if got, err := parseAge(in); err == nil {
-			t.Errorf("parseAge(%q) = %v, want an error", in, got)
+	for in, want := range map[string]string{"d": "no duration", "7 d": "no duration", "1y": "no duration", "99999999999999999999h": "no duration", "h": "no duration",
+		"-1h": "not more than 0", "0": "not more than 0", "0s": "not more than 0", "0d": "not more than 0", "99999d": "more than 100 years"} {
+		if got, err := parseAge(in); err == nil || !strings.Contains(err.Error(), "is "+want+"; write it like") {
+			t.Errorf("parseAge(%q) = %v, %v, want %q", in, got, err, want)
 		}
 	}
 }

@@ -107,6 +107,9 @@ func explain(ctx context.Context, err error) failure {
 		if _, ok := errors.AsType[anew](err); ok {
 			f.Hint = "nothing was changed; run it again: a check begins anew each time"
 		}
+		if _, ok := errors.AsType[packsAnew](err); ok {
+			f.Hint = "nothing is left half-done; run the same command again: it begins anew, and sends nothing again that is stored already"
+		}
 		if kept, ok := errors.AsType[*fetcher.Interrupted](err); ok {
 			f.Message += "; " + kept.Words()
 		}

@@ -29,7 +29,7 @@ func TestInterruptedAtEveryStorageCall(t *testing.T) {
 			switch {
 			case e.code == d.exit && fresh == seen.after:
 			default:
-				e.want(t, exitInterrupted, "error: interrupted", "run the same command again")
+				e.want(t, exitInterrupted, "error: interrupted", "run the same command again: it begins anew")
 			}
 			if left := entries(t, s, "state-*/scratch/*"); len(left) > 0 {
 				t.Errorf("left behind: %v", left)

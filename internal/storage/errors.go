@@ -45,6 +45,13 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// wrongAnswer is an answer of a store that is in reach, which another request may not get: so it is one with ErrUnavailable.
+type wrongAnswer string
+
+func (w wrongAnswer) Error() string { return "the server answers wrongly: " + string(w) }
+
+func (w wrongAnswer) Is(target error) bool { return target == ErrUnavailable }
+
 // right is the missing right with what it has to be for.
 func (e *Error) right() string {
 	switch {
@@ -61,6 +68,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Hint says in one sentence what to try, or "" where the error says it all.
 func (e *Error) Hint() string {
 	var misplaced *Misplaced
+	var wrong wrongAnswer
 	switch {
 	case errors.Is(e.Err, context.Canceled):
 		return ""
@@ -77,6 +85,8 @@ func (e *Error) Hint() string {
 			return "check the credentials, and that they may reach this store"
 		}
 		return "grant " + e.right() + " to these credentials, or use others"
+	case errors.As(e.Err, &wrong):
+		return "the store can be reached: have its server, or the proxy before it, give the byte ranges that it is asked for (RFC 9110, section 14); then run the same command again"
 	case errors.Is(e.Err, ErrUnavailable):
 		return "check the store's address, the network and, over TLS, the certificate authority (SSL_CERT_FILE, AWS_CA_BUNDLE); then run the same command again"
 	case errors.Is(e.Err, ErrNotFound) && e.Key == "":

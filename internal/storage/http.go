@@ -174,6 +174,9 @@ func networkError(err error) error {
 	if errors.As(err, &u) {
 		err = u.Err // without the URL, which may hold a password
 	}
+	if errors.As(err, new(wrongAnswer)) {
+		return err
+	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 

@@ -130,8 +130,7 @@ func (r *netReader) empty(ctx context.Context, key string) (io.ReadCloser, Info,
 func (r *netReader) beyond(ctx context.Context, key string, offset int64) (io.ReadCloser, Info, error) {
 	body, info, err := r.empty(ctx, key)
 	if err == nil && info.Size > offset {
-		err := fmt.Errorf("the server refuses the range from byte %d of %d", offset, info.Size)
-		return nil, Info{}, r.fail(ctx, "open", key, fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return nil, Info{}, r.fail(ctx, "open", key, wrongAnswer(fmt.Sprintf("it refuses the range from byte %d of %d", offset, info.Size)))
 	}
 	return body, info, err
 }
@@ -164,7 +163,7 @@ const (
 func (b *netBody) take(got answer) error {
 	if got.start > b.next {
 		got.body.Close()
-		return fmt.Errorf("answer begins at byte %d of the object instead of %d", got.start, b.next)
+		return wrongAnswer(fmt.Sprintf("its answer begins at byte %d of the object instead of %d", got.start, b.next))
 	}
 	b.skipped = b.next - got.start
 	if _, err := io.CopyN(io.Discard, liveReader{got.body, b.watch}, b.skipped); err != nil {
@@ -336,7 +335,7 @@ func placeOf(partial bool, h http.Header) (start, size int64, err error) {
 	length := int64(-1)
 	if v := h.Get("Content-Length"); v != "" {
 		if length, err = natural(v); err != nil {
-			return 0, 0, fmt.Errorf("answer with content-length %q", v)
+			return 0, 0, wrongAnswer(fmt.Sprintf("content-length %q is no number", v))
 		}
 	}
 	if !partial {
@@ -348,7 +347,7 @@ func placeOf(partial bool, h http.Header) (start, size int64, err error) {
 		return 0, 0, err
 	}
 	if length >= 0 && length != end-start+1 {
-		return 0, 0, fmt.Errorf("answer with content-range %q, but content-length %d", r, length)
+		return 0, 0, wrongAnswer(fmt.Sprintf("content-range %q, but content-length %d", r, length))
 	}
 	return start, size, nil
 }
@@ -357,7 +356,7 @@ func placeOf(partial bool, h http.Header) (start, size int64, err error) {
 // and none of unknown size was asked for.
 func contentRange(r string) (first, last, size int64, err error) {
 	const unit = "bytes "
-	bad := fmt.Errorf("answer with content-range %q", r)
+	bad := wrongAnswer(fmt.Sprintf("content-range %q does not say which bytes of how many come", r))
 	if len(r) < len(unit) || !strings.EqualFold(r[:len(unit)], unit) {
 		return 0, 0, 0, bad
 	}
@@ -365,6 +364,9 @@ func contentRange(r string) (first, last, size int64, err error) {
 	from, to, ok2 := strings.Cut(place, "-")
 	first, err = natural(from)
 	last, err2 := natural(to)
+	if ok && total == "*" {
+		bad = wrongAnswer(fmt.Sprintf("content-range %q lacks the size of the object, after the slash", r))
+	}
 	size, err3 := natural(total)
 	if !ok || !ok2 || err != nil || err2 != nil || err3 != nil || last < first || size <= last {
 		return 0, 0, 0, bad

@@ -35,6 +35,8 @@ func (s *s3Store) fail(ctx context.Context, op, key string, err error) error {
 		e.Err = fmt.Errorf("%w: %w", ErrUnavailable, cause)
 	case cause != nil:
 		e.Err = cause
+	case errors.As(err, new(wrongAnswer)):
+		e.Err = networkError(err)
 	case isKind(err):
 	case errors.As(err, &creds):
 		e.Err = fmt.Errorf("%w: %w", ErrForbidden, creds)

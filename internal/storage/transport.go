@@ -105,7 +105,7 @@ func (a answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if resp.StatusCode == http.StatusPartialContent && resp.Header.Get("Content-Range") == "" {
 		resp.Body.Close()
-		return nil, fmt.Errorf("answer 206 without content-range (content-type %q)", resp.Header.Get("Content-Type"))
+		return nil, wrongAnswer(fmt.Sprintf("206 without content-range (content-type %q)", resp.Header.Get("Content-Type")))
 	}
 	if resp.StatusCode < http.StatusBadRequest {
 		return resp, nil
