@@ -249,10 +249,11 @@ func lifetime(role string) time.Duration {
 	return lifeLong
 }
 
-// finish gives every role of the draft its number, expiry, link to what it replaces and authority. floor holds
-// numbers that are known to be used up.
+// finish puts the roles of the draft in order, and gives each its number, expiry, link to what it replaces and authority.
+// floor holds numbers that are known to be used up.
 func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[string]int64) error {
 	roles := joinRoles(dr.roles)
+	slices.SortFunc(dr.roles, byRole)
 	for _, r := range dr.roles {
 		current := currentVersion(d.view, r.name)
 		number := current + 1
