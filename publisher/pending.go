@@ -308,8 +308,8 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 			s.refusal = &Refused{Role: s.role, Reason: shown[i].Refused}
 			continue
 		}
-		if s.confirm == nil && s.id == "" && !w.begunFor(s.role) {
-			s.refusal = s.leave(w)
+		if role := w.unbegun(s.role, s.signers); role != "" && s.confirm == nil && s.id == "" {
+			s.refusal = s.leave(w, role)
 			continue
 		}
 		before := w.signedByAll(s.signers)
