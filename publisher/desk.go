@@ -127,6 +127,7 @@ type draft struct {
 	primary string // the role whose holders the signers must be
 	summary []string
 	roles   []*roleDraft
+	urgent  bool     // it is vetted before it is left for others: nobody may take it for on its way who has to do more
 	on      string   // the id of the proposal that it is built on, or ""
 	objects []object // small documents the roles point to, put before anything is signed
 }
