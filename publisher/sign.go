@@ -203,8 +203,8 @@ func (s *signing) leave(w *waiting, role string) error {
 	return &Refused{Role: role, Reason: reason}
 }
 
-// unbegun is the first role of which it would be for the signers to begin the proposal: the one that was named, or another that any
-// of them would sign with it; "" for none.
+// unbegun is the first role of which it would be for the signers to begin the proposal: the one that was named, if any, or another that
+// any of them would sign; "" for none.
 func (w *waiting) unbegun(named string, signers []keys.Signer) string {
 	for _, r := range w.roles {
 		signs := slices.ContainsFunc(signers, func(s keys.Signer) bool { return authorize(r.name, r.signers(), []keys.Signer{s}) == nil })
@@ -219,6 +219,16 @@ func (w *waiting) unbegun(named string, signers []keys.Signer) string {
 func (w *waiting) begunFor(role string) bool {
 	giver := w.role(parentOf(role))
 	return w.role(role).byHolder || giver != nil && giver.name != role && giver.byHolder
+}
+
+// begun are the roles of the proposal that begunFor tells of.
+func (w *waiting) begun() (roles []string) {
+	for _, r := range w.roles {
+		if w.begunFor(r.name) {
+			roles = append(roles, r.name)
+		}
+	}
+	return roles
 }
 
 // concerns tells whether any of the signers may sign any of the proposal's roles.
