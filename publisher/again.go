@@ -48,6 +48,9 @@ func (p *Publisher) Again(ctx context.Context, id string, signers []keys.Signer)
 		if !w.byHolder() {
 			return nil, &NotAgain{ID: id, Reason: "none of those who hold its roles has signed it: nobody here asked for it"}
 		}
+		if role := w.unbegun("", signers); role != "" {
+			return nil, &NotAgain{ID: id, Reason: "none of those who hold " + role + " has signed it, and this key would: nobody here asked for that"}
+		}
 		if w.stale == "" && reason != "" {
 			command := cmp.Or(strings.Join(p.certifyCommands(ctx, d.view, w), "; "), "kitchen pending drop "+id+" says how to be rid of it")
 			return nil, &NotAgain{ID: id, Reason: "it is refused as it is: " + reason, Command: command}

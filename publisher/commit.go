@@ -218,6 +218,10 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 		roles, id, summary = same.roles, same.id, w.words(ctx, d.view, same) // what is signed, not what was asked for
 	} else if err := w.finish(ctx, d, dr, w.floor); err != nil {
 		return nil, err
+	} else if dr.urgent {
+		if err := w.vet(ctx, d.view, dr.roles); err != nil {
+			return nil, err
+		}
 	}
 	added := map[string][]trust.Signature{}
 	for _, r := range roles {

@@ -1,8 +1,11 @@
 package publisher_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
@@ -30,6 +33,7 @@ func (w *world) craft(t *testing.T, roles ...crafted) string {
 	var list []listed
 	payloads := map[string][]byte{}
 	names := []string{}
+	roles = slices.SortedFunc(slices.Values(roles), func(a, b crafted) int { return inOneOrder(a.role, b.role) })
 	for _, c := range roles {
 		names = append(names, c.role)
 	}
@@ -66,6 +70,12 @@ func (w *world) craft(t *testing.T, roles ...crafted) string {
 	check(t, err)
 	w.put(t, manifest.ProposalObject(id, manifest.ProposalName), data)
 	return id
+}
+
+// inOneOrder compares roles by their place in a proposal.
+func inOneOrder(a, b string) int {
+	place := func(role string) int { return slices.Index([]string{"root", "targets", role}, role) }
+	return cmp.Or(cmp.Compare(place(a), place(b)), strings.Compare(a, b))
 }
 
 // signature leaves a signature file under any key's name.

@@ -127,6 +127,7 @@ type draft struct {
 	primary string // the role whose holders the signers must be
 	summary []string
 	roles   []*roleDraft
+	urgent  bool     // it is vetted before it is left for others: nobody may take it for on its way who has to do more
 	on      string   // the id of the proposal that it is built on, or ""
 	objects []object // small documents the roles point to, put before anything is signed
 }
@@ -249,10 +250,11 @@ func lifetime(role string) time.Duration {
 	return lifeLong
 }
 
-// finish gives every role of the draft its number, expiry, link to what it replaces and authority. floor holds
-// numbers that are known to be used up.
+// finish puts the roles of the draft in order, and gives each its number, expiry, link to what it replaces and authority.
+// floor holds numbers that are known to be used up.
 func (p *Publisher) finish(ctx context.Context, d *desk, dr *draft, floor map[string]int64) error {
 	roles := joinRoles(dr.roles)
+	slices.SortFunc(dr.roles, byRole)
 	for _, r := range dr.roles {
 		current := currentVersion(d.view, r.name)
 		number := current + 1

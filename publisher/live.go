@@ -29,7 +29,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 		if err != nil {
 			return nil, err
 		}
-		if w != nil && w.stale == "" && w.signed() && quota.takes(w.shares(v, f.role)) {
+		if w != nil && w.stale == "" && w.signed() && quota.takes(w.shares(v)) {
 			list = append(list, w)
 		}
 	}
@@ -42,7 +42,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 	return list, nil
 }
 
-// share is what a proposal counts against, of what is looked at: a key, and the role that the proposal is named after.
+// share is what a proposal counts against, of what is looked at: a key, and a role that it signed.
 type share struct{ key, role string }
 
 // quota counts the proposals that are looked at.
@@ -106,7 +106,7 @@ func (f *pendingFiles) claimed(v *catalog.View) (shares []share) {
 		present, _ := v.Authority(role)
 		for _, id := range present.KeyIDs() {
 			if f.sigs[role][id] != nil {
-				shares = append(shares, share{id, f.role})
+				shares = append(shares, share{id, role})
 			}
 		}
 	}
@@ -114,12 +114,12 @@ func (f *pendingFiles) claimed(v *catalog.View) (shares []share) {
 }
 
 // shares are those of today's holders who have signed it.
-func (w *waiting) shares(v *catalog.View, role string) (shares []share) {
+func (w *waiting) shares(v *catalog.View) (shares []share) {
 	for _, r := range w.roles {
 		present, _ := v.Authority(r.name)
 		for _, sig := range r.sigs {
-			if s := (share{sig.KeyID, role}); present.Has(sig.KeyID) && !slices.Contains(shares, s) {
-				shares = append(shares, s)
+			if present.Has(sig.KeyID) {
+				shares = append(shares, share{sig.KeyID, r.name})
 			}
 		}
 	}

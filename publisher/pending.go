@@ -32,6 +32,7 @@ type PendingProposal struct {
 	Waits   string   // what it waits for, where that is more than the signatures of roles
 	Within  string   // the id of a proposal that contains this one, or ""
 	Done    bool     // all that it changes is in effect already
+	begun   []string // with Stale: those of its roles that a holder has begun
 
 	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
 	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""
@@ -168,7 +169,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		} else if moot {
 			continue
 		}
-		shown.Dropped = w.wasDropped(v, past)
+		shown.Dropped, shown.begun = w.wasDropped(v, past), w.begun()
 		list = append(list, staleOne{w, *shown})
 	}
 	slices.SortStableFunc(list, func(a, b staleOne) int { return a.w.created.Compare(b.w.created) })
@@ -308,8 +309,8 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 			s.refusal = &Refused{Role: s.role, Reason: shown[i].Refused}
 			continue
 		}
-		if s.confirm == nil && s.id == "" && !w.begunFor(s.role) {
-			s.refusal = s.leave(w)
+		if role := w.unbegun(s.role, s.signers); role != "" && s.confirm == nil && s.id == "" {
+			s.refusal = s.leave(w, role)
 			continue
 		}
 		before := w.signedByAll(s.signers)

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -159,6 +160,12 @@ func (p *Publisher) putSignature(ctx context.Context, id, role, keyID string, da
 	return err
 }
 
+// byRole is the one order of a proposal's roles, so that its payloads make one proposal: root, targets, the others by name.
+func byRole(a, b *roleDraft) int {
+	place := func(r *roleDraft) int { return slices.Index(append(slices.Clone(topRoles), r.name), r.name) }
+	return cmp.Or(cmp.Compare(place(a), place(b)), strings.Compare(a.name, b.name))
+}
+
 // id names the proposal after its first role and all its payloads.
 func (d *proposalDoc) id() string {
 	var all strings.Builder
@@ -286,7 +293,7 @@ func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendin
 		w.roles = append(w.roles, r)
 	}
 	roles := joinRoles(w.roles)
-	if slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.next.ProposalRoles != roles }) {
+	if slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return r.next.ProposalRoles != roles }) || !slices.IsSortedFunc(w.roles, byRole) {
 		return nil, nil // put together of what was signed for others
 	}
 	w.created, w.expires = w.times()

@@ -55,7 +55,7 @@ const (
 	maxOrphans    = 4096
 	maxNames      = 16     // that are tried for one signature file
 	maxSignatures = 4096   // signature files of one key, for one role of one proposal, that are looked at
-	maxOfOneKey   = 50     // proposals signed by one key, and named after one role, that are looked at: the newest
+	maxOfOneKey   = 50     // proposals of which one key signed one role that are looked at: the newest
 	maxStrangers  = 20     // of those that none of today's holders has signed
 	maxListed     = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
 	maxRoles      = 16     // of one proposal

@@ -24,7 +24,7 @@ const (
 // A release that is recalled for this reason already is Unchanged. For another reason, or once a certificate has
 // lifted its recall, it is recalled anew: the entry gets another number, and no certificate of before lifts that. The
 // reasons of a recall that stands are kept behind the new one, as far as there is room.
-// Errors: *catalog.UnknownRelease, *Invalid, *NotAuthorized.
+// Errors: *catalog.UnknownRelease, *Invalid, *NotAuthorized, *Refused where it can never take effect.
 func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason string, signers []keys.Signer) (*Outcome, error) {
 	reason, err := plainReason("recall", r, reason)
 	if err != nil {
@@ -63,6 +63,7 @@ func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason strin
 		target.Custom = map[string]string{customReason: why, customSince: nextRecall(currentVersion(d.view, name))}
 		role.Targets[path] = target
 		dr := newDraft("recall", name, fmt.Sprintf("recall %s%s (sha256 %s): %s", r, ifSo(again, " again"), target.SHA256, why)).set(name, role)
+		dr.urgent = true
 		if err := dr.copyManifest(ctx, d, manifest.StageRecalled, r); storeFailure(err) {
 			return nil, err
 		}

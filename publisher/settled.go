@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -68,23 +69,47 @@ func (p *Publisher) unsettled(ctx context.Context, v *catalog.View, list []stale
 	return left, nil
 }
 
-// proposedAgainIn tells whether a later proposal, of somebody who holds its role, makes all of this one's changes.
+// proposedAgainIn tells whether a later proposal makes all of this one's changes, with a holder's signature wherever this one has one.
+// It is of those who signed this one, or makes no other change: else one holder could hide another's behind a larger one.
 func (w *waiting) proposedAgainIn(v *catalog.View, later *waiting, past map[string]*history) bool {
 	if later.id == w.id || !later.byHolder() || !later.created.After(w.created) {
 		return false
 	}
+	same := len(later.roles) == len(w.roles)
 	for _, r := range w.roles {
 		again := later.role(r.name)
 		base := baseOf(v, r, past)
-		if again == nil || base == nil || !r.madeIn(base, again.next) || len(diffTargets(base, r.next)) == 0 {
+		if again == nil || base == nil || r.byHolder && !again.byHolder || !r.madeIn(base, again.next) || len(diffTargets(base, r.next)) == 0 {
 			return false
 		}
 		// What the later one only keeps it does not propose.
-		if from := baseOf(v, again, past); from == nil || r.madeIn(base, from) {
+		from := baseOf(v, again, past)
+		if from == nil || r.madeIn(base, from) {
+			return false
+		}
+		same = same && r.makesAll(base, from, again.next)
+	}
+	return same || w.signedWith(later)
+}
+
+// makesAll tells whether what a later version changes of what it rests on is nothing but what the draft changes of base, in the same way.
+func (r *roleDraft) makesAll(base, from, later *trust.Targets) bool {
+	mine := diffTargets(base, r.next)
+	for path, change := range diffTargets(from, later) {
+		before, after := r.next.Targets[path], later.Targets[path]
+		if mine[path] == "" || mine[path] != change && !(after.SHA256 != "" && sameTarget(unnumbered(before), unnumbered(after))) {
 			return false
 		}
 	}
 	return true
+}
+
+// unnumbered is an entry without the numbers of its day.
+func unnumbered(t trust.Target) trust.Target {
+	t.Custom = maps.Clone(t.Custom)
+	delete(t.Custom, customSeq)
+	delete(t.Custom, customSince)
+	return t
 }
 
 // baseOf is what a proposal of a role rests on, as far as its past can be read.

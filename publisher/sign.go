@@ -196,17 +196,39 @@ func (s *signing) aim(live []*waiting) error {
 	return nil
 }
 
-// leave says of a proposal that no holder of the role has begun that it is signed by its id alone, where nobody is asked.
-func (s *signing) leave(w *waiting) error {
-	reason := "nobody who holds " + s.role + " has signed " + w.id + ": look at it (kitchen pending " + w.id + "); to sign it: " + signCommand(w.id)
+// leave says of a proposal, of which a role is signed that no holder has begun, that it is signed by its id alone, where nobody is asked.
+func (s *signing) leave(w *waiting, role string) error {
+	reason := "nobody who holds " + role + " has signed " + w.id + ": look at it (kitchen pending " + w.id + "); to sign it: " + signCommand(w.id)
 	s.strange = append(s.strange, w.id+" was not signed: "+reason)
-	return &Refused{Role: s.role, Reason: reason}
+	return &Refused{Role: role, Reason: reason}
+}
+
+// unbegun is the first role of which it would be for the signers to begin the proposal: the one that was named, if any, or another that
+// any of them would sign; "" for none.
+func (w *waiting) unbegun(named string, signers []keys.Signer) string {
+	for _, r := range w.roles {
+		signs := slices.ContainsFunc(signers, func(s keys.Signer) bool { return authorize(r.name, r.signers(), []keys.Signer{s}) == nil })
+		if (r.name == named || signs) && !w.begunFor(r.name) {
+			return r.name
+		}
+	}
+	return ""
 }
 
 // begunFor tells whether one of those who hold a role today has signed its next version, or that others are to hold it.
 func (w *waiting) begunFor(role string) bool {
 	giver := w.role(parentOf(role))
 	return w.role(role).byHolder || giver != nil && giver.name != role && giver.byHolder
+}
+
+// begun are the roles of the proposal that begunFor tells of.
+func (w *waiting) begun() (roles []string) {
+	for _, r := range w.roles {
+		if w.begunFor(r.name) {
+			roles = append(roles, r.name)
+		}
+	}
+	return roles
 }
 
 // concerns tells whether any of the signers may sign any of the proposal's roles.

@@ -15,6 +15,9 @@ import (
 // maxReason is the length of a reason, in bytes.
 const maxReason = 1000
 
+// maxUnlisted is how many recalls of one product may be of releases that it does not list.
+const maxUnlisted = 1000
+
 // plainReason is a reason as it is signed: one line of plain text, cut to 1,000 bytes. *Invalid when there is none.
 func plainReason(what string, r manifest.Release, reason string) (string, error) {
 	reason = strings.TrimSpace(manifest.CleanText(reason, maxReason))

@@ -50,7 +50,7 @@ func (s *signing) tellStale(ctx context.Context) error {
 		return err
 	}
 	for _, w := range list {
-		if slices.Contains(rolesOf(&w), s.role) && len(w.Again) > 0 {
+		if slices.Contains(w.begun, s.role) && len(w.Again) > 0 {
 			s.out.Notes = append(s.out.Notes, w.ID+" takes no signature any more: "+w.Stale+"; to propose it again: "+strings.Join(w.Again, "; "))
 		}
 	}

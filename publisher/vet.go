@@ -31,7 +31,8 @@ const clockSlack = 2 * day
 //   - A role fits what readers take, and is not the journal, which commits alone write.
 //   - A release keeps its digest, in every stage; published releases and recalls are never taken out.
 //   - Of a published release nothing changes but whether, and why, it is yanked; of a recall nothing, but that it is
-//     made anew, with the number that is next.
+//     made anew, with the number that is next, in words that leave room for others. Of what product does not list, a
+//     thousand may be recalled.
 //   - validated, ready-to-deploy and recalled list what product lists, digest for digest; the first two do not newly
 //     list what is yanked or recalled, unless the certificate names that very recall. None names one that is not.
 //   - What a role newly lists is in the store, and is what it should be. A certificate's evidence is about it and meets the
@@ -180,7 +181,7 @@ func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candida
 	if r.name == manifest.RolePolicy {
 		return vetPolicy(r.next)
 	}
-	return vetKept(r.name, current, r.next)
+	return vetKept(r.name, current, r.next, after)
 }
 
 // vetLife: a change never shortens a role's life; nobody looks at its expiry who is asked for something else. One that has
@@ -205,7 +206,7 @@ func vetFields(r *roleDraft, current *trust.Targets) string {
 }
 
 // vetKept: a release keeps its digest; published releases and recalls stay.
-func vetKept(role string, current, next *trust.Targets) string {
+func vetKept(role string, current, next *trust.Targets, after *candidate) string {
 	kind, _, _ := manifest.SplitRole(role)
 	if manifest.RoleStage(role) == "" {
 		return ""
@@ -226,7 +227,7 @@ func vetKept(role string, current, next *trust.Targets) string {
 		}
 	}
 	if kind == manifest.StageRecalled {
-		return vetRecalls(current, next)
+		return cmp.Or(vetRecalls(current, next), vetUnlisted(role, current, next, after))
 	}
 	return vetOrder(role, next)
 }
@@ -243,7 +244,7 @@ func sameButYank(before, now map[string]string) bool {
 }
 
 // vetRecalls: every recall that is new, or made anew, has the number that is next, so that no certificate of before
-// names it.
+// names it, and a reason that leaves room for others, since it stays.
 func vetRecalls(current, next *trust.Targets) string {
 	for path, now := range next.Targets {
 		before, ok := current.Targets[path]
@@ -253,6 +254,35 @@ func vetRecalls(current, next *trust.Targets) string {
 		if want := nextRecall(current.Version); now.Custom[customSince] != want {
 			return fmt.Sprintf("the recall of %s would be number %q, and the next is %s", path, now.Custom[customSince], want)
 		}
+		if n := len(now.Custom[customReason]); n > maxReason {
+			return fmt.Sprintf("the reason of the recall of %s has %d bytes, more than the %d that it may have", path, n, maxReason)
+		}
+		if _, reasoned := now.Custom[customReason]; len(now.Custom) > 2 || len(now.Custom) == 2 && !reasoned {
+			return fmt.Sprintf("the recall of %s says more than its reason and its number", path)
+		}
+	}
+	return ""
+}
+
+// vetUnlisted: of releases that the product does not list, which cost nothing to name, no more are recalled than leave room for
+// the others. Where nobody can read what it lists, that is not counted: it must not keep anybody from a recall.
+func vetUnlisted(role string, current, next *trust.Targets, after *candidate) string {
+	_, name, _ := manifest.SplitRole(role)
+	published, err := after.role(manifest.RoleProduct(name))
+	if err != nil {
+		return ""
+	}
+	unlisted, more := 0, false
+	for path := range next.Targets {
+		_, rel, err := manifest.ParseTargetPath(path)
+		if _, listed := published.Targets[manifest.TargetPath(manifest.StageCatalog, rel)]; err == nil && listed {
+			continue
+		}
+		_, before := current.Targets[path]
+		unlisted, more = unlisted+1, more || !before
+	}
+	if more && unlisted > maxUnlisted {
+		return fmt.Sprintf("it would hold %d recalls of what %s does not list, more than the %d that it may", unlisted, manifest.RoleProduct(name), maxUnlisted)
 	}
 	return ""
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/enovance/kitchen/keys"
 )
 
-// maxSignatures caps the signatures of one file; more is an attempt to make readers work.
+// maxSignatures caps the signatures of one file, and the key ids of one role: more is an attempt to make readers work.
 const maxSignatures = 1024
 
 // Signature is one key's signature over the canonical form of a payload.

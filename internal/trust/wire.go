@@ -121,11 +121,15 @@ func authorityOf(ids []string, threshold int, wire map[string]*metadata.Key) (Au
 	if threshold < 1 {
 		return Authority{}, fmt.Errorf("threshold %d, want at least 1", threshold)
 	}
-	a := Authority{Threshold: threshold}
+	if len(ids) > maxSignatures {
+		return Authority{}, fmt.Errorf("lists %d key ids, want at most %d", len(ids), maxSignatures)
+	}
+	a, listed := Authority{Threshold: threshold}, map[string]bool{}
 	for _, id := range ids {
-		if a.Has(id) {
+		if listed[id] {
 			return Authority{}, fmt.Errorf("lists the key id %s twice", clip(id, 12))
 		}
+		listed[id] = true
 		a.Keys = append(a.Keys, keyFromWire(id, wire[id]))
 	}
 	return a, nil

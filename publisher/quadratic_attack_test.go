@@ -1,0 +1,68 @@
+package publisher_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/enovance/kitchen/internal/catalog/catalogtest"
+	"github.com/enovance/kitchen/internal/trust"
+	"github.com/enovance/kitchen/manifest"
+)
+
+// A stranger without any key leaves a payload of targets that hands one role to very many key ids: whoever reads what waits
+// reads it in a moment.
+func TestAPayloadOfVeryManyKeyIDs(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{50_000, 100_000} {
+		w := newWorld(t)
+		targets, err := w.view(t).Role(trust.RoleTargets)
+		check(t, err)
+		next := targets.Clone()
+		next.Version++
+		next.Replaces = catalogtest.Digest(w.view(t).RawRole(trust.RoleTargets))
+		next.Expires, next.ProposalExpires = w.now.Add(365*catalogtest.Day), w.now.Add(14*catalogtest.Day)
+		payload, err := next.Payload()
+		check(t, err)
+		var ids strings.Builder
+		for i := range n {
+			fmt.Fprintf(&ids, `"%x",`, 0x100000+i)
+		}
+		bad := strings.Replace(string(payload), `"keyids":[`, `"keyids":[`+ids.String(), 1)
+		if bad == string(payload) {
+			t.Fatal("nothing was changed")
+		}
+		id := w.raw(t, trust.RoleTargets, next.Version, []byte(bad))
+		w.put(t, manifest.SignatureObject(id, trust.RoleTargets, w.root[0].TUF.ID, catalogtest.Digest([]byte("x"))), []byte("x"))
+		begun := time.Now()
+		_, err = w.publisher(t, nil).Pending(ctx)
+		t.Logf("%d key ids, %d bytes: %v (%v)", n, len(bad), time.Since(begun), err)
+		if time.Since(begun) > 5*time.Second {
+			t.Fatal("it hangs")
+		}
+	}
+}
+
+// A mirror, or whoever may write metadata/, offers a next root of very many key ids, which nobody signed: hosts refuse it in a moment.
+func TestANextRootOfVeryManyKeyIDs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	root := string(w.object(t, manifest.RootObject(1)))
+	var ids strings.Builder
+	for i := range 40_000 {
+		fmt.Fprintf(&ids, `"%x",`, 0x100000+i)
+	}
+	bad := strings.Replace(root, `"keyids":[`, `"keyids":[`+ids.String(), 1)
+	bad = strings.Replace(bad, `"version":1`, `"version":2`, 1)
+	if len(bad) > 512<<10 || len(bad) < 300_000 {
+		t.Fatal(len(bad))
+	}
+	w.put(t, manifest.RootObject(2), []byte(bad))
+	begun := time.Now()
+	_, err := w.catalog(t, w.store).Refresh(ctx)
+	t.Logf("%d bytes: %v (%v)", len(bad), time.Since(begun), err)
+	if time.Since(begun) > 2*time.Second {
+		t.Error("it hangs")
+	}
+}
