@@ -13,6 +13,7 @@ var (
 	ErrNotFound    = errors.New("no such object")
 	ErrForbidden   = errors.New("access denied")
 	ErrUnavailable = errors.New("store out of reach")
+	ErrWrongAnswer = errors.New("wrong answer") // of a store that is in reach; it is ErrUnavailable, too: another request may get a right one
 	ErrExists      = errors.New("exists with other content")
 	ErrConflict    = errors.New("changed by another writer")
 	ErrTooLarge    = errors.New("larger than allowed")
@@ -50,7 +51,9 @@ type wrongAnswer string
 
 func (w wrongAnswer) Error() string { return "the server answers wrongly: " + string(w) }
 
-func (w wrongAnswer) Is(target error) bool { return target == ErrUnavailable }
+func (w wrongAnswer) Is(target error) bool {
+	return target == ErrUnavailable || target == ErrWrongAnswer
+}
 
 // right is the missing right with what it has to be for.
 func (e *Error) right() string {

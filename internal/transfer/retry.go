@@ -13,6 +13,7 @@ import (
 
 const (
 	maxTries   = 11                     // how often in a row something is asked for without a chunk gained: for about a minute
+	wrongTries = 4                      // and where the answer is wrong, not late
 	firstPause = 100 * time.Millisecond // half of the first pause, on average
 	mostDouble = 7                      // how often it doubles: the longest pauses are about 13 s
 	toldAt     = 4                      // the pause that is worth a word: the first of more than a second, about
@@ -53,7 +54,11 @@ func (p *Patience) again(ctx context.Context, tries *int, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if !passing(err) || *tries == maxTries-1 {
+	most := maxTries
+	if errors.Is(err, storage.ErrWrongAnswer) {
+		most = wrongTries
+	}
+	if !passing(err) || *tries >= most-1 {
 		p.reset(tries)
 		return err
 	}
