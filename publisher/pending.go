@@ -173,7 +173,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		list = append(list, staleOne{w, *shown})
 	}
 	slices.SortStableFunc(list, func(a, b staleOne) int { return a.w.created.Compare(b.w.created) })
-	return p.unsettled(ctx, v, notBuiltOn(list, over), past)
+	return p.unsettled(ctx, v, notBuiltOn(v, list, over, past), past)
 }
 
 // KnowsRole is an *UnknownRole where the catalog has none of that name.

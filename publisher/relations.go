@@ -110,10 +110,13 @@ func (w *waiting) named() string {
 }
 
 // within tells whether other changes everything that w changes, in the same way and on the same evidence, or was made
-// on top of it, and one of those who hold a role today has signed that, where one has signed w.
+// on top of it, and one of those who hold a role today has signed that, where one has signed w, and whatever w does not change.
 func (w *waiting) within(v *catalog.View, other *waiting) bool {
 	if w == other {
 		return false
+	}
+	if slices.ContainsFunc(other.roles, func(o *roleDraft) bool { return w.role(o.name) == nil && !other.begunFor(o.name) }) {
+		return false // w would wait for those who were never asked
 	}
 	later := other.created.After(w.created)
 	more, nothing := len(other.roles) > len(w.roles), true

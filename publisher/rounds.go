@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/enovance/kitchen/manifest"
@@ -45,10 +46,15 @@ func (c *CommitRounds) Round(ctx context.Context) (*CommitResult, error) {
 	}
 	c.seen = ""
 	result, err := c.Commit(ctx)
-	if err == nil && len(result.Refused) == 0 {
+	if err == nil && !slices.ContainsFunc(result.Refused, PendingProposal.signed) {
 		c.seen = mark(result.Version) // the list is that of before: what came meanwhile is new to the next round
 	}
 	return result, err
+}
+
+// signed tells whether all signatures are there, whatever else keeps it from taking effect: of anything else a signature that comes is new.
+func (p PendingProposal) signed() bool {
+	return !slices.ContainsFunc(p.Roles, func(r RoleSignatures) bool { return !r.Complete() })
 }
 
 // listing is a digest of the list of proposals.

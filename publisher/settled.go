@@ -16,12 +16,13 @@ type staleOne struct {
 }
 
 // notBuiltOn leaves out stale proposals on which one was built that took effect, or one that is left out itself: whatever became of
-// their change, the same people signed that.
-func notBuiltOn(list []staleOne, over []*waiting) (left []staleOne) {
+// their change, the same people signed that. What a proposal was built on is its proposer's word: that it says more of the same places
+// is in what was signed.
+func notBuiltOn(v *catalog.View, list []staleOne, over []*waiting, past map[string]*history) (left []staleOne) {
 	for i := 0; i < len(over); i++ {
 		left = nil
 		for _, one := range list {
-			if over[i].on == one.w.id && one.w.signedWith(over[i]) {
+			if over[i].on == one.w.id && one.w.signedWith(over[i]) && one.w.placesIn(v, over[i], past) {
 				over = append(over, one.w)
 			} else {
 				left = append(left, one)
@@ -30,6 +31,23 @@ func notBuiltOn(list []staleOne, over []*waiting) (left []staleOne) {
 		list = left
 	}
 	return list
+}
+
+// placesIn tells whether another proposal, made to replace the same, changes every place that this one changes, in whatever way.
+func (w *waiting) placesIn(v *catalog.View, other *waiting, past map[string]*history) bool {
+	for _, r := range w.roles {
+		o, base := other.role(r.name), baseOf(v, r, past)
+		if o == nil || base == nil || o.next.Replaces != r.next.Replaces {
+			return false
+		}
+		theirs := diffTargets(base, o.next)
+		for path := range diffTargets(base, r.next) {
+			if theirs[path] == "" {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // signedWith tells whether all who signed a proposal have signed another that changes the same roles.
