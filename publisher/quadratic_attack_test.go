@@ -4,18 +4,17 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/enovance/kitchen/internal/catalog/catalogtest"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
 )
 
-// A stranger without any key leaves a payload of targets that hands one role to very many key ids: whoever reads what waits
-// reads it in a moment.
+// A stranger without any key leaves a payload of targets that hands one role to more key ids than a role may have: it is
+// refused for that, before they are compared.
 func TestAPayloadOfVeryManyKeyIDs(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{50_000, 100_000} {
+	for _, n := range []int{0, 20_000} {
 		w := newWorld(t)
 		targets, err := w.view(t).Role(trust.RoleTargets)
 		check(t, err)
@@ -30,21 +29,17 @@ func TestAPayloadOfVeryManyKeyIDs(t *testing.T) {
 			fmt.Fprintf(&ids, `"%x",`, 0x100000+i)
 		}
 		bad := strings.Replace(string(payload), `"keyids":[`, `"keyids":[`+ids.String(), 1)
-		if bad == string(payload) {
-			t.Fatal("nothing was changed")
+		_, err = trust.ParseTargetsPayload([]byte(bad))
+		if refused := err != nil && strings.Contains(err.Error(), "at most 1024"); refused != (n > 0) {
+			t.Errorf("%d key ids more: %v", n, err)
 		}
-		id := w.raw(t, trust.RoleTargets, next.Version, []byte(bad))
-		w.put(t, manifest.SignatureObject(id, trust.RoleTargets, w.root[0].TUF.ID, catalogtest.Digest([]byte("x"))), []byte("x"))
-		begun := time.Now()
+		w.raw(t, trust.RoleTargets, next.Version, []byte(bad))
 		_, err = w.publisher(t, nil).Pending(ctx)
-		t.Logf("%d key ids, %d bytes: %v (%v)", n, len(bad), time.Since(begun), err)
-		if time.Since(begun) > 5*time.Second {
-			t.Fatal("it hangs")
-		}
+		check(t, err)
 	}
 }
 
-// A mirror, or whoever may write metadata/, offers a next root of very many key ids, which nobody signed: hosts refuse it in a moment.
+// A mirror, or whoever may write metadata/, offers a next root of very many key ids, which nobody signed: hosts refuse it for that.
 func TestANextRootOfVeryManyKeyIDs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -59,10 +54,7 @@ func TestANextRootOfVeryManyKeyIDs(t *testing.T) {
 		t.Fatal(len(bad))
 	}
 	w.put(t, manifest.RootObject(2), []byte(bad))
-	begun := time.Now()
-	_, err := w.catalog(t, w.store).Refresh(ctx)
-	t.Logf("%d bytes: %v (%v)", len(bad), time.Since(begun), err)
-	if time.Since(begun) > 2*time.Second {
-		t.Error("it hangs")
+	if _, err := w.catalog(t, w.store).Refresh(ctx); err == nil || !strings.Contains(err.Error(), "at most 1024") {
+		t.Errorf("%v", err)
 	}
 }
