@@ -57,12 +57,17 @@ func (s *s3Store) createInParts(ctx context.Context, u upload) error {
 		if last = p.send(ctx); last == nil {
 			last = p.complete(ctx)
 		}
-		if !errors.Is(last, errGone) {
+		gone := errors.Is(last, errGone)
+		if !gone && !errors.Is(last, ErrUnavailable) {
 			return last
 		}
+		// A server may break the connection on which it refuses a part of what somebody else completed.
 		if known, err := s.settledAs(ctx, u); known {
 			p.abort(ctx)
 			return err
+		}
+		if !gone {
+			return last
 		}
 	}
 	return last
