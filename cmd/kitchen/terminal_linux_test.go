@@ -60,7 +60,7 @@ func (s *screen) read() bool {
 // until reads what is shown till it holds the text and the echo is as wanted.
 func (s *screen) until(text string, echo bool) (shown string) {
 	s.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; { // a loaded machine can take long
 		s.read()
 		modes, err := unix.IoctlGetTermios(int(s.its.Fd()), unix.TCGETS)
 		noError(s.t, err)
