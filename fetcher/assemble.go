@@ -151,9 +151,9 @@ func (a *assembly) streamOnce(ctx context.Context, artifact *manifest.Artifact) 
 			err = errors.Join(err, a.staging.root.RemoveAll(path.Clean(artifact.Path)))
 		}
 	}()
-	content, err := a.f.openArtifact(ctx, a.m.Release(), artifact, moved)
+	content, err := transfer.Open(ctx, a.f.Store, artifact, moved)
 	if err != nil {
-		return err
+		return a.refused(artifact, err)
 	}
 	defer content.Close()
 	if artifact.IsTree() {
@@ -165,6 +165,9 @@ func (a *assembly) streamOnce(ctx context.Context, artifact *manifest.Artifact) 
 	a.Moved += moved.n
 	a.Requests++
 	a.mu.Unlock()
+	if wrong := new(transfer.Mismatch); errors.As(err, &wrong) {
+		return a.refused(artifact, err)
+	}
 	return err
 }
 
@@ -234,7 +237,7 @@ func (a *assembly) placePart(ctx context.Context, artifact *manifest.Artifact, p
 	if !artifact.IsTree() {
 		return a.staging.place(part, artifact.Path)
 	}
-	content := &contextReader{ctx, io.NewSectionReader(part, 0, artifact.Size)}
+	content := transfer.WithContext(ctx, io.NewSectionReader(part, 0, artifact.Size))
 	if err := placeTree(a.m.Release(), artifact, a.staging, content); err != nil {
 		return err
 	}

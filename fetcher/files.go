@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/enovance/kitchen/internal/progress"
+	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -200,7 +201,7 @@ func (c *comparison) file(ctx context.Context, name string, info fs.FileInfo, wa
 	defer file.Close()
 	sum := sha256.New()
 	// One byte more than expected shows a file that grew meanwhile.
-	src := io.LimitReader(&contextReader{ctx, file}, want.size+1)
+	src := io.LimitReader(transfer.WithContext(ctx, file), want.size+1)
 	if _, err := io.CopyBuffer(io.MultiWriter(sum, progress.Writer{Task: c.task}), src, make([]byte, 256<<10)); err != nil {
 		return err
 	}

@@ -333,8 +333,7 @@ func (a *assembly) copyFrom(ctx context.Context, name string, artifact *manifest
 		return false
 	}
 	defer src.Close()
-	differs := func(what, want, got string) error { return &Mismatch{a.m.Release(), artifact.Path, what, want, got} }
-	if err := a.staging.write(artifact.Path, false, newChecked(&contextReader{ctx, src}, artifact.Size, artifact.SHA256, "", differs)); err != nil {
+	if err := a.staging.write(artifact.Path, false, transfer.Checked(transfer.WithContext(ctx, src), artifact.Size, artifact.SHA256)); err != nil {
 		_ = a.staging.root.Remove(artifact.Path)
 		return false
 	}

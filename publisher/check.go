@@ -48,6 +48,7 @@ const (
 	CodeTargetAltered    = "target-altered"
 	CodeBlobMissing      = "blob-missing"
 	CodeBlobAltered      = "blob-altered"
+	CodeArtifactMismatch = "artifact-mismatch"
 	CodeEvidenceMissing  = "evidence-missing"
 	CodeEvidenceAltered  = "evidence-altered"
 	CodeJournal          = "journal-refused"
@@ -97,7 +98,7 @@ const maxFindings = 1000
 
 // CheckRequest says what to check.
 type CheckRequest struct {
-	ReadData bool   // hash artifacts and logs, too, which are otherwise held to their sizes
+	ReadData bool   // hash artifacts and logs, too, which are otherwise held to their sizes, and unpack artifacts
 	Product  string // only this one's releases and reports; "" = everything
 }
 
@@ -136,7 +137,7 @@ func (p *Publisher) Check(ctx context.Context, req CheckRequest) (*CheckResult, 
 		return nil, err
 	}
 	defer os.RemoveAll(scratch)
-	c := &checker{Publisher: p, req: req, result: &CheckResult{Counts: map[Severity]int{}}, hidden: map[string]bool{}, doubtful: map[string]bool{}, listed: map[string]int{}, gathered: map[string]*Finding{}}
+	c := &checker{Publisher: p, req: req, result: &CheckResult{Counts: map[Severity]int{}}, hidden: map[string]bool{}, doubtful: map[string]bool{}, listed: map[string]int{}, gathered: map[string]*Finding{}, claims: map[objectID][]claimant{}}
 	if c.view, err = c.look(ctx, scratch); err != nil {
 		return nil, err
 	}
@@ -171,7 +172,8 @@ type checker struct {
 	listed   map[string]int      // findings by code
 	gathered map[string]*Finding // those that stand for many objects, by code
 	needs    []need              // blobs
-	unknown  bool                // what names blobs cannot all be read: which are needed, nobody can tell
+	claims   map[objectID][]claimant
+	unknown  bool // what names blobs cannot all be read: which are needed, nobody can tell
 	logs     []logRef
 }
 

@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
@@ -210,6 +212,10 @@ func (c *checker) askBlobs(ctx context.Context) error {
 
 // hashBlobs reads every blob that has the right size.
 func (c *checker) hashBlobs(ctx context.Context) (err error) {
+	codec, err := chunk.NewCodec(zstd.SpeedDefault, hashParallel)
+	if err != nil {
+		return err
+	}
 	task := c.sink().Start("hashing artifacts", c.result.Checked.BlobBytes)
 	defer func() { task.Done(err) }()
 	group, ctx := errgroup.WithContext(ctx)
@@ -219,7 +225,11 @@ func (c *checker) hashBlobs(ctx context.Context) (err error) {
 			continue
 		}
 		group.Go(func() error {
-			return c.hashObject(ctx, stored{manifest.BlobObject(n.sha.String()), n.sha, n.size, n.words(), restoreBlobHint, CodeBlobMissing, CodeBlobAltered}, task)
+			o := stored{manifest.BlobObject(n.sha.String()), n.sha, n.size, n.words(), restoreBlobHint, CodeBlobMissing, CodeBlobAltered}
+			if claims := c.claims[objectID{n.sha, n.size}]; len(claims) > 0 {
+				return c.unpackObject(ctx, codec, o, claims, task)
+			}
+			return c.hashObject(ctx, o, task)
 		})
 	}
 	return group.Wait()

@@ -52,15 +52,18 @@ func (c *checker) targets(ctx context.Context) (err error) {
 // target reads one target, and notes what it needs.
 func (c *checker) target(ctx context.Context, l listing, task progress.Task) error {
 	data, err := getTarget(ctx, c.Store, l.role, l.path, l.Target)
-	var needs []need
+	var m *manifest.Manifest
 	if err == nil {
 		task.Add(int64(len(data)))
-		needs, err = readTarget(l, data)
+		m, err = readTarget(l, data)
 	}
 	key := manifest.TargetObject(l.path, l.SHA256)
 	c.count(&c.result.Checked.Targets)
-	c.need(needs)
 	if err == nil {
+		if m != nil {
+			c.need(needsOf(m, true))
+			c.claim(m)
+		}
 		return nil
 	}
 	if _, _, e := manifest.ParseTargetPath(l.path); e == nil { // a manifest
@@ -83,8 +86,8 @@ const restoreBlobHint = "publish the same release again from its directory (kitc
 
 const restoreHint = "put the object back from a mirror, a bundle or the bucket's versions: its name says which bytes are right"
 
-// readTarget holds a target to its form; of a published manifest it gives the blobs.
-func readTarget(l listing, data []byte) ([]need, error) {
+// readTarget holds a target to its form; a published manifest it gives.
+func readTarget(l listing, data []byte) (*manifest.Manifest, error) {
 	stage, release, err := manifest.ParseTargetPath(l.path)
 	if err != nil {
 		if kind, _, _ := manifest.SplitRole(l.role); kind == manifest.RoleRegistry {
@@ -103,7 +106,7 @@ func readTarget(l listing, data []byte) ([]need, error) {
 	if err != nil {
 		return nil, err
 	}
-	return needsOf(m, true), nil
+	return m, nil
 }
 
 // need is a blob that a manifest names.

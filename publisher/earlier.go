@@ -45,30 +45,19 @@ func hasSize(f *os.File, x chunk.Index, a *manifest.Artifact) bool {
 	return err == nil && info.Size() == a.Stored.Size && stored == a.Stored.Size && raw == a.Size
 }
 
-// sealWhole reads a file that should be an artifact's object, and seals its frames if all of it is what the manifest says: the
-// object has its digest, each frame unpacks to its chunk, and they are the artifact. Who signed for it is not enough: what is stored
-// again is signed for anew, by others.
-func sealWhole(ctx context.Context, codec *chunk.Codec, f *os.File, x chunk.Index, a *manifest.Artifact, task progress.Task) (*seals, error) {
+// sealWhole reads a file that should be an artifact's object, and seals its frames if all of it is what the manifest says. Who
+// signed for it is not enough: what is stored again is signed for anew, by others.
+func sealWhole(ctx context.Context, codec *chunk.Codec, f io.Reader, x chunk.Index, a *manifest.Artifact, task progress.Task) (*seals, error) {
 	s, err := newSeals()
 	if err != nil {
 		return nil, err
 	}
-	stored, whole := sha256.New(), sha256.New()
-	from := io.TeeReader(&itemReader{ctx: ctx, Reader: f}, io.MultiWriter(stored, progress.Writer{Task: task}))
-	var frame, raw []byte
-	for _, c := range x {
-		frame = slices.Grow(frame[:0], c.Stored)[:c.Stored]
-		if _, err := io.ReadFull(from, frame); err != nil {
-			return nil, errDamaged
-		}
-		if raw, err = codec.Decode(raw[:0], frame, c); err != nil {
-			return nil, errDamaged
-		}
-		whole.Write(raw)
-		s.add(frame)
+	err = transfer.Unpack(ctx, io.TeeReader(f, progress.Writer{Task: task}), codec, x, a, s.add)
+	if wrong := new(transfer.Mismatch); errors.As(err, &wrong) {
+		err = errDamaged
 	}
-	if hexSum(stored) != a.Stored.SHA256 || hexSum(whole) != a.SHA256 {
-		return nil, errDamaged
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -18,11 +18,11 @@ func checkCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "check", Category: groupOperator, Usage: "look through the whole catalog: is everything there, and right?",
 		Description: "Verifies every signature from the first root on, reads every manifest, certificate, report and the journal, and holds stored artifacts to their sizes; " +
-			"--read-data hashes them, too. Leftovers that nothing needs are notes. It needs the right to read and list, and nobody's private key.\n\n" +
+			"--read-data hashes them, too, and unpacks artifacts to hold them to their indexes and manifests. Leftovers that nothing needs are notes. It needs the right to read and list, and nobody's private key.\n\n" +
 			"Exit 0 when the catalog is sound (warnings and notes included), 4 when something in it is not to be trusted (damaged, expired, not signed as it must be), " +
 			"1 when something is lost and nothing is worse, and 6 when something may not be read.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "read-data", Usage: "read and hash every artifact and log"},
+			&cli.BoolFlag{Name: "read-data", Usage: "read every artifact and log: hash it, and unpack what is an artifact"},
 			&cli.StringFlag{Name: "product", Usage: "only releases and reports of this `PRODUCT`; leftovers are not looked for"},
 		},
 		Action: action(k, func(c *cli.Context) (o publisher.CheckRequest, err error) {
