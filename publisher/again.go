@@ -32,13 +32,14 @@ func (e *NotAgain) Hint() string { return e.Command }
 // proposal's payloads differ in from what they were to replace; what its proposer said of it counts for nothing. What is
 // so already is left out, and everything is vetted like any change. Whatever would not mean the same today is *NotAgain:
 // something else took effect at the same place meanwhile, a rule forbids it now, or it takes a person: a certificate
-// needs its evidence anew, a site's keys end now and not then. When all is in effect it is Unchanged.
-// Errors besides: *UnknownProposal, *NotAuthorized for signers of none of its roles.
-func (p *Publisher) Again(ctx context.Context, id string, signers []keys.Signer) (*Outcome, error) {
+// needs its evidence anew, a site's keys end now and not then. When all is in effect it is Unchanged. confirm sees the stale
+// proposal, with what would be signed now as its Change, and is asked again if that is more by the time it is signed; nil is yes.
+// Declined when it says no. Errors besides: *UnknownProposal, *NotAuthorized for signers of none of its roles.
+func (p *Publisher) Again(ctx context.Context, id string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
 	p = p.renewing()
-	out, err := p.write(ctx, func(ctx context.Context, d *desk) (*draft, error) {
-		w, err := p.find(ctx, d.view, id)
-		if err != nil {
+	var w *waiting
+	writer := &writer{Publisher: p, signers: signers, floor: map[string]int64{}, change: func(ctx context.Context, d *desk) (_ *draft, err error) {
+		if w, err = p.find(ctx, d.view, id); err != nil {
 			return nil, err
 		}
 		reason, err := verdict(p.vet(ctx, d.view, w.roles))
@@ -60,11 +61,43 @@ func (p *Publisher) Again(ctx context.Context, id string, signers []keys.Signer)
 		}
 		r := &replay{Publisher: p, w: w, d: d, draft: newDraft(w.kind, w.roles[0].name), past: map[string]*history{}}
 		return r.run(ctx, signers)
-	}, signers)
+	}}
+	if confirm != nil {
+		shown := map[string]bool{}
+		writer.agrees = func(ctx context.Context, d *desk, dr *draft) error {
+			return p.agreesAgain(ctx, d, w, dr, shown, confirm)
+		}
+	}
+	out, err := writer.run(ctx)
+	if errors.Is(err, errDeclined) {
+		return &Outcome{Status: Declined}, nil
+	}
 	if refused, ok := errors.AsType[*Refused](err); ok {
 		return nil, &NotAgain{ID: id, Reason: refused.Error()}
 	}
 	return out, err
+}
+
+// agreesAgain asks about what is new since it was asked last.
+func (p *Publisher) agreesAgain(ctx context.Context, d *desk, w *waiting, dr *draft, shown map[string]bool, confirm func(PendingProposal) (bool, error)) error {
+	dr.authorize(d.view)
+	change := p.describe(ctx, d.view, dr.roles)
+	if !slices.ContainsFunc(change, func(line string) bool { return !shown[line] }) {
+		return nil
+	}
+	for _, line := range change {
+		shown[line] = true
+	}
+	about, err := p.whole(ctx, d.view, w)
+	if err != nil {
+		return err
+	}
+	about.Change, about.Again = change, nil
+	yes, err := confirm(*about)
+	if err == nil && !yes {
+		err = errDeclined
+	}
+	return err
 }
 
 // replay works out the change of one stale proposal anew.

@@ -79,7 +79,7 @@ func hiddenBehindALargerOne(t *testing.T, w *world, engineer bool) {
 	if strings.Contains(notes, evil) {
 		t.Errorf("the honest holder is led to the thief's change: %q", notes)
 	}
-	_, err = w.publisher(t, nil).Again(ctx, evil, signers(w.root[0]))
+	_, err = w.publisher(t, nil).Again(ctx, evil, nil, signers(w.root[0]))
 	wantError[*publisher.NotAgain](t, err, "none of those who hold targets has signed it")
 }
 

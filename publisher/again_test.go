@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,17 +153,38 @@ func TestAStaleChangeIsProposedAgain(t *testing.T) {
 			if strings.Join(shown.Again, "; ") != "kitchen pending again "+id+" --key FILE" {
 				t.Errorf("to propose it again: %q", shown.Again)
 			}
-			out := must(t, publisher.Pending)(w.publisher(t, nil).Again(ctx, id, signers(c.by(w)...)))
-			if again := must(t, publisher.Pending)(w.publisher(t, nil).Again(ctx, id, signers(c.by(w)...))); again.Proposal != out.Proposal {
+			before := w.proposals(t)
+			var asked publisher.PendingProposal
+			no := func(p publisher.PendingProposal) (bool, error) { asked = p; return false, nil }
+			must(t, publisher.Declined)(w.publisher(t, nil).Again(ctx, id, no, signers(c.by(w)...)))
+			if len(asked.Change) == 0 || asked.ID != id || asked.Stale == "" || !slices.Equal(w.proposals(t), before) {
+				t.Errorf("asked about %+v; proposals %q, there were %q", asked, w.proposals(t), before)
+			}
+			out := must(t, publisher.Pending)(w.publisher(t, nil).Again(ctx, id, nil, signers(c.by(w)...)))
+			if now, err := w.publisher(t, nil).PendingOne(ctx, out.Proposal); err != nil || strings.Join(now.Change, "\n") != strings.Join(asked.Change, "\n") {
+				t.Errorf("%v: what was asked about: %q; what was signed: %q", err, asked.Change, now.Change)
+			}
+			if again := must(t, publisher.Pending)(w.publisher(t, nil).Again(ctx, id, nil, signers(c.by(w)...))); again.Proposal != out.Proposal {
 				t.Errorf("a second time it is %s, not %s", again.Proposal, out.Proposal)
 			}
 			commit(t, w.publisher(t, w.online))
 			if !c.holds(t, w) {
 				t.Errorf("not as meant: %q", out.Summary)
 			}
-			must(t, publisher.Unchanged)(w.publisher(t, nil).Again(ctx, id, signers(c.by(w)...)))
+			must(t, publisher.Unchanged)(w.publisher(t, nil).Again(ctx, id, nil, signers(c.by(w)...)))
 		})
 	}
+}
+
+// proposals are the objects of all proposals.
+func (w *world) proposals(t *testing.T) (list []string) {
+	t.Helper()
+	for _, key := range w.objects(t) {
+		if strings.HasPrefix(key, manifest.PendingPrefix) {
+			list = append(list, key)
+		}
+	}
+	return list
 }
 
 // What would not mean the same today is not made again, and says what to do.
@@ -236,7 +258,7 @@ func TestWhatMakesNoSenseAnyMoreIsNotProposedAgain(t *testing.T) {
 			id := w.overtaken(t, func(w *world) error { return c.change(t, w, w.publisher(t, nil)) },
 				func(w *world) error { return c.meanwhile(t, w, w.publisher(t, w.online)) })
 			err := w.refused(t, func() error {
-				_, err := w.publisher(t, w.online).Again(ctx, id, signers(c.by(w)))
+				_, err := w.publisher(t, w.online).Again(ctx, id, nil, signers(c.by(w)))
 				return err
 			})
 			not := wantError[*publisher.NotAgain](t, err, c.reason)
@@ -244,7 +266,7 @@ func TestWhatMakesNoSenseAnyMoreIsNotProposedAgain(t *testing.T) {
 				t.Errorf("to run instead: %q", not.Command)
 			}
 			wantError[*publisher.NotAuthorized](t, w.refused(t, func() error {
-				_, err := w.publisher(t, w.online).Again(ctx, id, signers(w.stranger))
+				_, err := w.publisher(t, w.online).Again(ctx, id, nil, signers(w.stranger))
 				return err
 			}))
 		})

@@ -107,7 +107,7 @@ func TestACertificateIsMadeAgainWithItsWaiversAndNote(t *testing.T) {
 	if len(pending) != 1 || pending[0].ID != id || !slices.Equal(pending[0].Again, []string{command}) {
 		t.Errorf("%+v", pending)
 	}
-	_, err = w.publisher(t, nil).Again(ctx, id, signers(w.certA))
+	_, err = w.publisher(t, nil).Again(ctx, id, nil, signers(w.certA))
 	if e := wantError[*publisher.NotAgain](t, err); e.Command != command {
 		t.Errorf("%q", e.Command)
 	}
@@ -116,7 +116,7 @@ func TestACertificateIsMadeAgainWithItsWaiversAndNote(t *testing.T) {
 	w.validated(t, v1)
 	id = must(t, publisher.Pending)(certify(w.publisher(t, nil), v1, w.certA)).Proposal
 	w.setPolicy(t, "[default]\nrequire = [\"acme/staging\"]\n")
-	_, err = w.publisher(t, nil).Again(ctx, id, signers(w.certA))
+	_, err = w.publisher(t, nil).Again(ctx, id, nil, signers(w.certA))
 	if e := wantError[*publisher.NotAgain](t, err, "refused"); e.Command != "kitchen certify "+v1+" --key FILE" {
 		t.Errorf("%q", e.Command)
 	}

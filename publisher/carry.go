@@ -41,8 +41,9 @@ func (e *NothingToSign) Hint() string {
 
 // Export writes what signers of a role, or of one proposal, need who cannot reach the catalog: the live proposals that
 // Sign would offer, with the signatures so far, and everything that it reads to check and to show them, from the first
-// root on. It tells what those proposals are. Errors: *NothingToSign, *Refused when nothing but refused changes wait, *Invalid when
-// the file would be larger than readers take.
+// root on. It tells what those proposals are. Of a role's, the largest are left out where the file would be larger than readers take,
+// those first that no holder has signed; a note names them. Errors: *NothingToSign, *Refused when nothing but refused changes wait,
+// *Invalid when the file would be too large even so.
 func (p *Publisher) Export(ctx context.Context, which string) (*SigningFile, []PendingProposal, error) {
 	s := &signing{role: which}
 	if role, _, _, err := manifest.ParseProposalID(which); err == nil {
@@ -73,6 +74,13 @@ func (p *Publisher) Export(ctx context.Context, which string) (*SigningFile, []P
 		return nil, nil, err
 	}
 	file.keepProposals(shown)
+	if s.id == "" {
+		var left []PendingProposal
+		if shown, left = file.fit(shown); len(left) > 0 {
+			p.note(leftOut(left))
+			file.keepProposals(shown)
+		}
+	}
 	return file, shown, nil
 }
 
@@ -99,13 +107,14 @@ func (s *signing) rehearse(ctx context.Context) ([]PendingProposal, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, shown, err := s.changing(ctx, view, live, s.role)
+	live, shown, err := s.changing(ctx, view, live, s.role)
 	if err != nil {
 		return nil, err
 	}
 	var offered []PendingProposal
 	err = &NothingToSign{Role: s.role}
-	for _, w := range shown {
+	for i, w := range shown {
+		w.begun = live[i].begun()
 		switch {
 		case !s.offers(&w, shown):
 		case w.Refused != "":

@@ -155,7 +155,7 @@ func TestAStrangersProposalSignedUnasked(t *testing.T) {
 			t.Errorf("a stranger renews the registry: %+v", r)
 		}
 	}
-	_, err = w.publisher(t, nil).Again(ctx, theirs, signers(w.root[1]))
+	_, err = w.publisher(t, nil).Again(ctx, theirs, nil, signers(w.root[1]))
 	wantError[*publisher.NotAgain](t, err, "none of those who hold its roles")
 }
 

@@ -18,9 +18,9 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(files, func(a, b *pendingFiles) int { return b.modified.Compare(a.modified) })
+	newestFirst(files)
 	var list []*waiting
-	quota := &quota{taken: map[share]int{}}
+	quota := newQuota()
 	for _, f := range files {
 		if f.past(v) || !f.worthReading(v) || !quota.hasRoom(f.claimed(v)) {
 			continue
@@ -42,6 +42,10 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 	return list, nil
 }
 
+func newestFirst(files []*pendingFiles) {
+	slices.SortStableFunc(files, func(a, b *pendingFiles) int { return b.modified.Compare(a.modified) })
+}
+
 // share is what a proposal counts against, of what is looked at: a key, and a role that it signed.
 type share struct{ key, role string }
 
@@ -52,6 +56,8 @@ type quota struct {
 	left      map[share]int // that were not looked at
 }
 
+func newQuota() *quota { return &quota{taken: map[share]int{}, left: map[share]int{}} }
+
 // hasRoom tells whether a proposal of these holders may be looked at; one of nobody's, among the strangers'. Somebody can claim
 // a key that did not sign: what it takes up counts once that is verified.
 func (q *quota) hasRoom(shares []share) bool {
@@ -60,9 +66,6 @@ func (q *quota) hasRoom(shares []share) bool {
 	}
 	if slices.ContainsFunc(shares, func(s share) bool { return q.taken[s] < maxOfOneKey }) {
 		return true
-	}
-	if q.left == nil {
-		q.left = map[share]int{}
 	}
 	var of share // nobody's
 	if len(shares) > 0 {
@@ -96,6 +99,18 @@ func (q *quota) crowded() (lines []string) {
 		}
 		lines = append(lines, fmt.Sprintf("%d more proposals for %s signed by key %s are not looked at: it has %d newer ones; if its holder knows nothing of them, the key is stolen: kitchen role rotate %s --old %s --new FILE",
 			q.left[s], s.role, ShortID(s.key), maxOfOneKey, s.role, ShortID(s.key)))
+	}
+	return lines
+}
+
+// crowdedStale says what was not looked at for stale proposals.
+func (q *quota) crowdedStale() (lines []string) {
+	more := 0
+	for _, n := range q.left {
+		more += n
+	}
+	if more > 0 {
+		lines = append(lines, fmt.Sprintf("of what went stale, at most the %d newest of each key are shown: %d more proposals were not looked at", maxOfOneKey, more))
 	}
 	return lines
 }

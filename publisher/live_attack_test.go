@@ -2,6 +2,7 @@ package publisher_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,5 +60,34 @@ func TestOneKeyFloodsWhatWaits(t *testing.T) {
 	}
 	if result := commit(t, w.publisher(t, w.online)); w.info(t, v1).Recalled == nil {
 		t.Errorf("the recall is not in effect: %+v", result.Committed)
+	}
+}
+
+// A thief of one validator's key leaves more changes to lapse than anybody is shown, after a recall that lapsed, too, for want of a
+// second signature: that it came to nothing is shown all the same.
+func TestOneKeysLapsedProposalsHideNoOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	laptop := w.publisher(t, nil)
+	honest := must(t, publisher.Pending)(laptop.Decertify(ctx, release(v1), publisher.DecertifyRequest{Reason: "hole"}, signers(w.certA))).Proposal
+	for i := range 120 {
+		w.craft(t, crafted{"validated.openstack", func(r *trust.Targets) {
+			clear(r.Targets)
+			r.Expires = r.Expires.Add(-time.Duration(i) * time.Minute)
+		}, signers(w.validator)})
+	}
+	w.now = w.now.Add(15 * catalogtest.Day)
+	commit(t, w.publisher(t, w.online))
+	told := &listener{counted: map[string]int{}}
+	laptop = w.publisher(t, nil)
+	laptop.Progress = told
+	pending, err := laptop.Pending(ctx)
+	check(t, err)
+	if !slices.ContainsFunc(pending, func(p publisher.PendingProposal) bool { return p.ID == honest && p.Stale != "" }) {
+		t.Errorf("of %d that are shown none is %s", len(pending), honest)
+	}
+	if text := fmt.Sprint(told.counted); len(pending) > 51 || !strings.Contains(text, "of what went stale, at most the 50 newest") {
+		t.Errorf("%d are shown, and it says %q", len(pending), text)
 	}
 }

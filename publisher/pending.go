@@ -32,7 +32,7 @@ type PendingProposal struct {
 	Waits   string   // what it waits for, where that is more than the signatures of roles
 	Within  string   // the id of a proposal that contains this one, or ""
 	Done    bool     // all that it changes is in effect already
-	begun   []string // with Stale: those of its roles that a holder has begun
+	begun   []string // with Stale, and for Export: those of its roles that a holder has begun
 
 	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
 	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""
@@ -132,12 +132,14 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 	if err != nil {
 		return nil, err
 	}
+	newestFirst(files)
+	quota := newQuota()
 	var list []staleOne
 	var over []*waiting // those that took effect
 	past := map[string]*history{}
-	for _, f := range slices.Backward(files) {
+	for _, f := range files {
 		old := !f.modified.IsZero() && f.modified.Before(v.Now().Add(-2*lifeProposal))
-		if old || !f.worthReading(v) || len(list) >= maxStale {
+		if old || !f.worthReading(v) || !quota.hasRoom(f.claimed(v)) {
 			continue
 		}
 		w, err := p.readProposal(ctx, v, f)
@@ -169,8 +171,14 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		} else if moot {
 			continue
 		}
+		if !quota.takes(w.shares(v)) {
+			continue
+		}
 		shown.Dropped, shown.begun = w.wasDropped(v, past), w.begun()
 		list = append(list, staleOne{w, *shown})
+	}
+	for _, text := range quota.crowdedStale() {
+		p.note(text)
 	}
 	slices.SortStableFunc(list, func(a, b staleOne) int { return a.w.created.Compare(b.w.created) })
 	return p.unsettled(ctx, v, notBuiltOn(v, list, over, past), past)

@@ -55,13 +55,12 @@ const (
 	maxOrphans    = 4096
 	maxNames      = 16     // that are tried for one signature file
 	maxSignatures = 4096   // signature files of one key, for one role of one proposal, that are looked at
-	maxOfOneKey   = 50     // proposals of which one key signed one role that are looked at: the newest
-	maxStrangers  = 20     // of those that none of today's holders has signed
+	maxOfOneKey   = 50     // proposals of which one key signed one role that are looked at: the newest; as many stale ones
+	maxStrangers  = 20     // of those that none of today's holders has signed; as many stale ones, which former holders signed
 	maxListed     = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
 	maxRoles      = 16     // of one proposal
 	maxSummary    = 100    // lines of a proposer's summary, each at most maxReason bytes
 	maxKind       = 40     // bytes of a proposer's word for what the change is
-	maxStale      = 100    // stale proposals that are shown
 	maxHistory    = 1000   // versions of a role that are looked back at
 )
 

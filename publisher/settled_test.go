@@ -44,7 +44,7 @@ func TestWhatIsSettledIsNotAdvisedAgain(t *testing.T) {
 	t.Parallel()
 	w, id := settledWorld(t)
 	w.wantPending(t, id)
-	again := must(t, publisher.Pending)(w.publisher(t, nil).Again(ctx, id, signers(w.certA))).Proposal
+	again := must(t, publisher.Pending)(w.publisher(t, nil).Again(ctx, id, nil, signers(w.certA))).Proposal
 	w.wantPending(t, again)
 
 	t.Run("it came into effect, and was undone", func(t *testing.T) {

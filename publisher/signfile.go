@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -294,4 +295,47 @@ func (r *recorder) Stat(ctx context.Context, key string) (storage.Info, error) {
 		r.file.Sizes[key] = info.Size
 	}
 	return info, err
+}
+
+// fit parts the proposals that a file has room for, in their order, from those for which it has none. What somebody who holds a role
+// has signed goes before what nobody has, and the smaller before the larger: somebody's large ones keep out none but each other.
+func (f *SigningFile) fit(offered []PendingProposal) (kept, left []PendingProposal) {
+	type weight struct{ bytes, names int }
+	of, all := map[string]weight{}, weight{}
+	for key, data := range f.Objects {
+		w := weight{len(key) + base64.StdEncoding.EncodedLen(len(data)), 1}
+		if id, _, _, _, err := manifest.ParsePendingObject(key); err == nil {
+			of[id] = weight{of[id].bytes + w.bytes, of[id].names + 1}
+		} else {
+			all = weight{all.bytes + w.bytes, all.names + 1}
+		}
+	}
+	begunFirst := func(a, b PendingProposal) int {
+		return cmp.Or(cmp.Compare(min(1, len(b.begun)), min(1, len(a.begun))), cmp.Compare(of[a.ID].bytes, of[b.ID].bytes))
+	}
+	fits := map[string]bool{}
+	for _, p := range slices.SortedStableFunc(slices.Values(offered), begunFirst) {
+		sum := weight{all.bytes + of[p.ID].bytes, all.names + of[p.ID].names + len(f.Sizes)}
+		if fits[p.ID] = sum.bytes <= MaxSigningFile*3/4 && sum.names <= maxSigningNames*3/4; fits[p.ID] { // a quarter is for signatures
+			all.bytes, all.names = sum.bytes, all.names+of[p.ID].names
+		}
+	}
+	for _, p := range offered {
+		if fits[p.ID] {
+			kept = append(kept, p)
+		} else {
+			left = append(left, p)
+		}
+	}
+	return kept, left
+}
+
+// leftOut says which proposals a file does not hold.
+func leftOut(left []PendingProposal) string {
+	var ids []string
+	for _, p := range left[:min(len(left), maxNames)] {
+		ids = append(ids, p.ID)
+	}
+	return fmt.Sprintf("not in the file, which has no room for %s besides: %s; by its id each has a file of its own: kitchen sign ID --export FILE",
+		count(len(left), "large proposal"), strings.Join(ids, ", "))
 }

@@ -116,7 +116,7 @@ func TestAgainBelievesThePayloadAlone(t *testing.T) {
 		w.craft(t, crafted{productRole, yank, signers(w.colleague)}) // "harmless, believe me"
 		return nil
 	}, func(w *world) error { w.publish(t, v2); return nil })
-	out := must(t, publisher.Pending)(w.publisher(t, nil).Again(ctx, id, signers(w.engineer)))
+	out := must(t, publisher.Pending)(w.publisher(t, nil).Again(ctx, id, nil, signers(w.engineer)))
 	if said := strings.Join(out.Summary, "\n"); !strings.Contains(said, "yank "+v1+": \"of another mind") || strings.Contains(said, "harmless") {
 		t.Errorf("it is said to be %q", said)
 	}

@@ -18,6 +18,7 @@ type proposalOptions struct {
 	id   string
 	role string // the id's
 	drop publisher.DropRequest
+	yes  bool // do not ask
 }
 
 // proposalOperand reads the single operand ID, with the keys.
@@ -54,10 +55,14 @@ func (o *proposalOptions) wholeID(ctx context.Context, p *publisher.Publisher) (
 func pendingAgainCommand(k *kitchen) *cli.Command {
 	return &cli.Command{
 		Name: "again", Usage: "propose the change of a stale proposal again", ArgsUsage: "ID --key FILE…",
-		Description: "Works the change out on top of what is in effect now, holds it to all rules, and signs it. What is in effect already is left out.\n\n" +
-			"Exit 3, with the command to run instead, where the change would not mean the same today: something else took effect in its place, or it is a certificate, whose evidence has to be gathered anew.",
-		Flags:  signingFlags(),
-		Action: action(k, k.proposalOperand, runPendingAgain),
+		Description: "Works the change out on top of what is in effect now, holds it to all rules, shows it, asks on the terminal, and signs it. What is in effect already is left out.\n\n" +
+			"Exit 3, with the command to run instead, where the change would not mean the same today: something else took effect in its place, or it is a certificate, whose evidence has to be gathered anew; 3, too, when the answer is no.",
+		Flags: append([]cli.Flag{&cli.BoolFlag{Name: "yes", Usage: "do not ask"}}, signingFlags()...),
+		Action: action(k, func(c *cli.Context) (proposalOptions, error) {
+			o, err := k.proposalOperand(c)
+			o.yes = c.Bool("yes")
+			return o, err
+		}, runPendingAgain),
 	}
 }
 
@@ -66,11 +71,15 @@ func runPendingAgain(ctx context.Context, k *kitchen, o proposalOptions) error {
 		if err := o.wholeID(ctx, p); err != nil {
 			return err
 		}
-		signers, err := k.signers(o.keyOptions, o.role)
+		load := k.askedSigners
+		if o.yes {
+			load = k.signers
+		}
+		signers, err := load(o.keyOptions, o.role)
 		if err != nil {
 			return err
 		}
-		outcome, err := p.Again(ctx, o.id, signers)
+		outcome, err := p.Again(ctx, o.id, k.confirmation(o.yes), signers)
 		if not, ok := errors.AsType[*publisher.NotAgain](err); ok {
 			d := newOutcome("pending-again", "", &publisher.Outcome{Status: statusRefused, Summary: []string{not.Error()}})
 			if d.Hint = not.Command; d.Hint != "" {

@@ -74,7 +74,7 @@ func runSign(ctx context.Context, k *kitchen, o signOptions) error {
 		if err != nil {
 			return err
 		}
-		outcome, err := p.Sign(ctx, which, k.confirmation(o), signers)
+		outcome, err := p.Sign(ctx, which, k.confirmation(o.yes), signers)
 		if err != nil {
 			return k.nothingToSign(err)
 		}
@@ -104,8 +104,8 @@ func runImport(ctx context.Context, k *kitchen, o signOptions) error {
 }
 
 // confirmation is how a change is asked about: nil with --yes.
-func (k *kitchen) confirmation(o signOptions) func(publisher.PendingProposal) (bool, error) {
-	if o.yes {
+func (k *kitchen) confirmation(yes bool) func(publisher.PendingProposal) (bool, error) {
+	if yes {
 		return nil
 	}
 	return k.confirm

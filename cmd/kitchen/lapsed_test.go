@@ -47,7 +47,7 @@ func TestAProposalThatLapsesIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.askAt(past, "--config ./laptop.toml pending").want(t, exitDone, id)
-	s.askAt(past, "--config ./vendor.toml pending again "+id[:len(id)-4]+" --key ./keys/ops-a.key --key ./keys/ops-b.key").want(t, exitDone)
+	s.askAt(past, "--config ./vendor.toml pending again "+id[:len(id)-4]+" --yes --key ./keys/ops-a.key --key ./keys/ops-b.key").want(t, exitDone)
 	s.askAt(past, "--config ./laptop.toml pending").want(t, exitDone, "nothing waits")
 
 	other.askAt(start.AddDate(0, 0, 29), "--config ./vendor.toml commit").want(t, exitDone)

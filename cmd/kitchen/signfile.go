@@ -127,7 +127,7 @@ func runSignFile(ctx context.Context, k *kitchen, o signOptions, file *publisher
 		return err
 	}
 	p.Online, p.OnlineToo = nil, nil // nothing takes effect in a file
-	outcome, err := p.SignFile(ctx, file, k.confirmation(o), signers)
+	outcome, err := p.SignFile(ctx, file, k.confirmation(o.yes), signers)
 	if err != nil {
 		return perhapsAltered(err, o.imported)
 	}
@@ -152,7 +152,7 @@ func runSignCeremony(ctx context.Context, k *kitchen, o signOptions, file *publi
 	if err := c.Authorize(signers); err != nil {
 		return err
 	}
-	if confirm := k.confirmation(o); confirm != nil && !c.SignedBy(signers) {
+	if confirm := k.confirmation(o.yes); confirm != nil && !c.SignedBy(signers) {
 		yes, err := confirm(c.Shown(k.now()))
 		if err != nil {
 			return err

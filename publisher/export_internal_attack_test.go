@@ -1,0 +1,55 @@
+package publisher
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/enovance/kitchen/manifest"
+)
+
+// TestLargeProposalsKeepNoOthersOutOfAFile: a signing file has room for 64 MiB. Strangers leave proposals of 14 MB, one stolen key three
+// more: what others began is in the file, and the file can be written and read.
+func TestLargeProposalsKeepNoOthersOutOfAFile(t *testing.T) {
+	t.Parallel()
+	f := &SigningFile{Schema: signingSchema, Role: "targets", Sizes: map[string]int64{}, Objects: map[string][]byte{"metadata/1.root.json": []byte("{}")}}
+	var offered []PendingProposal
+	leave := func(size int, begun ...string) string {
+		id := manifest.ProposalID("targets", 2, fmt.Sprintf("%016x%048x", len(offered), 0))
+		f.Objects[manifest.ProposalObject(id, manifest.PayloadName("targets"))] = make([]byte, size)
+		offered = append(offered, PendingProposal{ID: id, begun: begun})
+		return id
+	}
+	for range 20 {
+		leave(1000)
+	}
+	for range 5 {
+		leave(14 << 20)
+	}
+	stolen := []string{leave(14<<20, "targets"), leave(14<<20, "targets"), leave(14<<20, "targets")}
+	honest := []string{leave(1000, "targets"), leave(2<<20, "targets")}
+	kept, left := f.fit(offered)
+	f.keepProposals(kept)
+	held := func(id string) bool {
+		return slices.ContainsFunc(kept, func(p PendingProposal) bool { return p.ID == id }) && f.Objects[manifest.ProposalObject(id, manifest.PayloadName("targets"))] != nil
+	}
+	for _, id := range honest {
+		if !held(id) {
+			t.Errorf("%s is left out", id)
+		}
+	}
+	if !held(stolen[0]) || len(kept)+len(left) != len(offered) || len(left) != 6 {
+		t.Errorf("kept %d, left %d of %d", len(kept), len(left), len(offered))
+	}
+	if text := leftOut(left); !strings.Contains(text, left[0].ID) || !strings.Contains(text, "no room for 6 large proposals") {
+		t.Errorf("it says %q", text)
+	}
+	data, err := f.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseSigningFile(data); err != nil {
+		t.Error(err)
+	}
+}
