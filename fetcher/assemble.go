@@ -89,8 +89,8 @@ func (f *Fetcher) materialize(ctx context.Context, a *assembly) (Moves, error) {
 	return a.Moves, err
 }
 
-// bring moves all artifacts, and then gives the large ones their places: until then an interrupted fetch finds them
-// among its parts.
+// bring moves all artifacts, those last that have the bytes of another, and then gives the large ones their places: until then
+// an interrupted fetch finds them among its parts.
 func (a *assembly) bring(ctx context.Context, artifacts []manifest.Artifact) error {
 	parts := make([]*os.File, len(artifacts))
 	defer func() {
@@ -100,19 +100,25 @@ func (a *assembly) bring(ctx context.Context, artifacts []manifest.Artifact) err
 			}
 		}
 	}()
-	group, inner := errgroup.WithContext(ctx)
-	group.SetLimit(parallelArtifacts)
-	for i := range artifacts {
-		group.Go(func() (err error) {
-			if artifacts[i].Chunked() {
-				parts[i], err = a.assemble(inner, &artifacts[i], i)
-				return err
+	like := firstLike(artifacts)
+	for _, again := range []bool{false, true} {
+		group, inner := errgroup.WithContext(ctx)
+		group.SetLimit(parallelArtifacts)
+		for i := range artifacts {
+			if again != (like[i] != i) {
+				continue
 			}
-			return a.stream(inner, &artifacts[i])
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
+			group.Go(func() (err error) {
+				if artifacts[i].Chunked() {
+					parts[i], err = a.assemble(inner, &artifacts[i], i, parts[like[i]])
+					return err
+				}
+				return a.stream(inner, &artifacts[i])
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
 	}
 	for i, part := range parts {
 		if part == nil {
@@ -123,6 +129,20 @@ func (a *assembly) bring(ctx context.Context, artifacts []manifest.Artifact) err
 		}
 	}
 	return nil
+}
+
+// firstLike is, for each artifact, the position of the first in chunks that has its bytes, or its own.
+func firstLike(artifacts []manifest.Artifact) []int {
+	like, first := make([]int, len(artifacts)), map[string]int{}
+	for i, a := range artifacts {
+		like[i] = i
+		if at, known := first[a.SHA256]; known && a.Chunked() {
+			like[i] = at
+		} else if a.Chunked() {
+			first[a.SHA256] = i
+		}
+	}
+	return like
 }
 
 // patience outlasts a store that is away, and says so.
@@ -182,8 +202,8 @@ func (t *countingTask) Add(n int64) {
 	t.Task.Add(n)
 }
 
-// assemble puts a chunked artifact together in a part.
-func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n int) (part *os.File, err error) {
+// assemble puts a chunked artifact together in a part. like is that of another artifact with the same bytes, or nil.
+func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n int, like *os.File) (part *os.File, err error) {
 	var index chunk.Index
 	if err := a.waiting.Try(ctx, func() (err error) { index, err = transfer.ReadIndex(ctx, a.f.Store, artifact); return err }); err != nil {
 		return nil, a.refused(artifact, err)
@@ -199,6 +219,9 @@ func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n 
 	defer closeSeeds(seeds)
 	job := &transfer.Job{Store: a.f.Store, Artifact: artifact, Index: index, Parallel: a.f.Transfer.Parallel, Durably: a.durably,
 		Patience: a.waiting, Scratch: filepath.Join(a.staging.dir, stagedParts), Task: a.task}
+	if like != nil {
+		job.Seeds = append(job.Seeds, transfer.Seed{Name: like.Name(), Size: artifact.Size, Open: func() (transfer.SeedReader, error) { return unclosed{like}, nil }})
+	}
 	for _, s := range seeds {
 		job.Seeds = append(job.Seeds, s.Seed)
 	}

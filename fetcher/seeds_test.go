@@ -149,6 +149,30 @@ func TestATreeIsASeedAsFarAsItsFilesAreThere(t *testing.T) {
 	}
 }
 
+// TestEqualArtifactsMoveOnce: an image that a release has under three names is one object, and moves once.
+func TestEqualArtifactsMoveOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	one := ready(w, "openstack@1.0.0", catalogtest.Content{Files: map[string]string{"a.img": disk(0), "other.img": disk(5)}})
+	three := ready(w, "openstack@1.1.0", catalogtest.Content{Files: map[string]string{"a.img": disk(0), "b.img": disk(0), "deep/c.img": disk(0), "other.img": disk(5)}})
+	dir := t.TempDir()
+	whole, err := at(t, w, "acme/prod", "").Fetch(t.Context(), at(t, w, "acme/prod", "").view(t), one.Release(), filepath.Join(dir, "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := at(t, w, "acme/prod", "")
+	result, err := f.Fetch(t.Context(), f.view(t), three.Release(), filepath.Join(dir, "three"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if more := result.Moved - whole.Moved; more > 4096 || result.Local < 2*int64(len(disk(0))) {
+		t.Errorf("moved %+v, of the same once %+v", result.Moves, whole.Moves)
+	}
+	if err := f.VerifyFiles(t.Context(), three, filepath.Join(dir, "three")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAFileOfOneStreamIsCopiedFromASeed: a small one does not move where a seed has its name and size, if the bytes are
 // the same.
 func TestAFileOfOneStreamIsCopiedFromASeed(t *testing.T) {
