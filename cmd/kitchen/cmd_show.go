@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/enovance/kitchen/internal/catalog"
@@ -38,6 +40,9 @@ func runShow(ctx context.Context, k *kitchen, what string) error {
 		}
 		d := newShowDocument(*info, m)
 		d.Certificates = certificates(ctx, v, *info)
+		if err := d.nameDeltas(ctx, v, m.Product); err != nil {
+			return err
+		}
 		return k.show(d)
 	})
 }
@@ -73,6 +78,56 @@ type artifactDocument struct {
 	Blob       string `json:"blob"`            // object in the store
 	StoredSize int64  `json:"stored_size"`
 	Encoding   string `json:"encoding"`
+
+	Deltas []deltaDocument `json:"deltas,omitempty"` // for who has an earlier one
+}
+
+type deltaDocument struct {
+	From       string `json:"from"`              // SHA-256 of the earlier artifact
+	Release    string `json:"release,omitempty"` // that has it, of those published last
+	Blob       string `json:"blob"`
+	StoredSize int64  `json:"stored_size"`
+}
+
+// lookedBack is how many releases published last are asked which of them a delta leads from.
+const lookedBack = 20
+
+// nameDeltas says which releases the deltas lead from, as far as the manifests of those published last can be had.
+func (d *showDocument) nameDeltas(ctx context.Context, v *catalog.View, product string) error {
+	unnamed := map[string][]*deltaDocument{} // by path and digest
+	for _, a := range d.Artifacts {
+		for i := range a.Deltas {
+			key := a.Path + " " + a.Deltas[i].From
+			unnamed[key] = append(unnamed[key], &a.Deltas[i])
+		}
+	}
+	if len(unnamed) == 0 {
+		return nil
+	}
+	releases, err := v.Releases(product)
+	if err != nil {
+		return err
+	}
+	for _, info := range slices.Backward(releases[max(0, len(releases)-lookedBack):]) {
+		m, _, err := v.Manifest(ctx, info.Release)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			continue // its own show says why
+		}
+		for _, a := range m.Artifacts {
+			key := a.Path + " " + a.SHA256
+			for _, delta := range unnamed[key] {
+				delta.Release = info.Release.String()
+			}
+			delete(unnamed, key)
+		}
+		if len(unnamed) == 0 {
+			break
+		}
+	}
+	return nil
 }
 
 func newShowDocument(info catalog.ReleaseInfo, m *manifest.Manifest) *showDocument {
@@ -83,9 +138,11 @@ func newShowDocument(info catalog.ReleaseInfo, m *manifest.Manifest) *showDocume
 	}
 	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
 		d.Size += a.Size
-		d.Artifacts = append(d.Artifacts, artifactDocument{
-			a.Path, a.Kind, a.Size, a.SHA256, len(a.Files), manifest.BlobObject(a.Stored.SHA256), a.Stored.Size, a.Stored.Encoding,
-		})
+		doc := artifactDocument{a.Path, a.Kind, a.Size, a.SHA256, len(a.Files), manifest.BlobObject(a.Stored.SHA256), a.Stored.Size, a.Stored.Encoding, nil}
+		for _, delta := range a.Deltas {
+			doc.Deltas = append(doc.Deltas, deltaDocument{From: delta.From, Blob: manifest.BlobObject(delta.SHA256), StoredSize: delta.Size})
+		}
+		d.Artifacts = append(d.Artifacts, doc)
 	}
 	return d
 }
@@ -112,4 +169,13 @@ func (d *showDocument) human(p *page) {
 		table.Row(a.Path, a.Kind, render.Size(a.Size), render.Size(a.StoredSize), render.Digest(a.SHA256))
 	}
 	p.table(table, "no artifacts")
+	for _, a := range d.Artifacts {
+		for _, delta := range a.Deltas {
+			from := delta.Release
+			if from == "" {
+				from = "sha256 " + render.Digest(delta.From)
+			}
+			p.para(2, "", fmt.Sprintf("delta of %s from %s: %s", a.Path, from, render.Size(delta.StoredSize)))
+		}
+	}
 }
