@@ -164,10 +164,10 @@ func (a *assembly) stream(ctx context.Context, artifact *manifest.Artifact) erro
 
 // streamOnce is one try at a stream. Of one that fails nothing is left: the next begins anew.
 func (a *assembly) streamOnce(ctx context.Context, artifact *manifest.Artifact) (err error) {
-	moved := &countingTask{Task: a.task}
+	moved := &progress.Counter{Task: a.task}
 	defer func() {
 		if err != nil {
-			a.task.Add(-moved.n)
+			a.task.Add(-moved.N)
 			err = errors.Join(err, a.staging.root.RemoveAll(path.Clean(artifact.Path)))
 		}
 	}()
@@ -182,24 +182,13 @@ func (a *assembly) streamOnce(ctx context.Context, artifact *manifest.Artifact) 
 		err = a.staging.write(artifact.Path, false, content)
 	}
 	a.mu.Lock()
-	a.Moved += moved.n
+	a.Moved += moved.N
 	a.Requests++
 	a.mu.Unlock()
 	if wrong := new(transfer.Mismatch); errors.As(err, &wrong) {
 		return a.refused(artifact, err)
 	}
 	return err
-}
-
-// countingTask remembers how much a task counted.
-type countingTask struct {
-	progress.Task
-	n int64
-}
-
-func (t *countingTask) Add(n int64) {
-	t.n += n
-	t.Task.Add(n)
 }
 
 // assemble puts a chunked artifact together in a part. like is that of another artifact with the same bytes, or nil.

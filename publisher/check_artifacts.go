@@ -118,10 +118,10 @@ func (c *checker) unpackObject(ctx context.Context, codec *chunk.Codec, o stored
 
 // unpackAs reads an object once, and holds it to one claim. Errors: errIndex, *transfer.Mismatch, and those of the store.
 func (c *checker) unpackAs(ctx context.Context, codec *chunk.Codec, a *manifest.Artifact, task progress.Task) error {
-	counted := &readCount{Task: task}
+	counted := &progress.Counter{Task: task}
 	defer func() {
 		c.mu.Lock()
-		c.result.Checked.ReadBytes += counted.n
+		c.result.Checked.ReadBytes += counted.N
 		c.mu.Unlock()
 	}()
 	if !a.Chunked() {
@@ -147,15 +147,4 @@ func (c *checker) unpackAs(ctx context.Context, codec *chunk.Codec, a *manifest.
 	}
 	defer body.Close()
 	return transfer.Unpack(ctx, io.TeeReader(body, progress.Writer{Task: counted}), codec, x, a, nil)
-}
-
-// readCount counts beside a task.
-type readCount struct {
-	progress.Task
-	n int64
-}
-
-func (r *readCount) Add(n int64) {
-	r.n += n
-	r.Task.Add(n)
 }

@@ -16,14 +16,7 @@ import (
 // copied leaves a proposal that is put together of the payloads and signatures of another: some of its roles, and more.
 func (w *world) copied(t *testing.T, id string, keep func(role string) bool, more ...string) string {
 	t.Helper()
-	var doc struct {
-		Schema  string           `json:"schema"`
-		Kind    string           `json:"kind"`
-		Summary []string         `json:"summary"`
-		Roles   []map[string]any `json:"roles"`
-	}
-	files := w.pendingFiles(t, id)
-	check(t, json.Unmarshal(files[manifest.ProposalObject(id, manifest.ProposalName)], &doc))
+	doc, files := w.taken(t, id)
 	roles, all, first := []map[string]any{}, "", ""
 	list := func(role string, version any, sha string) {
 		roles = append(roles, map[string]any{"role": role, "version": version, "sha256": sha})
@@ -49,16 +42,38 @@ func (w *world) copied(t *testing.T, id string, keep func(role string) bool, mor
 	for role, payload := range payloads {
 		w.put(t, manifest.ProposalObject(made, manifest.PayloadName(role)), payload)
 	}
+	doc.Roles = roles
+	w.pasted(t, id, made, files, doc)
+	return made
+}
+
+// stated is what a proposal says of itself.
+type stated struct {
+	Schema  string           `json:"schema"`
+	Kind    string           `json:"kind"`
+	Summary []string         `json:"summary"`
+	Roles   []map[string]any `json:"roles"`
+}
+
+// taken are the objects of a proposal, as anybody may copy them who reads the store.
+func (w *world) taken(t *testing.T, id string) (doc stated, files map[string][]byte) {
+	t.Helper()
+	files = w.pendingFiles(t, id)
+	check(t, json.Unmarshal(files[manifest.ProposalObject(id, manifest.ProposalName)], &doc))
+	return doc, files
+}
+
+// pasted leaves the payloads and signatures of a proposal under another id, which says something else of itself.
+func (w *world) pasted(t *testing.T, id, made string, files map[string][]byte, doc stated) {
+	t.Helper()
 	for key, data := range files {
 		if !strings.HasSuffix(key, "/"+manifest.ProposalName) {
 			w.put(t, strings.Replace(key, id, made, 1), data)
 		}
 	}
-	doc.Roles = roles
 	data, err := json.Marshal(doc)
 	check(t, err)
 	w.put(t, manifest.ProposalObject(made, manifest.ProposalName), data)
-	return made
 }
 
 func everyRole(string) bool { return true }

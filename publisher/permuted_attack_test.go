@@ -1,9 +1,7 @@
 package publisher_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,14 +13,7 @@ import (
 // permuted leaves a proposal of the very payloads and signatures of another, with its roles in another order.
 func (w *world) permuted(t *testing.T, id string, order ...int) string {
 	t.Helper()
-	var doc struct {
-		Schema  string           `json:"schema"`
-		Kind    string           `json:"kind"`
-		Summary []string         `json:"summary"`
-		Roles   []map[string]any `json:"roles"`
-	}
-	files := w.pendingFiles(t, id)
-	check(t, json.Unmarshal(files[manifest.ProposalObject(id, manifest.ProposalName)], &doc))
+	doc, files := w.taken(t, id)
 	roles, all := []map[string]any{}, ""
 	for _, i := range order {
 		r := doc.Roles[i]
@@ -32,15 +23,8 @@ func (w *world) permuted(t *testing.T, id string, order ...int) string {
 	if made == id {
 		return id
 	}
-	for key, data := range files {
-		if !strings.HasSuffix(key, "/"+manifest.ProposalName) {
-			w.put(t, strings.Replace(key, id, made, 1), data)
-		}
-	}
 	doc.Roles = roles
-	data, err := json.Marshal(doc)
-	check(t, err)
-	w.put(t, manifest.ProposalObject(made, manifest.ProposalName), data)
+	w.pasted(t, id, made, files, doc)
 	return made
 }
 

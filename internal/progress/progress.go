@@ -50,6 +50,18 @@ type silentTask struct{}
 func (silentTask) Add(int64)  {}
 func (silentTask) Done(error) {}
 
+// Counter is a task that remembers how much it counted. One at a time may tell it.
+type Counter struct {
+	Task
+	N int64
+}
+
+// Add implements Task.
+func (c *Counter) Add(n int64) {
+	c.N += n
+	c.Task.Add(n)
+}
+
 // Writer counts what passes through it into a task, as an io.Writer.
 type Writer struct{ Task Task }
 
