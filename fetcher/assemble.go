@@ -220,6 +220,7 @@ func (a *assembly) assemble(ctx context.Context, artifact *manifest.Artifact, n 
 	a.Requests += sources.Requests + 1
 	a.Kept += sources.Kept
 	a.Local += sources.Seeded + sources.Zero
+	a.Zeros += sources.Zero
 	a.Delta += sources.Delta
 	a.mu.Unlock()
 	for _, problem := range sources.Problems {

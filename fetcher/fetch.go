@@ -38,6 +38,7 @@ type Moves struct {
 	Requests int   // for blobs
 	Kept     int64 // raw bytes that an interrupted fetch had left
 	Local    int64 // raw bytes found in earlier releases and other seeds, and zeros
+	Zeros    int64 // those of them that are zeros
 	Delta    int64 // raw bytes made by deltas
 }
 

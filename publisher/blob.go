@@ -110,7 +110,7 @@ type uploader struct {
 }
 
 // upload stores what is not stored yet, and completes the artifacts.
-func (u *uploader) upload(ctx context.Context, deltaFrom []*manifest.Manifest) error {
+func (u *uploader) upload(ctx context.Context, deltaFrom *predecessors) error {
 	defer u.closeEarlier()
 	for _, it := range u.source.items {
 		shared, err := u.reuse(ctx, it)
@@ -142,15 +142,25 @@ func (u *uploader) reuse(ctx context.Context, it *item) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	if u.Packing.TrustCache && !it.known() && !it.artifact.IsTree() {
-		it.artifact.Size, it.artifact.SHA256 = seen.Size, seen.SHA256
-	} else if err := it.read(ctx, u.source, u.sink()); err != nil {
-		return false, err
+	if !u.trusted(it) {
+		if err := it.read(ctx, u.source, u.sink()); err != nil {
+			return false, err
+		}
 	}
 	if it.artifact.SHA256 != seen.SHA256 {
 		return false, nil
 	}
 	return u.share(ctx, it, before)
+}
+
+// trusted takes an item that looks as it did when it was published for what it was then, where the cache is to be trusted.
+func (u *uploader) trusted(it *item) bool {
+	seen, ok := u.cache.presumed(u.dir, it)
+	if !ok || !u.Packing.TrustCache || it.known() || it.artifact.IsTree() {
+		return false
+	}
+	it.artifact.Size, it.artifact.SHA256 = seen.Size, seen.SHA256
+	return true
 }
 
 // share lets an item be the object that an earlier release stored for the same raw bytes, if that is all there, and undamaged. One
@@ -166,11 +176,14 @@ func (u *uploader) share(ctx context.Context, it *item, before manifest.Artifact
 		return false, nil
 	}
 	it.artifact.Stored, it.artifact.Index, it.artifact.Deltas = before.Stored, before.Index, before.Deltas
+	if u.Packing.Level != "" {
+		u.said = append(u.said, it.path+": stored before with these bytes, which --level does not change")
+	}
 	return true, nil
 }
 
 // store packs an item and sends it, with the deltas that lead to it.
-func (u *uploader) store(ctx context.Context, it *item, deltaFrom []*manifest.Manifest) (err error) {
+func (u *uploader) store(ctx context.Context, it *item, deltaFrom *predecessors) (err error) {
 	p, err := u.pack(ctx, it, chunk.Options{Harder: true})
 	if err != nil {
 		return err
@@ -229,14 +242,15 @@ func (u *uploader) send(ctx context.Context, what string, body io.ReaderAt, o ma
 		return err
 	}
 	task := u.sink().Start("uploading "+what, o.Size)
+	counted := &countedReaderAt{r: body, sha256: o.SHA256, task: task}
 	if spool, ok := body.(*storage.Spool); ok { // there already, but for the name
 		err = spool.Create(ctx, key)
 	} else {
-		err = u.Store.Create(ctx, key, &countedReaderAt{r: body, sha256: o.SHA256, task: task}, o.Size, kind.ContentType, kind.CacheControl)
+		err = u.Store.Create(ctx, key, counted, o.Size, kind.ContentType, kind.CacheControl)
 	}
 	task.Done(err)
 	if err == nil {
-		u.sent += o.Size
+		u.sent += o.Size - counted.resumed
 		u.whole[o.SHA256] = true
 	}
 	return err
@@ -250,7 +264,12 @@ type countedReaderAt struct {
 	task   progress.Task
 	mu     sync.Mutex // guards seen
 	seen   int64
+
+	resumed int64 // bytes that an interrupted upload had sent
 }
+
+// Resumed implements storage.Resumed.
+func (c *countedReaderAt) Resumed(bytes int64) { c.resumed = bytes }
 
 // SHA256 implements storage.Digested.
 func (c *countedReaderAt) SHA256() string { return c.sha256 }

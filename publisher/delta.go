@@ -13,6 +13,7 @@ import (
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/chunk"
 	"github.com/enovance/kitchen/internal/delta"
+	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -20,47 +21,66 @@ import (
 // defaultPredecessors is how many of the releases published last are what deltas are made from.
 const defaultPredecessors = 2
 
-// predecessors are the releases that deltas are made from, newest first: those that Packing names, or else the two that
-// were published last, those that from names exactly, and the newest that is ready to deploy.
-func (p *Publisher) predecessors(v *catalog.View, spec *manifest.Source, earlier []*manifest.Manifest) ([]*manifest.Manifest, error) {
-	if p.Packing.NoDeltas {
-		return nil, nil
-	}
-	wanted := map[string]bool{}
-	for _, version := range p.Packing.DeltaFrom {
-		if !slices.ContainsFunc(earlier, func(m *manifest.Manifest) bool { return m.Version == version }) {
-			return nil, &Invalid{What: "delta from " + spec.Product + "@" + version, Reason: "is not a published release: kitchen list " + spec.Product + " shows which are"}
-		}
-		wanted[version] = true
-	}
-	if len(wanted) == 0 {
-		for _, m := range earlier[:min(defaultPredecessors, len(earlier))] {
-			wanted[m.Version] = true
-		}
-		for _, from := range spec.From {
-			wanted[from] = true // a range is no version's name
-		}
-		if m := newestReady(v, earlier); m != nil {
-			wanted[m.Version] = true
-		}
-	}
-	var list []*manifest.Manifest
-	for _, m := range earlier {
-		if wanted[m.Version] && m.Version != spec.Version && len(list) < manifest.MaxDeltas {
-			list = append(list, m)
-		}
-	}
-	return list, nil
+// predecessors tell which releases deltas are made from: those that Packing names, or else of each artifact the two last
+// published that have it with other bytes, those that from names exactly, and the newest with it that is ready to deploy.
+type predecessors struct {
+	earlier []*manifest.Manifest // newest first, without the release itself
+	named   map[string]bool      // versions
+	last    int                  // of the releases published last
+	ready   map[string]bool      // versions that are ready to deploy for everybody; nil: they count for nothing
 }
 
-// newestReady is the newest release that is ready to deploy for everybody.
-func newestReady(v *catalog.View, earlier []*manifest.Manifest) *manifest.Manifest {
+func (p *Publisher) predecessors(v *catalog.View, spec *manifest.Source, earlier []*manifest.Manifest) (*predecessors, error) {
+	from := &predecessors{named: map[string]bool{}}
+	if p.Packing.NoDeltas {
+		return from, nil
+	}
 	for _, m := range earlier {
-		if target, err := v.StageTarget(manifest.StageReady, m.Release()); err == nil && target != nil {
-			return m
+		if m.Version != spec.Version {
+			from.earlier = append(from.earlier, m)
 		}
 	}
-	return nil
+	for _, version := range p.Packing.DeltaFrom {
+		if !slices.ContainsFunc(from.earlier, func(m *manifest.Manifest) bool { return m.Version == version }) {
+			return nil, &Invalid{What: "delta from " + spec.Product + "@" + version, Reason: "is not an earlier release that is published: kitchen list " + spec.Product + " shows which are"}
+		}
+		from.named[version] = true
+	}
+	if len(from.named) > 0 {
+		return from, nil
+	}
+	from.last, from.ready = defaultPredecessors, map[string]bool{}
+	for _, version := range spec.From {
+		from.named[version] = true // a range is no version's name
+	}
+	for _, m := range from.earlier {
+		if target, err := v.StageTarget(manifest.StageReady, m.Release()); err == nil && target != nil {
+			from.ready[m.Version] = true
+		}
+	}
+	return from, nil
+}
+
+// of are the releases for one artifact, newest first, each of its contents once.
+func (p *predecessors) of(a *manifest.Artifact) (list []*manifest.Manifest) {
+	met, last, ready := map[string]bool{a.SHA256: true}, p.last, p.ready != nil
+	for _, m := range p.earlier {
+		before := artifactOf(m, a.Path)
+		if before == nil {
+			continue
+		}
+		newestReady := ready && p.ready[m.Version]
+		ready = ready && !newestReady
+		if met[before.SHA256] || last == 0 && !p.named[m.Version] && !newestReady {
+			continue
+		}
+		met[before.SHA256] = true
+		last = max(0, last-1)
+		if list = append(list, m); len(list) == manifest.MaxDeltas {
+			break
+		}
+	}
+	return list
 }
 
 // artifactOf is the chunked artifact of a release that has the path.
@@ -75,15 +95,15 @@ func artifactOf(m *manifest.Manifest, path string) *manifest.Artifact {
 
 // deltas makes and sends what leads from earlier releases to an item that is stored, beside the deltas that it has. What cannot be
 // made is said, and left out: a delta only saves.
-func (u *uploader) deltas(ctx context.Context, it *item, p *packed, from []*manifest.Manifest) error {
+func (u *uploader) deltas(ctx context.Context, it *item, p *packed, from *predecessors) error {
 	a := &it.artifact
 	if !a.Chunked() {
 		return nil
 	}
 	var all []manifest.Delta
-	for _, m := range from {
+	for _, m := range from.of(a) {
 		before := artifactOf(m, a.Path)
-		if before == nil || before.SHA256 == a.SHA256 || slices.ContainsFunc(a.Deltas, func(d manifest.Delta) bool { return d.From == before.SHA256 }) {
+		if slices.ContainsFunc(a.Deltas, func(d manifest.Delta) bool { return d.From == before.SHA256 }) {
 			continue
 		}
 		made, err := u.delta(ctx, it, p, m, before)
@@ -115,31 +135,47 @@ func mergeDeltas(first, then []manifest.Delta) (all []manifest.Delta) {
 // someRanges is how many ranges of a stored object are read at a time.
 const someRanges = 4
 
+// worthSaying is the share of its bytes, in percent, that a compressed artifact has to move for who has an earlier one, to be worth a word.
+const worthSaying = 20
+
 // sayCompressed tells what it costs that an artifact is compressed already: one byte changed, and all that follows is
-// another.
+// another. What unpacking would save is at most what moves now; how much less of the unpacked stream moves is known once it is stored.
 func (u *uploader) sayCompressed(ctx context.Context, it *item, p *packed) {
 	unpacked, ok := manifest.UnpackedPath(it.path)
 	if !ok || it.unpack || p.index == nil {
 		return
 	}
-	moves, who := it.artifact.Stored.Size, "whoever has another release"
+	moves, who := u.movesFor(ctx, &it.artifact, p.index)
+	if moves < it.artifact.Stored.Size/100*worthSaying {
+		return
+	}
+	u.said = append(u.said, fmt.Sprintf("%s is compressed: %s moves %s of its %s; unpack = true in product.toml stores it as %s, of which only what changed moves, and saves up to %s each time",
+		it.path, who, render.Size(moves), render.Size(it.artifact.Stored.Size), unpacked, render.Size(moves)))
+}
+
+// movesFor is how many bytes of an artifact move for whoever has the one before it: by the delta from that, or by ranges.
+func (u *uploader) movesFor(ctx context.Context, a *manifest.Artifact, x chunk.Index) (bytes int64, who string) {
 	for _, m := range u.earlier {
-		before := artifactOf(m, it.artifact.Path)
+		before := artifactOf(m, a.Path)
 		if before == nil {
 			continue
 		}
-		x, err := transfer.ReadIndex(ctx, u.Store, before)
+		old, err := transfer.ReadIndex(ctx, u.Store, before)
 		if err != nil {
 			break // it only costs the figure
 		}
-		moves, who = 0, "whoever has "+m.Version
-		for _, i := range chunk.Compare(x, p.index).Missing {
-			moves += int64(p.index[i].Stored)
+		diff := chunk.Compare(old, x)
+		for _, i := range diff.Missing {
+			bytes += int64(x[i].Stored)
 		}
-		break
+		for _, d := range a.Deltas {
+			if d.Churn == hex.EncodeToString(diff.Churn[:]) {
+				bytes = min(bytes, d.Size)
+			}
+		}
+		return bytes, "whoever has " + m.Version
 	}
-	u.said = append(u.said, fmt.Sprintf("%s is compressed: %s moves %d of its %d bytes; with unpack = true in product.toml it is stored as %s, of which only what changed moves",
-		it.path, who, moves, it.artifact.Stored.Size, unpacked))
+	return a.Stored.Size, "whoever has an earlier one"
 }
 
 // maxDeltaShare is the share of the bytes it saves, in percent, from which a delta is not worth its place.
@@ -198,7 +234,7 @@ func (u *uploader) delta(ctx context.Context, it *item, p *packed, m *manifest.M
 	if err := u.send(ctx, fmt.Sprintf("the delta of %s from %s", it.path, m.Version), out, d); err != nil {
 		return nil, err
 	}
-	u.said = append(u.said, fmt.Sprintf("%s: a delta of %d bytes from %s, instead of %d", it.artifact.Path, size, m.Version, saved))
+	u.said = append(u.said, fmt.Sprintf("%s: a delta of %s from %s, instead of %s", it.artifact.Path, render.Size(size), m.Version, render.Size(saved)))
 	return &manifest.Delta{From: before.SHA256, Churn: hex.EncodeToString(diff.Churn[:]), SHA256: d.SHA256, Size: d.Size}, nil
 }
 

@@ -147,9 +147,41 @@ func TestDeltasFromEarlierReleases(t *testing.T) {
 	}
 	p.Packing = publisher.Packing{DeltaFrom: []string{"9.9.9"}}
 	_, err = p.Publish(ctx, source(t, "openstack@7.0.0", map[string]string{"disk": image(8)}), signers(w.engineer))
-	wantError[*publisher.Invalid](t, err, "9.9.9", "not a published release")
+	wantError[*publisher.Invalid](t, err, "9.9.9", "not an earlier release that is published")
 	_, err = p.Plan(ctx, source(t, "openstack@7.0.0", map[string]string{"disk": image(8)}), signers(w.engineer)...)
-	wantError[*publisher.Invalid](t, err, "9.9.9", "not a published release")
+	wantError[*publisher.Invalid](t, err, "9.9.9", "not an earlier release that is published")
+}
+
+// TestDeltasLeadFromWhatHasTheArtifact: releases without it, or with the same bytes as another, are none of the two published last; and
+// a compressed one from which a delta leads is nothing to complain of.
+func TestDeltasLeadFromWhatHasTheArtifact(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.publisher(t, w.online)
+	publish := func(version, path string, edits int) (*manifest.Artifact, string) {
+		t.Helper()
+		out, err := p.Publish(ctx, source(t, "openstack@"+version, map[string]string{path: image(edits)}), signers(w.engineer))
+		check(t, err)
+		return &w.manifestOf(t, "openstack@"+version).Artifacts[0], strings.Join(out.Summary, "\n")
+	}
+	publish("1.0.0", "disk.xz", 0)
+	publish("1.1.0", "disk.xz", 1)
+	publish("1.1.1", "disk.xz", 1)
+	publish("1.1.2", "disk.xz", 1)
+	publish("1.1.3", "fix.sh", 3)
+	publish("1.1.4", "fix.sh", 4)
+	a, said := publish("2.0.0", "disk.xz", 2)
+	if len(a.Deltas) != 2 {
+		t.Fatalf("%d deltas: %s", len(a.Deltas), said)
+	}
+	for n, old := range []int{1, 0} {
+		if s := w.wantContent(t, a, image(old), image(2)); s.Moved != a.Deltas[n].Size || s.Requests != 1 {
+			t.Errorf("from edition %d: %+v", old, s)
+		}
+	}
+	if strings.Contains(said, "is compressed") || strings.Count(said, "a delta of") != 2 || !strings.Contains(said, "from 1.1.2") {
+		t.Errorf("it says %s", said)
+	}
 }
 
 // TestASharedArtifactGetsItsDeltas: bytes that an earlier release stored are not stored again, but whoever has a release that
@@ -311,7 +343,7 @@ func TestUnpackedArtifacts(t *testing.T) {
 		}
 	}
 	// Compressed and left so: said, with what it costs.
-	for i, want := range []string{"whoever has another release", "whoever has 3.0.0 moves"} {
+	for i, want := range []string{"whoever has an earlier one moves", "whoever has 3.0.0 moves"} {
 		gz.Reset()
 		g.Reset(&gz)
 		_, err := io.WriteString(g, image(i))
@@ -356,6 +388,10 @@ func TestWhatIsStoredIsNotMadeAgain(t *testing.T) {
 	next("3.0.0")
 	if heard.has("packing disk") || heard.has("reading disk") {
 		t.Errorf("a trusted one: %q", heard.list)
+	}
+	*heard = labels{}
+	if out := next("3.0.0"); heard.has("reading disk") || out.Status != publisher.Unchanged {
+		t.Errorf("a trusted one that is published: %q, %s", heard.list, out.Status)
 	}
 	if a := w.manifestOf(t, "openstack@3.0.0").Artifacts[0]; a.Stored != w.manifestOf(t, "openstack@1.0.0").Artifacts[0].Stored {
 		t.Errorf("another object: %+v", a)

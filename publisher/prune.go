@@ -62,6 +62,8 @@ type PruneResult struct {
 	From    time.Time // when the first of those may go; zero where the store tells no times
 	Deleted bool      // they are gone
 	More    bool      // there are more than one prune deletes: run it again
+
+	Unfinished int // uploads in parts that a bucket keeps: the next publication of the same goes on with them, a lifecycle rule ends them
 }
 
 // pruneList is the document manifest.PruneObject.
@@ -86,8 +88,17 @@ func (p *Publisher) Prune(ctx context.Context, req PruneRequest) (*PruneResult, 
 		return nil, err
 	}
 	result, err := p.unreached(ctx, view, req.Grace)
-	if err != nil || !req.Delete {
-		return result, err
+	if err != nil {
+		return nil, err
+	}
+	for _, err := range storage.Uploads(ctx, p.Store) {
+		if err != nil {
+			break // who may not list them is not told
+		}
+		result.Unfinished++
+	}
+	if !req.Delete {
+		return result, nil
 	}
 	list, etag, err := p.readPruneList(ctx)
 	switch {
@@ -124,7 +135,7 @@ func (p *Publisher) Prune(ctx context.Context, req PruneRequest) (*PruneResult, 
 		}
 		again.Bytes += o.Size
 	}
-	again.Deleted, again.More = true, result.More
+	again.Deleted, again.More, again.Unfinished = true, result.More, result.Unfinished
 	_, err = p.writePruneList(ctx, etag, nil)
 	return again, err
 }

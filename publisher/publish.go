@@ -11,6 +11,7 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/internal/chunk"
+	"github.com/enovance/kitchen/internal/render"
 	"github.com/enovance/kitchen/internal/transfer"
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/keys"
@@ -116,7 +117,7 @@ func (b *publication) prepare(ctx context.Context, d *desk, listed bool) (err er
 	case b.document != nil:
 		return nil
 	case listed:
-		return b.source.read(ctx, b.sink())
+		return b.readAll(ctx)
 	}
 	from, err := b.predecessors(d.view, b.source.spec, b.earlier)
 	if err != nil {
@@ -130,9 +131,25 @@ func (b *publication) prepare(ctx context.Context, d *desk, listed bool) (err er
 	return err
 }
 
+// readAll reads the items of a release that is listed, to be compared, but for those that the cache is trusted with.
+func (b *publication) readAll(ctx context.Context) error {
+	for _, it := range b.source.items {
+		if b.trusted(it) {
+			continue
+		}
+		if err := it.read(ctx, b.source, b.sink()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // restore uploads again what of a release that is published with this very content the store has lost, or has damaged. Deltas
 // are not made again: readers do without.
 func (b *publication) restore(ctx context.Context, published *manifest.Manifest) error {
+	if len(b.Packing.DeltaFrom) > 0 || b.Packing.Level != "" {
+		b.sink().Note(published.Release().String() + " is published: --delta-from and --level change nothing about it")
+	}
 	named := storedBlobs{}
 	named.add(published)
 	for _, it := range b.source.items {
@@ -207,7 +224,7 @@ func (b *publication) summary(sha string) []string {
 	}
 	said := []string{
 		fmt.Sprintf("publish %s (sha256 %s)", b.source.spec.Release(), sha),
-		fmt.Sprintf("%s and the marmite: %d bytes, uploaded as %d", count(len(b.source.items)-1, "artifact"), raw, b.sent),
+		fmt.Sprintf("%s and the marmite: %s, of which %s were uploaded", count(len(b.source.items)-1, "artifact"), render.Size(raw), render.Size(b.sent)),
 	}
 	return append(said, b.said[:min(len(b.said), maxSummary-len(said))]...)
 }

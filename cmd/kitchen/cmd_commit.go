@@ -53,7 +53,7 @@ type commitDocument struct {
 
 func (d *commitDocument) human(p *page) {
 	if len(d.Committed) == 0 {
-		p.linef("nothing to put into effect")
+		p.linef("nothing was put into effect")
 	}
 	switch {
 	case d.Journaled == 1:

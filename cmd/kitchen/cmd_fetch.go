@@ -68,6 +68,7 @@ type fetchDocument struct {
 	Requests  int    `json:"requests"`
 	Kept      int64  `json:"kept"`  // raw bytes that an interrupted fetch had left
 	Local     int64  `json:"local"` // raw bytes found on this host, and zeros
+	Zeros     int64  `json:"zeros"` // those of them that are zeros
 	Delta     int64  `json:"delta"` // raw bytes made by deltas
 }
 
@@ -90,7 +91,7 @@ func (d *fetchDocument) saved() string {
 	for _, part := range []struct {
 		n    int64
 		what string
-	}{{d.Kept, "kept from before"}, {d.Local, "here already"}, {d.Delta, "made by deltas"}} {
+	}{{d.Kept, "kept from before"}, {d.Local - d.Zeros, "here already"}, {d.Zeros, "of zeros"}, {d.Delta, "made by deltas"}} {
 		if part.n > 0 {
 			parts = append(parts, render.Size(part.n)+" "+part.what)
 		}
@@ -126,7 +127,7 @@ func runFetch(ctx context.Context, k *kitchen, o fetchOptions) error {
 		}
 		d.Fetched, d.Dir, d.SHA256, d.Unchanged = true, result.Dir, result.SHA256, result.Unchanged
 		d.Files, d.Size, d.Moved, d.Requests = result.Files, result.Size, result.Moved, result.Requests
-		d.Kept, d.Local, d.Delta = result.Kept, result.Local, result.Delta
+		d.Kept, d.Local, d.Zeros, d.Delta = result.Kept, result.Local, result.Zeros, result.Delta
 		return k.show(d)
 	})
 }

@@ -50,6 +50,8 @@ type pruneDocument struct {
 	Deleted bool         `json:"deleted"`
 	More    bool         `json:"more"`
 
+	Unfinished int `json:"unfinished_uploads"`
+
 	command string // that deletes them
 }
 
@@ -71,12 +73,15 @@ func (d *pruneDocument) human(p *page) {
 	case len(d.Objects) == 0:
 		p.para(2, "", d.nothing())
 	case d.Deleted:
-		p.linef("deleted %d blobs, %s; %d stay", len(d.Objects), render.Size(d.Bytes), d.Kept)
+		p.linef("deleted %s, %s; %d stay", counted(len(d.Objects), "blob"), render.Size(d.Bytes), d.Kept)
 	default:
-		p.para(2, "", fmt.Sprintf("%d blobs, %s, are not needed; %d stay. Nothing was deleted: `%s` does", len(d.Objects), render.Size(d.Bytes), d.Kept, d.command))
+		p.para(2, "", fmt.Sprintf("not needed: %s, %s; %d stay. Nothing was deleted: `%s` does", counted(len(d.Objects), "blob"), render.Size(d.Bytes), d.Kept, d.command))
 	}
 	if d.More {
 		p.linef("there are more: run it again")
+	}
+	if d.Unfinished > 0 {
+		p.para(2, "", counted(d.Unfinished, "upload")+" in parts came to no end, and prune leaves them: publishing the same again goes on with them, and a lifecycle rule of the bucket ends them (AbortIncompleteMultipartUpload, docs/ACCESS.md)")
 	}
 }
 
@@ -117,7 +122,7 @@ func runPrune(ctx context.Context, k *kitchen, o pruneOptions) error {
 			return err
 		}
 		d := &pruneDocument{Schema: "kitchen.prune/v1", Objects: []prunedBlob{}, Bytes: result.Bytes, Kept: result.Kept, Young: result.Young, From: stamp(result.From),
-			Deleted: result.Deleted, More: result.More, command: pruneYes(k.global.config, o.given)}
+			Deleted: result.Deleted, More: result.More, Unfinished: result.Unfinished, command: pruneYes(k.global.config, o.given)}
 		for _, b := range result.Objects {
 			d.Objects = append(d.Objects, prunedBlob{b.Key, b.Size, stamp(b.Modified)})
 		}

@@ -79,6 +79,7 @@ func (s *s3Store) uploadOf(ctx context.Context, u upload, resume bool) (*partUpl
 	p := &partUpload{s3Store: s, of: u, each: each, done: make([]minio.CompletePart, (u.size+each-1)/each)}
 	if resume {
 		if found, err := p.resume(ctx); found || err != nil {
+			p.tellResumed(ctx)
 			return p, err
 		}
 	}
@@ -90,6 +91,20 @@ func (s *s3Store) uploadOf(ctx context.Context, u upload, resume bool) (*partUpl
 	p.id, err = s.reads.NewMultipartUpload(ctx, s.bucket, s.prefix+u.key, opts) // an answer lost costs an empty upload
 	p.sums, p.have = true, nil
 	return p, s.fail(ctx, "create", u.key, err)
+}
+
+// tellResumed tells the body what the server has of it.
+func (p *partUpload) tellResumed(ctx context.Context) {
+	body, ok := p.of.body.(Resumed)
+	if !ok {
+		return
+	}
+	var have int64
+	for n := range p.have {
+		_, size := p.part(ctx, n)
+		have += size
+	}
+	body.Resumed(have)
 }
 
 // count is the number of parts; part gives the place of the nth, from 1.

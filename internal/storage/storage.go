@@ -71,6 +71,9 @@ type Writer interface {
 // before it sends anything need not read the body twice. A wrong one is refused by the store.
 type Digested interface{ SHA256() string }
 
+// Resumed is a body for Create that wants to know of bytes that need not be sent, for an interrupted Create of it sent them.
+type Resumed interface{ Resumed(bytes int64) }
+
 // Restorer puts back what was damaged: by the disk, or by whoever can write to the store without this package.
 type Restorer interface {
 	// Restore stores size bytes of body under a key, whatever is there, as Create does. body is Digested, and the last segment

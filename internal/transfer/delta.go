@@ -43,7 +43,7 @@ func (a *assembly) delta(ctx context.Context) error {
 		case errors.As(err, &local):
 			return local.err
 		case err != nil:
-			a.problem("the delta from %s: %v", seed.Name, err)
+			a.problem("the delta from %s is not used: %v; the chunks that it would make move instead (tell the vendor, if it happens again)", seed.Name, err)
 		}
 	}
 	return nil
