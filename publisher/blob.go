@@ -30,17 +30,6 @@ func (b storedBlobs) add(m *manifest.Manifest) {
 	}
 }
 
-// notTakenBack are those of releases that were neither recalled nor yanked.
-func notTakenBack(v *catalog.View, releases []*manifest.Manifest) storedBlobs {
-	known := storedBlobs{}
-	for _, m := range releases {
-		if info, err := v.Release(m.Release()); err == nil && info.Recalled == nil && info.Yanked == "" {
-			known.add(m)
-		}
-	}
-	return known
-}
-
 // has tells whether the store holds the object, at its size.
 func (p *Publisher) has(ctx context.Context, o manifest.Object) (bool, error) {
 	info, err := p.Store.Stat(ctx, manifest.BlobObject(o.SHA256))
@@ -93,12 +82,12 @@ func (p *Publisher) vetRelease(ctx context.Context, role, path string, target tr
 type uploader struct {
 	*Publisher
 	source   *source
-	view     *catalog.View             // as it was when the release was prepared
-	dir      string                    // the release's, absolute
-	known    storedBlobs               // of earlier releases
-	earlier  []*manifest.Manifest      // of the product, newest first
-	cache    *cache                    // nil: none
-	opened   map[string]*earlierObject // see object
+	view     *catalog.View // as it was when the release was prepared
+	dir      string        // the release's, absolute
+	past     *pastReleases
+	others   map[string][]manifest.Artifact // by raw digest, chunked ones of other products; nil: not read yet
+	cache    *cache                         // nil: none
+	opened   map[string]*earlierObject      // see object
 	codec    *chunk.Codec
 	small    *zstd.Encoder
 	whole    map[string]bool   // by digest, objects that the store is known to hold
@@ -123,7 +112,7 @@ func (u *uploader) upload(ctx context.Context, deltaFrom *predecessors) error {
 			return err
 		}
 		u.cache.remember(u.dir, it)
-		u.known[it.artifact.SHA256] = it.artifact
+		u.past.known[it.artifact.SHA256] = it.artifact
 	}
 	return nil
 }
@@ -138,7 +127,7 @@ func (u *uploader) reuse(ctx context.Context, it *item) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	before, ok := u.known[seen.SHA256]
+	before, ok := u.past.known[seen.SHA256]
 	if !ok {
 		return false, nil
 	}
@@ -164,15 +153,18 @@ func (u *uploader) trusted(it *item) bool {
 }
 
 // share lets an item be the object that an earlier release stored for the same raw bytes, if that is all there, and undamaged. One
-// in chunks that is at hand has to be seen to be those bytes, too; over a network the engineers of the product are believed, but
-// for releases that they took back.
+// that is at hand has to be seen to be those bytes, too; over a network the engineers of the product are believed, but for what is
+// named by a release that they took back. What is not in chunks is packed anew: it is little, and comes out as the same object.
 func (u *uploader) share(ctx context.Context, it *item, before manifest.Artifact) (bool, error) {
+	if !before.Chunked() || before.Size != it.artifact.Size || before.Size < chunkedFrom {
+		return false, nil
+	}
 	before.Deltas = slices.Clone(before.Deltas)
 	there, err := u.holdsAll(ctx, &before)
 	if err != nil || !there {
 		return false, err
 	}
-	if before.Chunked() && u.object(ctx, &before) == nil && u.isAtHand(&before) {
+	if u.object(ctx, &before) == nil && (u.isAtHand(&before) || u.past.taken[before.Stored.SHA256]) {
 		return false, nil
 	}
 	it.artifact.Stored, it.artifact.Index, it.artifact.Deltas = before.Stored, before.Index, before.Deltas
@@ -190,7 +182,7 @@ func (u *uploader) store(ctx context.Context, it *item, deltaFrom *predecessors)
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	shared := false
-	if before, ok := u.known[it.artifact.SHA256]; ok {
+	if before, ok := u.past.known[it.artifact.SHA256]; ok {
 		shared, err = u.share(ctx, it, before)
 	}
 	if !shared && err == nil {

@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ import (
 //	<stored sha256>.<index sha256>        stored objects of the last publications: frames that need not be made again
 //	<the same>.<raw sha256>.seals         seals of the frames of an object, here or in a store that is a directory
 //	<index sha256>.index                  indexes of the objects here
+//	<manifest sha256>.artifacts           what manifests say of their artifacts, without the files of trees: quicker to read
 //	tmp-*                                 spools under way
 //
 // Objects are used only when a signed manifest names them, and their bytes have the digest that it says or a frame its seal.
@@ -41,12 +43,15 @@ const (
 	cacheStamps   = "files.json"
 	cacheIndex    = ".index"
 	cacheSeals    = ".seals"
+	cacheManifest = ".artifacts"
 	maxStamps     = 10_000
 	maxStampsFile = 16 << 20
 	// maxCached bounds the stored objects that are kept, in bytes; the oldest go first.
 	maxCached = 16 << 30
 	// maxSeals bounds the seals, in bytes: those of some 400 GiB of stored objects.
 	maxSeals = 64 << 20
+	// maxManifests bounds what is kept of manifests, in bytes.
+	maxManifests = 64 << 20
 )
 
 // stamp is what a file or a tree looked like when its raw bytes had this digest.
@@ -75,7 +80,7 @@ func openCache(dir string) *cache {
 	if f, err := durable.Open(filepath.Join(dir, cacheStamps)); err == nil {
 		data, err := io.ReadAll(io.LimitReader(f, maxStampsFile))
 		f.Close()
-		if err != nil || json.Unmarshal(data, &c.files) != nil {
+		if err != nil || json.Unmarshal(data, &c.files) != nil || c.files == nil { // null is no error
 			c.files = map[string]stamp{}
 		}
 	}
@@ -184,7 +189,7 @@ func (c *cache) trim() {
 	if err != nil {
 		return
 	}
-	var objects, sealed []os.FileInfo
+	var objects, sealed, manifests []os.FileInfo
 	for _, e := range entries {
 		info, err := e.Info()
 		stored, index, _ := strings.Cut(e.Name(), ".")
@@ -194,9 +199,12 @@ func (c *cache) trim() {
 			objects = append(objects, info)
 		case strings.HasSuffix(index, cacheSeals):
 			sealed = append(sealed, info)
+		case "."+index == cacheManifest:
+			manifests = append(manifests, info)
 		}
 	}
 	c.removeOldest(sealed, maxSeals)
+	c.removeOldest(manifests, maxManifests)
 	used := map[string]bool{}
 	for _, info := range c.removeOldest(objects, maxCached) {
 		used[info.Name()[sha256.Size*2+1:]+cacheIndex] = true
@@ -283,6 +291,41 @@ func (c *cache) seals(a *manifest.Artifact, frames int) *seals {
 func (c *cache) keepSeals(a *manifest.Artifact, s *seals) {
 	if c != nil {
 		_ = durable.WriteFile(c.sealsPath(a), s.encode(), 0o600) // lost, they cost one reading
+	}
+}
+
+// manifest is what the manifest with a digest, of a release, says of its artifacts; nil where that is not kept.
+func (c *cache) manifest(sha string, r manifest.Release) *manifest.Manifest {
+	if c == nil {
+		return nil
+	}
+	data, err := readCached(filepath.Join(c.dir, sha+cacheManifest), maxManifests)
+	if err != nil {
+		return nil
+	}
+	var m manifest.Manifest
+	if json.Unmarshal(data, &m) != nil || m.Release() != r {
+		return nil
+	}
+	for _, o := range m.Objects() {
+		if !isSHA256(o.SHA256) {
+			return nil
+		}
+	}
+	return &m
+}
+
+func isSHA256(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size
+}
+
+func (c *cache) keepManifest(sha string, m *manifest.Manifest) {
+	if c == nil {
+		return
+	}
+	if data, err := json.Marshal(m); err == nil {
+		_ = durable.WriteFile(filepath.Join(c.dir, sha+cacheManifest), data, 0o600) // lost, it costs parsing it again
 	}
 }
 

@@ -83,16 +83,6 @@ func (p *predecessors) of(a *manifest.Artifact) (list []*manifest.Manifest) {
 	return list
 }
 
-// artifactOf is the chunked artifact of a release that has the path.
-func artifactOf(m *manifest.Manifest, path string) *manifest.Artifact {
-	for i := range m.Artifacts {
-		if a := &m.Artifacts[i]; a.Path == path && a.Chunked() {
-			return a
-		}
-	}
-	return nil
-}
-
 // deltas makes and sends what leads from earlier releases to an item that is stored, beside the deltas that it has. What cannot be
 // made is said, and left out: a delta only saves.
 func (u *uploader) deltas(ctx context.Context, it *item, p *packed, from *predecessors) error {
@@ -155,7 +145,7 @@ func (u *uploader) sayCompressed(ctx context.Context, it *item, p *packed) {
 
 // movesFor is how many bytes of an artifact move for whoever has the one before it: by the delta from that, or by ranges.
 func (u *uploader) movesFor(ctx context.Context, a *manifest.Artifact, x chunk.Index) (bytes int64, who string) {
-	for _, m := range u.earlier {
+	for _, m := range u.past.all {
 		before := artifactOf(m, a.Path)
 		if before == nil {
 			continue
@@ -185,6 +175,9 @@ const maxDeltaShare = 80
 func (u *uploader) delta(ctx context.Context, it *item, p *packed, m *manifest.Manifest, before *manifest.Artifact) (made *manifest.Delta, err error) {
 	if err := u.openCodec(); err != nil {
 		return nil, err
+	}
+	if !ofLikeSize(before, it.artifact.Size) {
+		return nil, fmt.Errorf("that is %s, and this %s", render.Size(before.Size), render.Size(it.artifact.Size))
 	}
 	old, err := u.chunked(ctx, before, nil)
 	if err != nil {

@@ -93,10 +93,10 @@ func (o *earlierObject) sound(positions []int) bool {
 	return true
 }
 
-// earlierFor is the newest object at hand of an artifact with the path; nil for none.
-func (u *uploader) earlierFor(ctx context.Context, path string) *earlierObject {
-	for _, m := range u.earlier {
-		if a := artifactOf(m, path); a != nil {
+// earlierFor is the newest object at hand of an artifact with the path of an item; nil for none.
+func (u *uploader) earlierFor(ctx context.Context, it *item) *earlierObject {
+	for _, m := range u.past.sound {
+		if a := artifactOf(m, it.artifact.Path); a != nil && ofLikeSize(a, it.artifact.Size) {
 			if o := u.object(ctx, a); o != nil {
 				return o
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/enovance/kitchen/internal/chunk"
+	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
 
@@ -128,11 +129,25 @@ func TestAnObjectThatUnpacksToOtherBytesIsNotShared(t *testing.T) {
 	t.Parallel()
 	object, x, right := framesOf(t, "what the vendor built")
 	evil, other, _ := framesOf(t, "what a thief would run"[:21])
+	store, err := storage.Open(t.Context(), "file://"+t.TempDir(), storage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := x.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	right.Index = manifest.Object{SHA256: digest(index), Size: int64(len(index))}
+	if err := store.Create(t.Context(), manifest.BlobObject(right.Index.SHA256), bytes.NewReader(index), right.Index.Size, "", ""); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		object []byte
 		chunks chunk.Index
+		size   int64
 		want   bool
-	}{"the right one": {object, x, true}, "other chunks": {object, other, false}, "other bytes": {evil, x, false}} {
+	}{"the right one": {object, x, right.Size, true}, "other chunks": {object, other, right.Size, false},
+		"other bytes": {evil, x, right.Size, false}, "terabytes": {object, x, 1 << 42, false}} {
 		s, err := newSeals()
 		if err != nil {
 			t.Fatal(err)
@@ -146,8 +161,10 @@ func TestAnObjectThatUnpacksToOtherBytesIsNotShared(t *testing.T) {
 			t.Fatal(err)
 		}
 		o.seals = s
-		u := &uploader{codec: smallCodec(t), opened: map[string]*earlierObject{right.Stored.SHA256 + ".index." + right.SHA256: o}}
-		if got := u.unpacks(t.Context(), right, c.chunks); got != c.want {
+		a := *right
+		a.Size = c.size
+		u := &uploader{Publisher: &Publisher{Store: store}, codec: smallCodec(t), opened: map[string]*earlierObject{right.Stored.SHA256 + "." + right.Index.SHA256 + "." + right.SHA256: o}}
+		if got := u.unpacks(t.Context(), &a, c.chunks); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

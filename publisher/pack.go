@@ -137,7 +137,7 @@ func (u *uploader) packChunks(ctx context.Context, it *item, from io.Reader, opt
 		return nil, err
 	}
 	options.Workers = runtime.GOMAXPROCS(0)
-	if earlier := u.earlierFor(ctx, it.artifact.Path); earlier != nil {
+	if earlier := u.earlierFor(ctx, it); earlier != nil {
 		options.Known, options.Earlier = earlier.frame, earlier.index
 	} else {
 		options.Harder = false

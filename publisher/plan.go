@@ -78,18 +78,17 @@ func (p *Publisher) Plan(ctx context.Context, dir string, signers ...keys.Signer
 }
 
 func (p *Publisher) planArtifacts(ctx context.Context, v *catalog.View, s *source, plan *PublishPlan) error {
-	earlier, err := p.earlierReleases(ctx, v, s.spec.Product)
+	past, err := p.pastOf(ctx, v, s.spec.Product, nil)
 	if err != nil {
 		return err
 	}
-	if _, err := p.predecessors(v, s.spec, earlier); err != nil && !plan.Unchanged { // a delta is asked for from what is none
+	if _, err := p.predecessors(v, s.spec, past.all); err != nil && !plan.Unchanged { // a delta is asked for from what is none
 		return err
 	}
-	known := notTakenBack(v, earlier)
 	for _, it := range s.items {
 		a := it.artifact
 		planned := PlannedArtifact{Path: a.Path, Kind: a.Kind, Size: a.Size, SHA256: a.SHA256, Files: len(a.Files)}
-		if before, ok := known[a.SHA256]; ok {
+		if before, ok := past.known[a.SHA256]; ok {
 			if planned.Stored, err = p.hasAll(ctx, &before); err != nil {
 				return err
 			}

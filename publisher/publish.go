@@ -41,10 +41,9 @@ func (p *Publisher) Publish(ctx context.Context, dir string, signers []keys.Sign
 	if b.dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}
-	if b.earlier, err = p.earlierReleases(ctx, view, s.spec.Product); err != nil {
+	if b.past, err = p.pastOf(ctx, view, s.spec.Product, b.cache); err != nil {
 		return nil, err
 	}
-	b.known = notTakenBack(view, b.earlier)
 	out, err := p.write(ctx, b.change, signers)
 	b.tell(out)
 	return out, err
@@ -119,7 +118,7 @@ func (b *publication) prepare(ctx context.Context, d *desk, listed bool) (err er
 	case listed:
 		return b.readAll(ctx)
 	}
-	from, err := b.predecessors(d.view, b.source.spec, b.earlier)
+	from, err := b.predecessors(d.view, b.source.spec, b.past.all)
 	if err != nil {
 		return err
 	}
@@ -293,24 +292,6 @@ func (p *Publisher) compare(ctx context.Context, d *desk, role *trust.Targets, s
 		refusal.Proposal = d.base.id
 	}
 	return nil, refusal
-}
-
-// earlierReleases are the manifests of the product's releases, newest first. One that cannot be read only costs what it
-// would have saved.
-func (p *Publisher) earlierReleases(ctx context.Context, v *catalog.View, product string) ([]*manifest.Manifest, error) {
-	releases, err := v.Releases(product)
-	if err != nil {
-		return nil, err
-	}
-	var list []*manifest.Manifest
-	for _, info := range slices.Backward(releases) {
-		if m, _, err := v.Manifest(ctx, info.Release); err == nil {
-			list = append(list, m)
-		} else if storeFailure(err) {
-			return nil, err
-		}
-	}
-	return list, nil
 }
 
 // manifestDifferences names what differs, ten things at most.

@@ -85,6 +85,9 @@ func (c *Codec) Decode(dst, frame []byte, want Chunk) ([]byte, error) {
 	if len(frame) != want.Stored {
 		return nil, &Error{"chunk", fmt.Sprintf("a frame of %d bytes, the index says %d", len(frame), want.Stored)}
 	}
+	if !isOneFrame(frame) { // zstd passes over frames that say nothing, and joins those that follow each other
+		return nil, &Error{"chunk", "it is not stored as one zstd frame"}
+	}
 	start := len(dst)
 	dst = slices.Grow(dst, want.Raw+decodeSlack)
 	out, err := c.decoder.DecodeAll(frame, dst[start:start:cap(dst)])
@@ -95,6 +98,37 @@ func (c *Codec) Decode(dst, frame []byte, want Chunk) ([]byte, error) {
 		return nil, err
 	}
 	return dst[:start+len(out)], nil // what has the right length had room: it lies there already
+}
+
+// isOneFrame tells whether bytes are one zstd frame and nothing else (RFC 8878 §3.1.1).
+func isOneFrame(b []byte) bool {
+	var h zstd.Header
+	if h.Decode(b[:min(len(b), zstd.HeaderMaxSize)]) != nil || h.Skippable {
+		return false
+	}
+	at := h.HeaderSize
+	for last := false; !last; {
+		if at+3 > len(b) {
+			return false
+		}
+		var length int
+		length, last = blockHeader(b[at:])
+		at += 3 + length
+	}
+	if h.HasCheckSum {
+		at += 4
+	}
+	return at == len(b)
+}
+
+// blockHeader reads the three bytes before a block: how many follow, and whether the block is its frame's last.
+func blockHeader(b []byte) (length int, last bool) {
+	header := int(b[0]) | int(b[1])<<8 | int(b[2])<<16
+	length = header >> 3
+	if header>>1&3 == blockRLE {
+		length = 1
+	}
+	return length, header&1 == 1
 }
 
 // Check compares raw bytes with what the index says of them. The error is an *Error.

@@ -178,7 +178,7 @@ func (p *packer) frame(dst []byte, next *piece, sha [sha256.Size]byte) []byte {
 	right := func(frame []byte) bool {
 		return p.options.Like == nil || next.at < len(p.options.Like) && len(frame)-len(dst) == p.options.Like[next.at].Stored
 	}
-	if p.options.Known != nil {
+	if p.options.Known != nil && !isZero(next.raw) { // a frame of zeros costs nothing to make
 		if frame, ok := p.options.Known(dst, sha); ok && right(frame) {
 			return frame
 		}

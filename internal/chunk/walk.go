@@ -26,12 +26,8 @@ func FrameLengths(object io.Reader, most int64) (x Index, err error) {
 			if _, err = io.ReadFull(in, block); err != nil {
 				break
 			}
-			header := int(block[0]) | int(block[1])<<8 | int(block[2])<<16
-			length := header >> 3
-			if header>>1&3 == blockRLE {
-				length = 1
-			}
-			last = header&1 == 1
+			var length int
+			length, last = blockHeader(block)
 			_, err = in.Discard(length)
 			n += len(block) + length
 		}
