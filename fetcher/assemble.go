@@ -147,9 +147,9 @@ func firstLike(artifacts []manifest.Artifact) []int {
 
 // patience outlasts a store that is away, and says so.
 func (f *Fetcher) patience() *transfer.Patience {
-	return &transfer.Patience{After: f.Transfer.After, Away: func(err error, next time.Duration) {
+	return &transfer.Patience{After: f.Transfer.After, Now: f.Now, Away: func(err error, next time.Duration) {
 		next = max(time.Second, next.Round(time.Second))
-		f.sink().Note(fmt.Sprintf("the store does not answer (%v): trying again in %s", err, render.Duration(next)))
+		f.sink().Note(fmt.Sprintf("cannot read from the store (%v): trying again in %s", err, render.Duration(next)))
 	}}
 }
 

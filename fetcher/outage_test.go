@@ -74,7 +74,7 @@ func TestAnOutageDoesNotEndAFetch(t *testing.T) {
 		t.Errorf("said %q", said.lines)
 	}
 	for _, line := range said.lines {
-		if !strings.HasPrefix(line, "the store does not answer (") || !strings.Contains(line, "connection refused") || !strings.Contains(line, "): trying again in ") {
+		if !strings.HasPrefix(line, "cannot read from the store (") || !strings.Contains(line, "connection refused") || !strings.Contains(line, "): trying again in ") {
 			t.Errorf("said %q", line)
 		}
 	}

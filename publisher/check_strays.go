@@ -151,7 +151,7 @@ func (c *checker) uploads(ctx context.Context) error {
 			}
 			return err
 		}
-		c.gather(Note, CodeUploads, "", "uploads in parts that nobody finished", "the next publication of the same goes on with them; a lifecycle rule of the bucket removes them",
+		c.gather(Note, CodeUploads, "", "uploads in parts that nobody finished", "a lifecycle rule of the bucket removes them; where the object did not get complete, the next publication of the same goes on with them",
 			storage.Info{Key: u.Key})
 	}
 	return nil

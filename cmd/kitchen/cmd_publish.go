@@ -28,7 +28,7 @@ func publishCommand(k *kitchen) *cli.Command {
 			"Compressed files share nothing with each other, so every host moves them whole: with unpack = true beside its path in product.toml a .gz, .xz, .zst, .tgz, .txz or .tzst is published as what it unpacks to.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be uploaded, which roles change and who must sign; write nothing"},
-			&cli.StringSliceFlag{Name: "delta-from", Usage: "earlier `VERSION` to make deltas from, repeatable; otherwise the two published last, those that from names, and the newest that is ready to deploy"},
+			&cli.StringSliceFlag{Name: "delta-from", Usage: "earlier `VERSION` to make deltas from, repeatable; otherwise the two published last that have the artifact, those versions that from names, and the newest that is ready to deploy"},
 			&cli.BoolFlag{Name: "no-delta", Usage: "make no deltas"},
 			&cli.StringFlag{Name: "level", Usage: "effort of compression: fastest, default (about 1.1 times the CPU time of fastest), better (3 times) or best (8 times)"},
 			&cli.BoolFlag{Name: "read-data", Usage: "download and hash what the store has already of this release, and restore what is damaged; in a directory this is always done"},

@@ -93,6 +93,7 @@ var dial = storage.Open
 func (k *kitchen) openStore(ctx context.Context, at string, createBucket bool) (storage.Store, error) {
 	return dial(ctx, at, storage.Options{
 		CreateBucket: createBucket,
+		Now:          k.now,
 		RoundTripper: k.wrapTransport,
 		Getenv:       func(name string) string { v, _ := k.lookupEnv(name); return v },
 	})

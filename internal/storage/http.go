@@ -29,7 +29,7 @@ func openHTTP(u *url.URL, opts Options) (Store, error) {
 		return nil, err
 	}
 	s := &httpStore{client: &http.Client{Transport: transport}, base: u, url: strings.TrimSuffix(u.Redacted(), "/")}
-	s.netReader = &netReader{fetch: s.fetch, stat: s.stat, fail: s.fail, timeout: opts.timeout(), resumes: opts.resumes()}
+	s.netReader = &netReader{fetch: s.fetch, stat: s.stat, fail: s.fail, timeout: opts.timeout(), now: opts.Now, resumes: opts.resumes()}
 	return s, nil
 }
 

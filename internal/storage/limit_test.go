@@ -222,3 +222,50 @@ func (a away) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return a.cutting.RoundTrip(req)
 }
+
+// dripping gives a byte of a body every second, or so many.
+type dripping struct {
+	serving
+	each int
+}
+
+func (d dripping) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := d.serving.RoundTrip(req)
+	resp.Body = io.NopCloser(drops{resp.Body, d.each})
+	return resp, err
+}
+
+type drops struct {
+	io.Reader
+	each int
+}
+
+func (d drops) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return d.Reader.Read(p[:min(len(p), d.each)])
+}
+
+// TestABodyThatDrips: a byte a second holds nobody; what a bad line still carries is waited for.
+func TestABodyThatDrips(t *testing.T) {
+	t.Parallel()
+	for each, ends := range map[int]bool{1: true, 100: true, 200: false} {
+		synctest.Test(t, func(t *testing.T) {
+			data, began := bytes.Repeat([]byte("x"), 100_000), time.Now()
+			s, err := storage.Open(t.Context(), "http://cdn.example.org/k", storage.Options{Resumes: 1, Timeout: 30 * time.Second, Now: time.Now, RoundTripper: func(http.RoundTripper) http.RoundTripper {
+				return dripping{serving{data}, each}
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _, err := s.Open(t.Context(), "k", 0, -1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer body.Close()
+			got, err := io.ReadAll(body)
+			if ends && (!errors.Is(err, storage.ErrUnavailable) || time.Since(began) > 2*time.Minute) || !ends && (err != nil || len(got) != len(data)) {
+				t.Errorf("%d bytes a second: %d bytes in %s, %v", each, len(got), time.Since(began), err)
+			}
+		})
+	}
+}

@@ -20,7 +20,8 @@ type netReader struct {
 	stat    func(ctx context.Context, key string) (Info, error)
 	fail    func(ctx context.Context, op, key string, err error) error
 	timeout time.Duration
-	resumes int // see Options.Resumes
+	now     func() time.Time // see Options.Now
+	resumes int              // see Options.Resumes
 }
 
 // fetchRequest is a GET; at most one of the entity tags is set.
@@ -92,6 +93,8 @@ func (r *netReader) open(parent context.Context, key string, want fetchRequest) 
 		return r.empty(parent, key)
 	}
 	ctx, w := watched(parent, r.timeout)
+	w.now = r.now
+	w.resume()
 	b := &netBody{reader: r, ctx: ctx, watch: w, key: key, next: want.offset, left: -1, tries: r.resumes}
 	got, err := r.fetch(ctx, key, want)
 	if errors.Is(err, errRange) {
@@ -182,7 +185,7 @@ func (b *netBody) elsewhere(err error) error {
 	return fmt.Errorf("the answer ends before byte %d of the object, which was asked for: %w", b.next, err)
 }
 
-// liveReader counts every piece as a sign of life.
+// liveReader tells a watch what came.
 type liveReader struct {
 	io.Reader
 	watch *watch
@@ -191,7 +194,7 @@ type liveReader struct {
 func (l liveReader) Read(p []byte) (int, error) {
 	n, err := l.Reader.Read(p)
 	if n > 0 {
-		l.watch.resume()
+		l.watch.got(n)
 	}
 	return n, err
 }
@@ -213,10 +216,11 @@ func (b *netBody) Read(p []byte) (int, error) {
 			}
 			continue
 		}
-		b.watch.resume()
+		b.watch.await()
 		n, err := b.src.Read(p)
 		b.watch.pause()
 		if n > 0 {
+			b.watch.got(n)
 			b.advance(int64(n))
 			return n, nil // an error comes again with the next call
 		}

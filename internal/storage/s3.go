@@ -57,7 +57,7 @@ func openS3(ctx context.Context, u *url.URL, opts Options) (Store, error) {
 		reads: reads, writes: writes, plain: reads.Client, opts: opts,
 		bucket: a.bucket, prefix: a.prefix, region: a.region, url: u.Redacted(),
 	}
-	s.netReader = &netReader{fetch: s.fetch, stat: s.stat, fail: s.fail, timeout: opts.timeout(), resumes: opts.resumes()}
+	s.netReader = &netReader{fetch: s.fetch, stat: s.stat, fail: s.fail, timeout: opts.timeout(), now: opts.Now, resumes: opts.resumes()}
 	if opts.CreateBucket {
 		return s, s.makeBucket(ctx)
 	}

@@ -130,6 +130,8 @@ type Options struct {
 	RoundTripper func(http.RoundTripper) http.RoundTripper
 	// Timeout is the deadline of a small call and the longest silence within a body. Zero is DefaultTimeout.
 	Timeout time.Duration
+	// Now is the host's clock. Without one, a body that comes byte by byte is waited for.
+	Now func() time.Time
 	// Parts say how a large object goes to an S3 server.
 	Parts Parts
 	// Resumes is how often in a row a body may break without a byte gained before its reader sees an error (twenty times, with

@@ -141,11 +141,13 @@ func (a *assembly) copyDelta(ctx context.Context, d manifest.Delta, f *os.File, 
 	if _, err := io.CopyN(sum, f, n); err != nil {
 		return err
 	}
-	for tries := 0; n < d.Size; {
+	came := int64(0) // since the last gain
+	for tries := a.Patience.begin(); n < d.Size; {
 		m, err := a.moreDelta(ctx, d, n, io.MultiWriter(f, sum, cameWriter{a}))
 		n += m
-		if m > 0 {
-			a.Patience.reset(&tries)
+		if came += m; came >= enough {
+			a.Patience.gained(&tries)
+			came = 0
 		}
 		if err != nil {
 			if err := a.Patience.again(ctx, &tries, err); err != nil {

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -76,5 +77,26 @@ func TestAKeptDeltaWhoseRestIsTamperedWith(t *testing.T) {
 	}
 	if left, err := os.ReadDir(j.Scratch); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// TestADeltaThatDrips: a server that gives one byte of it and hangs up, every time, is asked for it a few times, and then for the chunks.
+func TestADeltaThatDrips(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, old, raw := w.withDelta(63)
+	d, asked := a.Deltas[0], 0
+	j := w.job(a, seed(old))
+	w.store.body = func(key string, _ int64, body io.ReadCloser) io.ReadCloser {
+		if key != manifest.BlobObject(d.SHA256) {
+			return body
+		}
+		asked++
+		left := int64(1)
+		return &dyingBody{body, &left, func() error { return io.ErrUnexpectedEOF }}
+	}
+	s := w.assembledLoosely(j, raw)
+	if asked > maxTries || s.Delta != 0 || s.Ranged == 0 || len(s.Problems) != 1 {
+		t.Errorf("asked %d times: %+v", asked, s)
 	}
 }

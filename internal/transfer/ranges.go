@@ -152,7 +152,7 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 	}
 	defer r.frames.Put(frame)
 	suspect := false // the first chunk came wrong
-	for tries := 0; len(positions) > 0; {
+	for tries := r.patience.begin(); len(positions) > 0; {
 		if ctx.Err() != nil {
 			return positions, context.Cause(ctx)
 		}
@@ -164,7 +164,7 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 		positions = positions[n:]
 		if n > 0 {
 			suspect = false
-			r.patience.reset(&tries)
+			r.patience.gained(&tries)
 		}
 		var wrong *chunk.Error
 		switch {

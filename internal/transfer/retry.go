@@ -17,6 +17,10 @@ const (
 	firstPause = 100 * time.Millisecond // half of the first pause, on average
 	mostDouble = 7                      // how often it doubles: the longest pauses are about 13 s
 	toldAt     = 4                      // the pause that is worth a word: the first of more than a second, about
+	worthWord  = 2 * time.Second        // an outage that took so long is, too: a server that hangs takes its time to fail
+	longest    = 75 * time.Second       // after so much time without a gain nothing is asked for a fourth time
+	leastTries = 3
+	enough     = 64 << 10 // bytes that are a gain: what sends one now and then is away
 )
 
 // passing tells whether a failure to read may be another one, or none, the next time.
@@ -29,18 +33,27 @@ func passing(err error) bool {
 type Patience struct {
 	Away  func(err error, next time.Duration)  // told of an outage that lasts, and when the next try is; nil: nobody is
 	After func(time.Duration) <-chan time.Time // how to wait; nil is time.After
+	Now   func() time.Time                     // the host's clock; nil: only tries are counted
 
 	mu   sync.Mutex
 	away int  // how many wait for the store
 	told bool // of the outage in which they do
 }
 
+// attempts are those at one thing since something was gained.
+type attempts struct {
+	failed int
+	since  time.Time
+}
+
+func (p *Patience) begin() attempts { return attempts{since: p.now()} }
+
 // Try does what can be done again, until it succeeds, fails for good, or patience is at its end.
 func (p *Patience) Try(ctx context.Context, do func() error) error {
-	for tries := 0; ; {
+	for tries := p.begin(); ; {
 		err := do()
 		if err == nil {
-			p.reset(&tries)
+			p.gained(&tries)
 			return nil
 		}
 		if err := p.again(ctx, &tries, err); err != nil {
@@ -49,25 +62,28 @@ func (p *Patience) Try(ctx context.Context, do func() error) error {
 	}
 }
 
-// again waits before the next try after err, or gives the error to end with. tries counts those without a gain.
-func (p *Patience) again(ctx context.Context, tries *int, err error) error {
+// again waits before the next try after err, or gives the error to end with.
+func (p *Patience) again(ctx context.Context, tries *attempts, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	most := maxTries
-	if errors.Is(err, storage.ErrWrongAnswer) {
+	most, took := maxTries, p.now().Sub(tries.since)
+	switch {
+	case errors.Is(err, storage.ErrWrongAnswer):
 		most = wrongTries
+	case took > longest:
+		most = leastTries
 	}
-	if !passing(err) || *tries >= most-1 {
-		p.reset(tries)
+	if !passing(err) || tries.failed >= most-1 {
+		p.gained(tries)
 		return err
 	}
-	if *tries++; *tries == 1 {
+	if tries.failed++; tries.failed == 1 {
 		p.count(1)
 	}
-	base := firstPause << min(*tries, mostDouble)
+	base := firstPause << min(tries.failed, mostDouble)
 	next := base/2 + rand.N(base)
-	if *tries == toldAt {
+	if tries.failed >= toldAt || took > worthWord {
 		p.tell(err, next)
 	}
 	select {
@@ -76,6 +92,13 @@ func (p *Patience) again(ctx context.Context, tries *int, err error) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+func (p *Patience) now() time.Time {
+	if p == nil || p.Now == nil {
+		return time.Time{}
+	}
+	return p.Now()
 }
 
 func (p *Patience) after(d time.Duration) <-chan time.Time {
@@ -98,12 +121,12 @@ func (p *Patience) tell(err error, next time.Duration) {
 	}
 }
 
-// reset has tries begin anew: something came, or nobody asks again. Once nobody waits, the next outage is another one.
-func (p *Patience) reset(tries *int) {
-	if *tries > 0 {
+// gained has tries begin anew: something came, or nobody asks again. Once nobody waits, the next outage is another one.
+func (p *Patience) gained(tries *attempts) {
+	if tries.failed > 0 {
 		p.count(-1)
 	}
-	*tries = 0
+	*tries = p.begin()
 }
 
 func (p *Patience) count(n int) {

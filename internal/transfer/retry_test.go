@@ -28,3 +28,24 @@ func TestPatienceIsForWhatIsLate(t *testing.T) {
 		}
 	}
 }
+
+// TestAServerThatHangsIsNotWaitedForElevenTimes: each try takes it half a minute to fail. It is told at once, and given up when the
+// minute is over.
+func TestAServerThatHangsIsNotWaitedForElevenTimes(t *testing.T) {
+	t.Parallel()
+	w := newWaits()
+	clock := time.Unix(0, 0)
+	w.Now = func() time.Time { return clock }
+	tries := 0
+	err := w.Try(t.Context(), func() error {
+		tries++
+		clock = clock.Add(30 * time.Second)
+		if tries == 1 && len(w.told) > 0 {
+			t.Error("told before it failed")
+		}
+		return storage.ErrUnavailable
+	})
+	if err != storage.ErrUnavailable || tries != 3 || len(w.told) != 1 {
+		t.Errorf("%d tries, told %q: %v", tries, w.told, err)
+	}
+}
