@@ -120,7 +120,18 @@ func (k *kitchen) confirm(w publisher.PendingProposal) (bool, error) {
 	defer tty.Close()
 	defer k.progress.pause()()
 	d := newProposal(w)
+	if d.Stale != "" { // its change, on top of what is in effect now
+		return askToSign(tty, &againDocument{d})
+	}
 	return askToSign(tty, &d)
+}
+
+// againDocument is a stale proposal whose change would be made again.
+type againDocument struct{ proposalDocument }
+
+func (d *againDocument) human(p *page) {
+	p.linef("to be proposed again, and signed:")
+	d.proposalDocument.human(p)
 }
 
 // askToSign puts the question. A terminal at which nobody is counts as none.
