@@ -49,7 +49,16 @@ func (p *Publisher) Again(ctx context.Context, id string, confirm func(PendingPr
 		if !w.byHolder() {
 			return nil, &NotAgain{ID: id, Reason: "none of those who hold its roles has signed it: nobody here asked for it"}
 		}
-		if role := w.unbegun("", signers); role != "" {
+		past := map[string]*history{}
+		for _, r := range w.roles {
+			if w.stale == "" {
+				break // it rests on what is in effect
+			}
+			if _, err := p.historyOf(ctx, d.view, r.name, past); err != nil {
+				return nil, err
+			}
+		}
+		if role := w.unbegun(d.view, "", signers, past); role != "" {
 			return nil, &NotAgain{ID: id, Reason: "none of those who hold " + role + " has signed it, and this key would: nobody here asked for that"}
 		}
 		if w.stale == "" && reason != "" {
@@ -59,7 +68,7 @@ func (p *Publisher) Again(ctx context.Context, id string, confirm func(PendingPr
 		if w.stale == "" {
 			return nil, &NotAgain{ID: id, Reason: "it can still take effect", Command: "kitchen sign " + w.roles[0].name + " --key FILE"}
 		}
-		r := &replay{Publisher: p, w: w, d: d, draft: newDraft(w.kind, w.roles[0].name), past: map[string]*history{}}
+		r := &replay{Publisher: p, w: w, d: d, draft: newDraft(w.kind, w.roles[0].name), past: past}
 		return r.run(ctx, signers)
 	}}
 	if confirm != nil {

@@ -114,7 +114,7 @@ func (s *signing) rehearse(ctx context.Context) ([]PendingProposal, error) {
 	var offered []PendingProposal
 	err = &NothingToSign{Role: s.role}
 	for i, w := range shown {
-		w.begun = live[i].begun()
+		w.begun = live[i].begun(view, nil)
 		switch {
 		case !s.offers(&w, shown):
 		case w.Refused != "":
@@ -174,7 +174,9 @@ func (p *Publisher) SignFile(ctx context.Context, f *SigningFile, confirm func(P
 			}
 		}
 	}
-	out, err := p.Sign(ctx, role, confirm, signers)
+	s := p.signing(role, confirm, signers)
+	s.carried = true
+	out, err := s.run(ctx)
 	if err == nil && out.Status == Unchanged {
 		return nil, &Refused{Role: role, Reason: "the file holds nothing to sign: " + listOr(reasons, "no proposal")}
 	}
@@ -226,10 +228,13 @@ func (p *Publisher) TakeSignatures(ctx context.Context, f *SigningFile) (*Outcom
 			return nil, err
 		}
 	}
+	if t.counted == 0 && t.refused != nil {
+		return nil, t.refused
+	}
 	if t.counted == 0 {
 		return nil, &Refused{Role: f.Role, Reason: "no signature in the file counts: " + listOr(t.aside, "it holds none")}
 	}
-	t.out.Summary = append(t.out.Summary, t.aside...)
+	t.out.Summary, t.out.Notes = append(t.out.Summary, t.aside...), append(t.out.Notes, t.notes...)
 	return t.out, nil
 }
 
@@ -242,6 +247,8 @@ type taking struct {
 	out     *Outcome
 	counted int // signatures that are valid, whether they are new or not, and proposals that took effect
 	aside   []string
+	refused *Refused // the last of the proposals that may not take effect
+	notes   []string // on them
 }
 
 func (t *taking) proposal(ctx context.Context, from *pendingFiles) error {
@@ -254,33 +261,50 @@ func (t *taking) proposal(ctx context.Context, from *pendingFiles) error {
 	if err != nil || valid == 0 {
 		return err
 	}
-	t.counted += valid
-	shown, err := t.present(ctx, t.view, w)
+	out, err := t.settle(ctx, w)
+	if refused, ok := errors.AsType[*Refused](err); ok { // the others of the file go on
+		t.refused = &Refused{Role: w.roles[0].name, Reason: refused.Reason, Next: "kitchen pending " + w.id + " shows it, kitchen pending drop " + w.id +
+			" says how to be rid of it; what is wanted of it is made again with the command that is meant for it"}
+		t.notes = append(t.notes, w.id+" may not take effect, whoever signs: "+refused.Reason)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	out := outcome(Pending, w.id, shown.Change, w.roles)
-	if shown.Refused != "" {
-		return &Refused{Role: t.file.Role, Reason: shown.Refused}
-	}
-	if t.ready(t.view, w.roles) {
-		err := t.commitOne(ctx, w)
-		if lacks, ok := errors.AsType[*NeedsOnlineKeys](err); ok { // the signatures are there all the same
-			t.aside = append(t.aside, lacks.Error(), lacks.Hint())
-		} else if err != nil {
-			return err
-		} else {
-			out = outcome(Committed, w.id, shown.Change, w.roles)
-			if err := t.lookAgain(ctx); err != nil { // others may have gone stale by that
-				return err
-			}
-		}
-	}
+	t.counted += valid
 	if t.out.Status == Unchanged || out.Status == Pending {
 		t.out, out = out, t.out
 	}
 	t.aside = append(t.aside, out.Summary...)
 	return nil
+}
+
+// settle puts a proposal into effect where that is possible. What may not take effect is *Refused.
+func (t *taking) settle(ctx context.Context, w *waiting) (*Outcome, error) {
+	shown, err := t.present(ctx, t.view, w)
+	if err != nil {
+		return nil, err
+	}
+	if shown.Refused != "" {
+		return nil, &Refused{Role: w.roles[0].name, Reason: shown.Refused}
+	}
+	out := outcome(Pending, w.id, shown.Change, w.roles)
+	if !t.ready(t.view, w.roles) {
+		return out, nil
+	}
+	err = t.commitOne(ctx, w)
+	if lacks, ok := errors.AsType[*NeedsOnlineKeys](err); ok { // the signatures are there all the same
+		t.aside = append(t.aside, lacks.Error(), lacks.Hint())
+		return out, nil
+	}
+	if held, ok := errors.AsType[*heldUp](err); ok {
+		out.WaitsFor = heldWords(held.by)
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return outcome(Committed, w.id, shown.Change, w.roles), t.lookAgain(ctx) // others may have gone stale by that
 }
 
 func (t *taking) lookAgain(ctx context.Context) (err error) {

@@ -51,6 +51,13 @@ func (w *world) craft(t *testing.T, roles ...crafted) string {
 			c.edit(next)
 		}
 		payload, err := next.Payload()
+		if c.role == "root" { // as it is
+			root := v.Root().Clone()
+			next.Version = root.Version + 1
+			root.Version, root.Replaces = next.Version, catalogtest.Digest(v.RawRoot())
+			root.Expires, root.ProposalExpires, root.ProposalRoles = next.Expires, next.ProposalExpires, next.ProposalRoles
+			payload, err = root.Payload()
+		}
 		check(t, err)
 		payloads[c.role] = payload
 		list = append(list, listed{c.role, next.Version, catalogtest.Digest(payload)})

@@ -224,6 +224,7 @@ func (e *LostRace) Hint() string { return "run the same command again; nothing i
 type Refused struct {
 	Role   string
 	Reason string
+	Next   string // what to do; "" = look at what waits, and make the change again
 }
 
 func (e *Refused) Error() string {
@@ -232,6 +233,9 @@ func (e *Refused) Error() string {
 
 // Hint says what to do.
 func (e *Refused) Hint() string {
+	if e.Next != "" {
+		return e.Next
+	}
 	return "kitchen pending shows what waits; make the change again with the command that is meant for it"
 }
 

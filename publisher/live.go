@@ -14,6 +14,7 @@ import (
 // live reads the proposals that could still take effect: on top of what is in effect now, not lapsed, and signed by
 // somebody who may. Of one key's the newest are looked at, so that nobody can hide what others signed.
 func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, error) {
+	defer p.sink().Start("reading what waits below pending/", -1).Done(nil)
 	files, err := p.listPending(ctx)
 	if err != nil {
 		return nil, err
@@ -97,7 +98,7 @@ func (q *quota) crowded() (lines []string) {
 			lines = append(lines, fmt.Sprintf("%d more proposals that no holder has signed are not looked at, only the %d newest", q.left[s], maxStrangers))
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%d more proposals for %s signed by key %s are not looked at: it has %d newer ones; if its holder knows nothing of them, the key is stolen: kitchen role rotate %s --old %s --new FILE",
+		lines = append(lines, fmt.Sprintf("%d more proposals for %s signed by key %s, as their names say, are not looked at: it has %d newer ones; if its holder knows nothing of those, the key is stolen: kitchen role rotate %s --old %s --new FILE",
 			q.left[s], s.role, ShortID(s.key), maxOfOneKey, s.role, ShortID(s.key)))
 	}
 	return lines

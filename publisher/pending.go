@@ -9,7 +9,6 @@ import (
 
 	"github.com/enovance/kitchen/internal/catalog"
 	"github.com/enovance/kitchen/keys"
-	"github.com/enovance/kitchen/manifest"
 )
 
 // PendingProposal is one proposal that waits, went stale within 14 days of its making, or lapsed within the last 14.
@@ -108,7 +107,7 @@ func (p *Publisher) show(ctx context.Context, v *catalog.View, live []*waiting) 
 		}
 	}
 	relate(list)
-	rival(live, list)
+	rival(v, live, list)
 	return list, nil
 }
 
@@ -174,7 +173,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 		if !quota.takes(w.shares(v)) {
 			continue
 		}
-		shown.Dropped, shown.begun = w.wasDropped(v, past), w.begun()
+		shown.Dropped, shown.begun = w.wasDropped(v, past), w.begun(v, past)
 		list = append(list, staleOne{w, *shown})
 	}
 	for _, text := range quota.crowdedStale() {
@@ -207,11 +206,10 @@ func (p *Publisher) KnowsRole(ctx context.Context, role string) error {
 // Errors: *NotAuthorized for a key that does not hold the role, *Refused when nothing but refused changes wait,
 // *NothingToSign for a proposal that takes no signature.
 func (p *Publisher) Sign(ctx context.Context, which string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) (*Outcome, error) {
-	s := &signing{Publisher: p.renewing(), role: which, confirm: confirm, signers: signers, seen: map[string]bool{}, declined: map[string]bool{},
-		out: &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + which}}}
-	if role, _, _, err := manifest.ParseProposalID(which); err == nil {
-		s.role, s.id = role, which
-	}
+	return p.signing(which, confirm, signers).run(ctx)
+}
+
+func (s *signing) run(ctx context.Context) (*Outcome, error) {
 	for again := true; again; {
 		var err error
 		again, err = s.round(ctx)
@@ -240,12 +238,13 @@ type signing struct {
 	role       string
 	id         string // the one proposal that is to be signed; "" = all that change the role
 	confirm    func(PendingProposal) (bool, error)
+	begunOnly  bool // what no holder has begun is left aside
+	carried    bool // in a signing file, away from the catalog
 	signers    []keys.Signer
 	begun      bool
 	waited     []PendingProposal // that could take effect in the beginning
 	seen       map[string]bool   // those that were offered, or need not be
 	declined   map[string]bool   // those of them that stand for no other any more
-	all        bool              // nothing stands for another
 	strange    []string          // what is said of those that no holder of the role has begun
 	out        *Outcome
 	rank       int        // of out; 0 = nothing was offered yet
@@ -317,7 +316,7 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 			s.refusal = &Refused{Role: s.role, Reason: shown[i].Refused}
 			continue
 		}
-		if role := w.unbegun(s.role, s.signers); role != "" && s.confirm == nil && s.id == "" {
+		if role := w.unbegun(view, s.role, s.signers, nil); role != "" && s.begunOnly {
 			s.refusal = s.leave(w, role)
 			continue
 		}
@@ -334,18 +333,6 @@ func (s *signing) round(ctx context.Context) (again bool, err error) {
 		}
 	}
 	return false, nil
-}
-
-// authorizeSigning wants signers that hold the role, as it is or as a waiting proposal would make it.
-func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []keys.Signer) error {
-	err := authorizeRole(v, role, signers)
-	for _, w := range live {
-		if err == nil {
-			return nil
-		}
-		err = authorize(role, w.role(role).signers(), signers)
-	}
-	return err
 }
 
 // signProposal asks, signs, and commits where that is possible.

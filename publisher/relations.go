@@ -44,9 +44,9 @@ func (w *writer) mine(ctx context.Context, v *catalog.View, live []*waiting, d *
 // out: of the two, the first to take effect makes the other stale.
 func (p *Publisher) beside(ctx context.Context, d *desk, dr *draft) (list []*waiting, err error) {
 	for _, w := range d.live {
-		shares := slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil })
+		shares := slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return dr.role(r.name) != nil && w.begunFor(d.view, r.name, nil) })
 		contained := func(other *waiting) bool { return w.within(d.view, other) || other.supersedes(d.view, w) }
-		if !shares || !w.byHolder() || w == d.base || d.base != nil && w.within(d.view, d.base) || w.partOf(d, dr) || slices.ContainsFunc(d.live, contained) {
+		if !shares || w == d.base || d.base != nil && w.within(d.view, d.base) || w.partOf(d, dr) || slices.ContainsFunc(d.live, contained) {
 			continue
 		}
 		reason, err := verdict(p.vet(ctx, d.view, w.roles))
@@ -67,6 +67,7 @@ func (w *waiting) partOf(d *desk, dr *draft) bool {
 	for _, r := range dr.roles {
 		whole.roles = append(whole.roles, &roleDraft{name: r.name, next: r.next, byHolder: true})
 	}
+	(&draft{roles: whole.roles}).authorize(d.view)
 	return w.within(d.view, whole)
 }
 
@@ -110,26 +111,30 @@ func (w *waiting) named() string {
 }
 
 // within tells whether other changes everything that w changes, in the same way and on the same evidence, or was made
-// on top of it, and one of those who hold a role today has signed that, where one has signed w, and whatever w does not change.
+// on top of it; holders have begun it where they have begun w, and whatever w does not change; and it waits for nobody who need not be
+// asked to sign w.
 func (w *waiting) within(v *catalog.View, other *waiting) bool {
-	if w == other {
+	if w == other || slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return other.role(r.name) == nil }) {
 		return false
 	}
-	if slices.ContainsFunc(other.roles, func(o *roleDraft) bool { return w.role(o.name) == nil && !other.begunFor(o.name) }) {
-		return false // w would wait for those who were never asked
+	for _, o := range other.roles {
+		wanted := w.role(o.name) == nil || w.begunFor(v, o.name, nil)
+		if !w.suffices(o) || wanted && !other.begunFor(v, o.name, nil) {
+			return false // w would wait for those who were never asked
+		}
 	}
 	later := other.created.After(w.created)
 	more, nothing := len(other.roles) > len(w.roles), true
 	for _, r := range w.roles {
 		o := other.role(r.name)
 		current, err := currentRole(v, r.name)
-		if o == nil || err != nil || r.byHolder && !o.byHolder {
+		if err != nil || r.byHolder && !o.byHolder {
 			return false
 		}
 		mine, theirs := diffTargets(current, r.next), diffTargets(current, o.next)
 		for path, change := range mine {
 			same := theirs[path] == change && r.next.Targets[path].Custom[customEvidence] == o.next.Targets[path].Custom[customEvidence]
-			if !same && !(later && (goesFurther(r.name, path, current, r.next, o.next) || w.goesOnIn(other, r.name, path))) {
+			if !same && !(later && (w.goesFurtherIn(other, r.name, path, current) || w.goesOnIn(other, r.name, path))) {
 				return false
 			}
 			more, nothing = more || !same, false
@@ -142,20 +147,33 @@ func (w *waiting) within(v *catalog.View, other *waiting) bool {
 	return more || other.created.Before(w.created) || (other.created.Equal(w.created) && other.id < w.id)
 }
 
+// suffices tells whether the keys that complete the proposal, whichever of those that may, can complete another's role; or that is complete.
+func (w *waiting) suffices(o *roleDraft) bool {
+	reaches := func(a trust.Authority) bool {
+		enough := func(b trust.Authority) bool {
+			return b.Threshold >= a.Threshold && !slices.ContainsFunc(b.KeyIDs(), func(id string) bool { return !a.Has(id) })
+		}
+		return a.Threshold == 0 || slices.ContainsFunc(w.roles, func(r *roleDraft) bool { return enough(r.authority) || enough(r.successor) })
+	}
+	return o.authority.Threshold > 0 && (reaches(o.authority) && reaches(o.successor) || o.complete())
+}
+
 // goesOnIn tells whether a later change of the registry, of the same customers, was built on an earlier one: its proposer says so,
 // and all who signed the one have signed the other.
 func (w *waiting) goesOnIn(later *waiting, role, path string) bool {
 	return role == manifest.RoleRegistry && later.on == w.id && later.role(role).next.Targets[path].SHA256 != "" && w.signedWith(later)
 }
 
-// goesFurther tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a
-// published release, and not what it is; of who signs a role another change may say more.
-func goesFurther(role, path string, current, earlier, later *trust.Targets) bool {
+// goesFurtherIn tells whether a later change at one place may rest on an earlier one: a yank changes what is said of a published
+// release, and not what it is, and takes another's back where all who signed that signed this; of who signs a role another change may
+// say more.
+func (w *waiting) goesFurtherIn(other *waiting, role, path string, current *trust.Targets) bool {
+	earlier, later := w.role(role).next, other.role(role).next
 	if name, ok := strings.CutPrefix(path, handOut); ok {
 		return delegationMade(name, current, earlier, later)
 	}
 	before, after := earlier.Targets[path], later.Targets[path]
-	return manifest.RoleStage(role) == manifest.StageCatalog && before.SHA256 == after.SHA256 && before.Length == after.Length
+	return manifest.RoleStage(role) == manifest.StageCatalog && before.SHA256 == after.SHA256 && before.Length == after.Length && w.signedWith(other)
 }
 
 // aheadSlack is how far a proposal may be dated ahead and supersede another that is not.
@@ -244,25 +262,25 @@ func (r *roleDraft) recalls(v *catalog.View) bool {
 }
 
 // rival says of shown proposals which exclude each other: those that change the same role, each on top of what is in effect, and
-// neither of which is said to contain or supersede the other.
-func rival(live []*waiting, list []PendingProposal) {
+// neither of which is said to contain or supersede the other. What no holder has begun in that role is no rival.
+func rival(v *catalog.View, live []*waiting, list []PendingProposal) {
 	stands := func(w *PendingProposal) bool { return w.Refused == "" && w.Within == "" }
 	for i := range list {
 		for j := range list {
 			a, b := &list[i], &list[j]
-			shared := slices.ContainsFunc(live[i].roles, func(r *roleDraft) bool { return live[j].role(r.name) != nil })
-			if i != j && shared && stands(a) && stands(b) && a.SupersededBy != b.ID && b.SupersededBy != a.ID {
+			shared := func(r *roleDraft) bool { return live[j].role(r.name) != nil && live[j].begunFor(v, r.name, nil) }
+			if i != j && stands(a) && stands(b) && a.SupersededBy != b.ID && b.SupersededBy != a.ID && slices.ContainsFunc(live[i].roles, shared) {
 				a.Rivals = append(a.Rivals, b.ID)
 			}
 		}
 	}
 }
 
-// rivals say of what was signed, or offered, that only one of several can take effect.
+// rivals say of what was signed that only one of several can take effect.
 func (s *signing) rivals() (lines []string) {
 	told := map[string]bool{}
 	for _, w := range s.waited {
-		if told[w.ID] || !s.seen[w.ID] || len(w.Rivals) == 0 || s.committed {
+		if told[w.ID] || !s.seen[w.ID] || s.declined[w.ID] || len(w.Rivals) == 0 || s.committed {
 			continue
 		}
 		for _, id := range w.Rivals {

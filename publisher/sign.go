@@ -134,6 +134,36 @@ func takesNone(w *PendingProposal) error {
 	return e
 }
 
+// SignBegun is Sign that asks nobody, and leaves aside a proposal, named or not, of which it would sign a role that none of those who
+// hold it has begun: *Refused.
+func (p *Publisher) SignBegun(ctx context.Context, which string, signers []keys.Signer) (*Outcome, error) {
+	s := p.signing(which, nil, signers)
+	s.begunOnly = true
+	return s.run(ctx)
+}
+
+func (p *Publisher) signing(which string, confirm func(PendingProposal) (bool, error), signers []keys.Signer) *signing {
+	s := &signing{Publisher: p.renewing(), role: which, confirm: confirm, signers: signers, seen: map[string]bool{}, declined: map[string]bool{},
+		out: &Outcome{Status: Unchanged, Summary: []string{"nothing waits for a signature of role " + which}}}
+	if role, _, _, err := manifest.ParseProposalID(which); err == nil {
+		s.role, s.id = role, which
+	}
+	s.begunOnly = s.id == "" && confirm == nil
+	return s
+}
+
+// authorizeSigning wants signers that hold the role, as it is or as a waiting proposal would make it.
+func authorizeSigning(v *catalog.View, role string, live []*waiting, signers []keys.Signer) error {
+	err := authorizeRole(v, role, signers)
+	for _, w := range live {
+		if err == nil {
+			return nil
+		}
+		err = authorize(role, w.role(role).signers(), signers)
+	}
+	return err
+}
+
 // changing shows the live proposals that change a role. What else waits for one of their roles is looked at, too: it may
 // supersede one.
 func (p *Publisher) changing(ctx context.Context, v *catalog.View, live []*waiting, role string) (list []*waiting, shown []PendingProposal, err error) {
@@ -155,26 +185,33 @@ func (p *Publisher) changing(ctx context.Context, v *catalog.View, live []*waiti
 	return list, shown, nil
 }
 
-// next is the place of the next proposal to look at, -1 for none. Where each would stand for another all are looked at.
+// next is the place of the next proposal to look at, -1 for none.
 func (s *signing) next(shown []PendingProposal) int {
-	offered := func(w PendingProposal) bool { return !s.seen[w.ID] && s.offers(&w, shown) }
-	i := slices.IndexFunc(shown, offered)
-	if i < 0 && len(s.seen) == 0 && s.id == "" {
-		s.all = true
-		i = slices.IndexFunc(shown, offered)
-	}
-	return i
+	return slices.IndexFunc(shown, func(w PendingProposal) bool { return !s.seen[w.ID] && s.offers(&w, shown) })
 }
 
 // offers tells whether a proposal is to be looked at: the one that was named, or whatever no other stands for that is looked at,
-// too, and was not declined.
+// too, and was not declined. Of those that stand for each other in a ring each is looked at.
 func (s *signing) offers(w *PendingProposal, list []PendingProposal) bool {
 	if s.id != "" {
 		return w.ID == s.id
 	}
-	return s.all || !slices.ContainsFunc(list, func(other PendingProposal) bool {
+	by := s.standsFor(w, list)
+	for steps := 0; by != nil && by.ID != w.ID && steps < len(list); steps++ {
+		by = s.standsFor(by, list)
+	}
+	return by != nil && by.ID == w.ID || s.standsFor(w, list) == nil
+}
+
+// standsFor is the proposal that is looked at in place of another; nil for none.
+func (s *signing) standsFor(w *PendingProposal, list []PendingProposal) *PendingProposal {
+	i := slices.IndexFunc(list, func(other PendingProposal) bool {
 		return !s.declined[other.ID] && (other.ID == w.Within || other.ID == w.SupersededBy)
 	})
+	if i < 0 {
+		return nil
+	}
+	return &list[i]
 }
 
 // unanswered is a question about a proposal to which there was no answer.
@@ -196,35 +233,57 @@ func (s *signing) aim(live []*waiting) error {
 	return nil
 }
 
-// leave says of a proposal, of which a role is signed that no holder has begun, that it is signed by its id alone, where nobody is asked.
+// leave says of a proposal, of which a role is signed that no holder has begun, that where nobody is asked it is signed by its whole
+// id alone. It stands for no other then.
 func (s *signing) leave(w *waiting, role string) error {
-	reason := "nobody who holds " + role + " has signed " + w.id + ": look at it (kitchen pending " + w.id + "); to sign it: " + signCommand(w.id)
+	s.declined[w.id] = true
+	step := "look at it (kitchen pending " + w.id + "); to sign it: " + signCommand(w.id)
+	if s.carried {
+		step = "to look at it, and to sign it if it is meant, leave out --yes"
+	}
+	reason := "nobody who holds " + role + " has signed " + w.id + ": " + step
 	s.strange = append(s.strange, w.id+" was not signed: "+reason)
-	return &Refused{Role: role, Reason: reason}
+	return &Refused{Role: role, Reason: reason, Next: "if nobody whom you know made it, leave it alone: without signatures by those who hold " + role + " it comes to nothing"}
 }
 
 // unbegun is the first role of which it would be for the signers to begin the proposal: the one that was named, if any, or another that
 // any of them would sign; "" for none.
-func (w *waiting) unbegun(named string, signers []keys.Signer) string {
+func (w *waiting) unbegun(v *catalog.View, named string, signers []keys.Signer, past map[string]*history) string {
 	for _, r := range w.roles {
 		signs := slices.ContainsFunc(signers, func(s keys.Signer) bool { return authorize(r.name, r.signers(), []keys.Signer{s}) == nil })
-		if (r.name == named || signs) && !w.begunFor(r.name) {
+		if (r.name == named || signs) && !w.begunFor(v, r.name, past) {
 			return r.name
 		}
 	}
 	return ""
 }
 
-// begunFor tells whether one of those who hold a role today has signed its next version, or that others are to hold it.
-func (w *waiting) begunFor(role string) bool {
-	giver := w.role(parentOf(role))
-	return w.role(role).byHolder || giver != nil && giver.name != role && giver.byHolder
+// begunFor tells whether one of those who hold a role today has signed its next version, or that others are to hold it as it is. past
+// is what is known of the roles' past, for a stale proposal.
+func (w *waiting) begunFor(v *catalog.View, role string, past map[string]*history) bool {
+	return w.role(role).byHolder || w.handsOver(v, role, past)
+}
+
+// handsOver tells whether the proposal changes who signs a role, as one of those who hand it out has signed, and nothing of what the
+// role says: so its new holders are asked to sign it, who cannot have begun that.
+func (w *waiting) handsOver(v *catalog.View, role string, past map[string]*history) bool {
+	giver, r := w.role(parentOf(role)), w.role(role)
+	if giver == nil || giver == r || !giver.byHolder {
+		return false
+	}
+	handed, base := baseOf(v, giver, past), baseOf(v, r, past)
+	if handed == nil || base == nil || len(diffTargets(base, r.next)) > 0 {
+		return false
+	}
+	before, _ := handed.Delegation(role)
+	after, _ := giver.next.Delegation(role)
+	return authorityText(before.Authority) != authorityText(after.Authority)
 }
 
 // begun are the roles of the proposal that begunFor tells of.
-func (w *waiting) begun() (roles []string) {
+func (w *waiting) begun(v *catalog.View, past map[string]*history) (roles []string) {
 	for _, r := range w.roles {
-		if w.begunFor(r.name) {
+		if w.begunFor(v, r.name, past) {
 			roles = append(roles, r.name)
 		}
 	}

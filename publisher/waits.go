@@ -134,6 +134,10 @@ func (p *Publisher) Drop(ctx context.Context, id string, req DropRequest, signer
 		result.Harmless = "it can never take effect: " + result.Proposal.Stale
 	case !w.signed():
 		result.Harmless = "nobody who may has signed it"
+	case !w.byHolder():
+		result.Harmless = "none of those who hold its roles has signed it, and as long as none does it comes to nothing"
+	case result.Proposal.Refused != "":
+		result.Harmless = "as things are it may not take effect, whoever signs: " + result.Proposal.Refused
 	}
 	result.Supersedes = w.endedIn(view)
 	live, err := p.live(ctx, view)

@@ -30,7 +30,7 @@ func signCommand(k *kitchen) *cli.Command {
 			"Exit 8 while something that was signed now waits on; else 0 when something took effect, 3 when the answer to all that was asked was no, " +
 			"8 when all that waits was signed with this key before, and 0 when nothing waits.",
 		Flags: append([]cli.Flag{
-			&cli.BoolFlag{Name: "yes", Usage: "do not ask; with a role, what none of its holders has begun is not signed then"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask; without a proposal's whole id, what none of a role's holders has begun is left aside then, unless it hands the role over as it is"},
 			&cli.StringFlag{Name: "export", Usage: "write a `FILE` for a signer without network, or what one signed"},
 			&cli.StringFlag{Name: "import", Usage: "sign what is in `FILE`; without --key and --export, bring its signatures to the catalog"},
 		}, signingFlags()...),
@@ -74,7 +74,11 @@ func runSign(ctx context.Context, k *kitchen, o signOptions) error {
 		if err != nil {
 			return err
 		}
-		outcome, err := p.Sign(ctx, which, k.confirmation(o.yes), signers)
+		sign := func() (*publisher.Outcome, error) { return p.Sign(ctx, which, k.confirmation(o.yes), signers) }
+		if o.yes && which != o.which { // the beginning of an id says less than a whole one
+			sign = func() (*publisher.Outcome, error) { return p.SignBegun(ctx, which, signers) }
+		}
+		outcome, err := sign()
 		if err != nil {
 			return k.nothingToSign(err)
 		}
@@ -155,5 +159,5 @@ func notAnswered() error {
 }
 
 func nobodyToAsk() error {
-	return usageHint("signing asks first, and there is no terminal", "run it on a terminal, where the change is shown before the question; what `kitchen pending` shows in the catalog can be signed unasked with --yes")
+	return usageHint("signing asks first, and there is no terminal", "run it on a terminal, where the change is shown before the question; unasked, with --yes, what holders of each role have begun can be signed, which `kitchen pending` shows in the catalog")
 }

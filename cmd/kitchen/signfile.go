@@ -175,11 +175,13 @@ func runSignCeremony(ctx context.Context, k *kitchen, o signOptions, file *publi
 // perhapsAltered says of a file that is not believed what may have become of it on its way.
 func perhapsAltered(err error, path string) error {
 	untrusted, _ := errors.AsType[*trust.Error](err)
-	_, refused := errors.AsType[*publisher.Refused](err)
+	refusal, refused := errors.AsType[*publisher.Refused](err)
 	perhaps := path
 	switch {
 	case untrusted != nil && untrusted.Kind == trust.Rollback:
 		return hinted{err, path + " is older than what this machine has seen: ask whoever sent it for a new one (kitchen sign ROLE --export FILE)"}
+	case refused && refusal.Next != "":
+		return err // it says what is the matter
 	case !refused && (untrusted == nil || untrusted.Kind == trust.Expired):
 		return err
 	case untrusted != nil && (untrusted.Kind == trust.Threshold || untrusted.Kind == trust.BadSignature):
