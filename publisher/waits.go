@@ -136,7 +136,7 @@ func (p *Publisher) Drop(ctx context.Context, id string, req DropRequest, signer
 		result.Harmless = "nobody who may has signed it"
 	case !w.byHolder():
 		result.Harmless = "none of those who hold its roles has signed it, and as long as none does it comes to nothing"
-	case result.Proposal.Refused != "":
+	case result.Proposal.Refused != "" && !result.Proposal.signed(): // else it takes effect once that changes
 		result.Harmless = "as things are it may not take effect, whoever signs: " + result.Proposal.Refused
 	}
 	result.Supersedes = w.endedIn(view)

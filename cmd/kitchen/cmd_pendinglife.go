@@ -100,7 +100,7 @@ func pendingDropCommand(k *kitchen) *cli.Command {
 		Description: "A signature that was given cannot be taken back: until the proposal lapses, whoever has it can complete it. It is over for good once another version of one of its roles is in effect. " +
 			"--supersede signs such a version: the role as it is, which takes its usual signatures, and which committers prefer to the dropped proposal.\n\n" +
 			"--delete removes its objects from the store; for the committer, who has the online key and the right to delete. Whoever kept a copy can put it back.\n\n" +
-			"Exit 3 while the proposal can still take effect, 8 while what supersedes it waits, 0 once it can do nothing: it is stale, or refused, or none of those who hold its roles has signed it.",
+			"Exit 3 while the proposal can still take effect, 8 while what supersedes it waits, 0 once it can do nothing: it is stale, or none of those who hold its roles has signed it, or it is refused before all have.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "supersede", Usage: "sign one of its roles again as it is, so that it goes stale"},
 			&cli.BoolFlag{Name: "delete", Usage: "delete its objects; needs the online key"},
