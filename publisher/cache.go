@@ -92,6 +92,7 @@ func (c *cache) close() {
 	if c == nil {
 		return
 	}
+	c.trim()
 	for name := range c.files {
 		if len(c.files) <= maxStamps {
 			break
@@ -180,7 +181,6 @@ func (c *cache) keep(a *manifest.Artifact, p *packed) {
 			spool.named = false
 		}
 	}
-	c.trim()
 }
 
 // trim removes the oldest objects and seals until the rest fits, and indexes without an object.

@@ -114,7 +114,9 @@ func (s *signing) rehearse(ctx context.Context) ([]PendingProposal, error) {
 	var offered []PendingProposal
 	err = &NothingToSign{Role: s.role}
 	for i, w := range shown {
-		w.begun = live[i].begun(view, nil)
+		if shares := live[i].shares(view); len(shares) > 0 {
+			w.owner = shares[0].key
+		}
 		switch {
 		case !s.offers(&w, shown):
 		case w.Refused != "":

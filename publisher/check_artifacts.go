@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,12 +27,15 @@ type objectID struct {
 type claim struct {
 	stored, index objectID // index: zero for none
 	raw           objectID
+	encoding      string
+	tree          blobHash // digest of the list of a tree's files; zero for a file
 }
 
 // claimant is who made a claim: the first by name.
 type claimant struct {
 	claim
-	by, path string // the release and the artifact
+	by, path string              // the release and the artifact
+	files    []manifest.TreeFile // of a tree
 }
 
 // maxClaims is how many claims of one object are tried: each costs to read the object.
@@ -44,14 +48,14 @@ const mismatchHint = "hosts refuse it: recall the release (kitchen recall), publ
 
 func (a claim) artifact() *manifest.Artifact {
 	artifact := &manifest.Artifact{Size: a.raw.size, SHA256: a.raw.sha.String(),
-		Stored: manifest.Stored{SHA256: a.stored.sha.String(), Size: a.stored.size, Encoding: manifest.EncodingZstd}}
+		Stored: manifest.Stored{SHA256: a.stored.sha.String(), Size: a.stored.size, Encoding: a.encoding}}
 	if a.index != (objectID{}) {
 		artifact.Index = manifest.Object{SHA256: a.index.sha.String(), Size: a.index.size}
 	}
 	return artifact
 }
 
-// claim notes what a listed manifest says of its compressed artifacts. What is stored as it is has but one digest.
+// claim notes what a listed manifest says of its compressed artifacts, and of trees. A file that is stored as it is has but one digest.
 func (c *checker) claim(m *manifest.Manifest) {
 	if !c.req.ReadData {
 		return
@@ -59,15 +63,29 @@ func (c *checker) claim(m *manifest.Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range append([]manifest.Artifact{m.Marmite}, m.Artifacts...) {
-		if a.Stored.Encoding != manifest.EncodingZstd {
+		if a.Stored.Encoding != manifest.EncodingZstd && !a.IsTree() {
 			continue
 		}
-		says := claimant{claim{stored: objectID{hashOf(a.Stored.SHA256), a.Stored.Size}, raw: objectID{hashOf(a.SHA256), a.Size}}, m.Release().String(), strings.Clone(a.Path)}
+		says := claimant{claim: claim{stored: objectID{hashOf(a.Stored.SHA256), a.Stored.Size}, raw: objectID{hashOf(a.SHA256), a.Size}, encoding: a.Stored.Encoding},
+			by: m.Release().String(), path: strings.Clone(a.Path)}
+		if a.IsTree() {
+			says.tree, says.files = listDigest(a.Files), a.Files
+		}
 		if a.Chunked() {
 			says.index = objectID{hashOf(a.Index.SHA256), a.Index.Size}
 		}
 		c.claims[says.stored] = addClaim(c.claims[says.stored], says)
 	}
+}
+
+// listDigest is a digest of a tree's list of files.
+func listDigest(files []manifest.TreeFile) (sum blobHash) {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%q %d %q %t %q\n", f.Path, f.Size, f.SHA256, f.Executable, f.Link)
+	}
+	h.Sum(sum[:0])
+	return sum
 }
 
 // addClaim keeps each claim once, by its first claimant, in whatever order they were read.
@@ -86,16 +104,20 @@ func addClaim(all []claimant, says claimant) []claimant {
 // unpackObject holds an object to all claims of it.
 func (c *checker) unpackObject(ctx context.Context, codec *chunk.Codec, o stored, claims []claimant, task progress.Task) error {
 	slices.SortFunc(claims, func(a, b claimant) int { return strings.Compare(a.by+a.path, b.by+b.path) })
+	lost := 0
 	for i, says := range claims[:min(maxClaims, len(claims))] {
 		if i > 0 {
 			task = progress.Silent{}.Start("", 0) // it was counted once
 		}
 		err := c.unpackAs(ctx, codec, says.artifact(), task)
+		if err == nil && says.files != nil {
+			err = c.unpackTree(ctx, says)
+		}
 		wrong := new(transfer.Mismatch)
 		switch {
 		case err == nil:
 		case errors.Is(err, errIndex):
-			return c.hashObject(ctx, o, task)
+			lost++
 		case errors.Is(err, storage.ErrNotFound):
 			c.find(Finding{Severity: Fault, Code: o.missing, Object: o.key, Why: o.why, Next: o.next})
 			return nil
@@ -109,9 +131,32 @@ func (c *checker) unpackObject(ctx context.Context, codec *chunk.Codec, o stored
 				Why: fmt.Sprintf("%s says that it is artifact %s; it has the bytes that its name says, and they do not unpack to what the manifest names: %v", says.by, says.path, wrong)})
 		}
 	}
+	if lost == len(claims) {
+		return c.hashObject(ctx, o, task)
+	}
 	if more := len(claims) - maxClaims; more > 0 {
 		c.find(Finding{Severity: Fault, Code: CodeArtifactMismatch, Object: o.key, Count: more, Next: mismatchHint,
 			Why: fmt.Sprintf("releases say %d different things of what it unpacks to, of which at most one is true; %d were not tried, one of them by %s", len(claims), more, claims[maxClaims].by)})
+	}
+	return nil
+}
+
+// unpackTree holds a tree's tar to the list of its files. Errors: *transfer.Mismatch, and those of the store.
+func (c *checker) unpackTree(ctx context.Context, says claimant) error {
+	content, err := transfer.Open(ctx, c.Store, says.artifact(), progress.Silent{}.Start("", 0))
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	err = manifest.ReadTree(content, says.files, func(_ manifest.TreeFile, data io.Reader) error {
+		_, err := io.Copy(io.Discard, data)
+		return err
+	})
+	if _, cause := io.Copy(io.Discard, content); cause != nil {
+		return cause // it was read well a moment ago
+	}
+	if err != nil {
+		return &transfer.Mismatch{What: "tree", Want: "the files that the manifest lists", Got: err.Error()}
 	}
 	return nil
 }

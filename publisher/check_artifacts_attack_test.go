@@ -1,8 +1,10 @@
 package publisher_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -156,6 +158,41 @@ func TestCheckOfALostIndex(t *testing.T) {
 			w.AddProduct("openstack")
 			m := w.Publish(v1, catalogtest.Content{Files: map[string]string{"disk": large(5)}})
 			want := harm(w, &m.Artifacts[0])
+			p := &publisher.Publisher{Catalog: w.Open(t.TempDir()), Store: w.Store, Now: func() time.Time { return w.Now }, Scratch: t.TempDir()}
+			r, err := p.Check(ctx, publisher.CheckRequest{ReadData: true})
+			check(t, err)
+			if bad(r) != want {
+				t.Errorf("%s, want %s", bad(r), want)
+			}
+		})
+	}
+}
+
+// TestCheckOfATreeWhoseListLies: the tar is what its digest says, and a file in it is not what the manifest says of it; whether the tree
+// is compressed, or stored as it is, and whoever lists it as it is besides.
+func TestCheckOfATreeWhoseListLies(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ plain, lies bool }{"compressed": {false, true}, "as it is": {true, true}, "right": {false, false}, "right, as it is": {true, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := catalogtest.New(t)
+			w.AddProduct("openstack")
+			m := w.Manifest(release(v1), catalogtest.Content{Trees: map[string]map[string]string{"puppet/": {"a.pp": "one\n", "b.pp": "two\n"}}})
+			a := &m.Artifacts[0]
+			if c.plain {
+				var tar bytes.Buffer
+				check(t, manifest.WriteTree(&tar, a.Files, func(name string) (io.ReadCloser, error) {
+					return io.NopCloser(strings.NewReader(map[string]string{"a.pp": "one\n", "b.pp": "two\n"}[name])), nil
+				}))
+				w.Put(manifest.BlobObject(a.SHA256), tar.Bytes())
+				a.Stored = manifest.Stored{SHA256: a.SHA256, Size: a.Size, Encoding: manifest.EncodingIdentity}
+			}
+			want := ""
+			if c.lies {
+				a.Files[1].SHA256 = catalogtest.Digest([]byte("XXX\n"))
+				want = "fault artifact-mismatch " + manifest.BlobObject(a.Stored.SHA256)
+			}
+			listAsIs(t, w, m)
 			p := &publisher.Publisher{Catalog: w.Open(t.TempDir()), Store: w.Store, Now: func() time.Time { return w.Now }, Scratch: t.TempDir()}
 			r, err := p.Check(ctx, publisher.CheckRequest{ReadData: true})
 			check(t, err)

@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -15,20 +16,20 @@ func TestLargeProposalsKeepNoOthersOutOfAFile(t *testing.T) {
 	t.Parallel()
 	f := &SigningFile{Schema: signingSchema, Role: "targets", Sizes: map[string]int64{}, Objects: map[string][]byte{"metadata/1.root.json": []byte("{}")}}
 	var offered []PendingProposal
-	leave := func(size int, begun ...string) string {
+	leave := func(size int, owner string) string {
 		id := manifest.ProposalID("targets", 2, fmt.Sprintf("%016x%048x", len(offered), 0))
 		f.Objects[manifest.ProposalObject(id, manifest.PayloadName("targets"))] = make([]byte, size)
-		offered = append(offered, PendingProposal{ID: id, begun: begun})
+		offered = append(offered, PendingProposal{ID: id, owner: owner})
 		return id
 	}
 	for range 20 {
-		leave(1000)
+		leave(1000, "")
 	}
 	for range 5 {
-		leave(14 << 20)
+		leave(14<<20, "")
 	}
-	stolen := []string{leave(14<<20, "targets"), leave(14<<20, "targets"), leave(14<<20, "targets")}
-	honest := []string{leave(1000, "targets"), leave(2<<20, "targets")}
+	stolen := []string{leave(14<<20, "thief"), leave(14<<20, "thief"), leave(14<<20, "thief")}
+	honest := []string{leave(1000, "ann"), leave(2<<20, "ben")}
 	kept, left := f.fit(offered)
 	f.keepProposals(kept)
 	held := func(id string) bool {
@@ -42,7 +43,21 @@ func TestLargeProposalsKeepNoOthersOutOfAFile(t *testing.T) {
 	if !held(stolen[0]) || len(kept)+len(left) != len(offered) || len(left) != 6 {
 		t.Errorf("kept %d, left %d of %d", len(kept), len(left), len(offered))
 	}
-	if text := leftOut(left); !strings.Contains(text, left[0].ID) || !strings.Contains(text, "no room for 6 large proposals") {
+	var many []PendingProposal
+	for i := range 60 {
+		id := manifest.ProposalID("targets", 3, fmt.Sprintf("%016x%048x", i, 0))
+		size, owner := 900<<10, "thief"
+		if i == 59 {
+			size, owner = 1<<20, "ann"
+		}
+		f.Objects[manifest.ProposalObject(id, manifest.PayloadName("targets"))] = make([]byte, size)
+		many = append(many, PendingProposal{ID: id, owner: owner})
+	}
+	if some, _ := (&SigningFile{Objects: maps.Clone(f.Objects)}).fit(many); !slices.ContainsFunc(some, func(p PendingProposal) bool { return p.owner == "ann" }) {
+		t.Error("59 of one key keep out the one of another")
+	}
+	maps.DeleteFunc(f.Objects, func(key string, _ []byte) bool { return strings.Contains(key, "targets.3.") })
+	if text := leftOut(left); !strings.Contains(text, left[0].ID) || !strings.Contains(text, "no room for 6 proposals") {
 		t.Errorf("it says %q", text)
 	}
 	data, err := f.Encode()

@@ -2,6 +2,7 @@ package publisher_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"os"
 	"path/filepath"
@@ -84,6 +85,77 @@ func TestAForgedObjectWithoutAnIndexIsNotInherited(t *testing.T) {
 				publish("openstack@1.3.0")
 			})
 		}
+	}
+}
+
+// TestWhatInheritedAForgedObjectIsNotBelieved: over a network an honest release shared, by its raw digest, the object in chunks that a
+// stolen key stored, before that release was recalled. What the recalled one names nobody shares afterwards.
+func TestWhatInheritedAForgedObjectIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.over(t, overNetwork{w.store}, w.online)
+	publish := func(r string) *manifest.Artifact {
+		t.Helper()
+		_, err := p.Publish(ctx, source(t, r, map[string]string{"disk": image(0)}), signers(w.engineer))
+		check(t, err)
+		return &w.manifestOf(t, r).Artifacts[0]
+	}
+	publish("openstack@1.0.0")
+	w.forged(t, "openstack@1.0.0", "1.1.0", w.colleague, func(a *manifest.Artifact) {
+		object := w.object(t, manifest.BlobObject(a.Stored.SHA256))
+		a.Stored.SHA256 = w.blob(t, append([]byte{object[0] ^ 1}, object[1:]...)).SHA256
+	})
+	inherited := publish("openstack@1.2.0")
+	_, err := p.Recall(ctx, release("openstack@1.1.0"), "stolen", signers(w.engineer))
+	check(t, err)
+	a := publish("openstack@1.3.0")
+	if a.Stored == inherited.Stored {
+		t.Error("it is shared still")
+	}
+	w.wantContent(t, a, "", image(0))
+}
+
+// TestWhatAnotherProductPackedBadlyIsNotShared: all who fetch would pay for it.
+func TestWhatAnotherProductPackedBadlyIsNotShared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.publisher(t, w.online)
+	publish := func(r string, by key) *manifest.Artifact {
+		t.Helper()
+		_, err := p.Publish(ctx, source(t, r, map[string]string{"disk": image(0)}), signers(by))
+		check(t, err)
+		return &w.manifestOf(t, r).Artifacts[0]
+	}
+	plain := publish("openstack@0.1.0", w.engineer)
+	publish("ceph@1.0.0", w.cephEngineer)
+	w.forged(t, "ceph@1.0.0", "1.1.0", w.cephEngineer, func(a *manifest.Artifact) {
+		x, err := chunk.ParseIndex(w.object(t, manifest.BlobObject(a.Index.SHA256)))
+		check(t, err)
+		var object []byte
+		at := 0
+		for i, c := range x {
+			frame := binary.LittleEndian.AppendUint32([]byte{0x28, 0xb5, 0x2f, 0xfd, 2<<6 | 1<<5}, uint32(c.Raw))
+			for raw := []byte(image(0))[at : at+c.Raw]; len(raw) > 0; {
+				n := min(len(raw), 128<<10)
+				head := uint32(n) << 3
+				if n == len(raw) {
+					head |= 1
+				}
+				frame, raw = append(append(frame, byte(head), byte(head>>8), byte(head>>16)), raw[:n]...), raw[n:]
+			}
+			at, x[i].Stored, object = at+c.Raw, len(frame), append(object, frame...)
+		}
+		index, err := x.Encode()
+		check(t, err)
+		stored := w.blob(t, object)
+		a.Stored.SHA256, a.Stored.Size, a.Index, a.Deltas = stored.SHA256, stored.Size, w.blob(t, index), nil
+	})
+	_, err := w.publisher(t, w.online).Yank(ctx, release("openstack@0.1.0"), "so that its own is not shared", signers(w.engineer))
+	check(t, err)
+	_, err = w.publisher(t, w.online).Yank(ctx, release("ceph@1.0.0"), "so that the other is", signers(w.cephEngineer))
+	check(t, err)
+	if a := publish("openstack@1.0.0", w.engineer); a.Stored.Size > plain.Stored.Size*5/4 {
+		t.Errorf("stored as %d bytes, which take %d", a.Stored.Size, plain.Stored.Size)
 	}
 }
 

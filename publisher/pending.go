@@ -31,7 +31,8 @@ type PendingProposal struct {
 	Waits   string   // what it waits for, where that is more than the signatures of roles
 	Within  string   // the id of a proposal that contains this one, or ""
 	Done    bool     // all that it changes is in effect already
-	begun   []string // with Stale, and for Export: those of its roles that a holder has begun
+	begun   []string // with Stale: those of its roles that a holder has begun
+	owner   string   // for Export: one key of those who hold a role today and signed it, or ""
 
 	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
 	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""

@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -297,27 +296,24 @@ func (r *recorder) Stat(ctx context.Context, key string) (storage.Info, error) {
 	return info, err
 }
 
-// fit parts the proposals that a file has room for, in their order, from those for which it has none. What somebody who holds a role
-// has signed goes before what nobody has, and the smaller before the larger: somebody's large ones keep out none but each other.
+// fit parts the proposals that a file has room for, in their order, from those for which it has none. Each of those who began them has
+// a turn, with the smallest that is left, and what nobody began comes last: who leaves many, or large ones, keeps out their own.
 func (f *SigningFile) fit(offered []PendingProposal) (kept, left []PendingProposal) {
 	type weight struct{ bytes, names int }
-	of, all := map[string]weight{}, weight{}
+	of, all := map[string]weight{}, weight{names: len(f.Sizes)}
 	for key, data := range f.Objects {
-		w := weight{len(key) + base64.StdEncoding.EncodedLen(len(data)), 1}
+		n := len(key) + base64.StdEncoding.EncodedLen(len(data))
 		if id, _, _, _, err := manifest.ParsePendingObject(key); err == nil {
-			of[id] = weight{of[id].bytes + w.bytes, of[id].names + 1}
+			of[id] = weight{of[id].bytes + n, of[id].names + 1}
 		} else {
-			all = weight{all.bytes + w.bytes, all.names + 1}
+			all = weight{all.bytes + n, all.names + 1}
 		}
 	}
-	begunFirst := func(a, b PendingProposal) int {
-		return cmp.Or(cmp.Compare(min(1, len(b.begun)), min(1, len(a.begun))), cmp.Compare(of[a.ID].bytes, of[b.ID].bytes))
-	}
 	fits := map[string]bool{}
-	for _, p := range slices.SortedStableFunc(slices.Values(offered), begunFirst) {
-		sum := weight{all.bytes + of[p.ID].bytes, all.names + of[p.ID].names + len(f.Sizes)}
-		if fits[p.ID] = sum.bytes <= MaxSigningFile*3/4 && sum.names <= maxSigningNames*3/4; fits[p.ID] { // a quarter is for signatures
-			all.bytes, all.names = sum.bytes, all.names+of[p.ID].names
+	for _, p := range inTurn(offered, func(p PendingProposal) int { return of[p.ID].bytes }) {
+		sum := weight{all.bytes + of[p.ID].bytes, all.names + of[p.ID].names}
+		if sum.bytes <= MaxSigningFile*3/4 && sum.names <= maxSigningNames*3/4 { // a quarter is for signatures
+			all, fits[p.ID] = sum, true
 		}
 	}
 	for _, p := range offered {
@@ -330,12 +326,29 @@ func (f *SigningFile) fit(offered []PendingProposal) (kept, left []PendingPropos
 	return kept, left
 }
 
+// inTurn orders proposals: the smallest of each who began any, then the next of each, and so on, and what nobody began.
+func inTurn(offered []PendingProposal, size func(PendingProposal) int) []PendingProposal {
+	sorted := slices.SortedStableFunc(slices.Values(offered), func(a, b PendingProposal) int { return size(a) - size(b) })
+	place, had := map[string]int{}, map[string]int{}
+	for _, p := range sorted {
+		if place[p.ID] = had[p.owner]; p.owner == "" {
+			place[p.ID] = len(sorted) + had[p.owner]
+		}
+		had[p.owner]++
+	}
+	slices.SortStableFunc(sorted, func(a, b PendingProposal) int { return place[a.ID] - place[b.ID] })
+	return sorted
+}
+
+// maxLeftOut is how many proposals that a file does not hold are named: as many as one key may have, and those of others first.
+const maxLeftOut = 2 * maxOfOneKey
+
 // leftOut says which proposals a file does not hold.
 func leftOut(left []PendingProposal) string {
 	var ids []string
-	for _, p := range left[:min(len(left), maxNames)] {
+	for _, p := range inTurn(left, func(PendingProposal) int { return 0 })[:min(len(left), maxLeftOut)] {
 		ids = append(ids, p.ID)
 	}
-	return fmt.Sprintf("not in the file, which has no room for %s besides: %s; by its id each has a file of its own: kitchen sign ID --export FILE",
-		count(len(left), "large proposal"), strings.Join(ids, ", "))
+	return fmt.Sprintf("not in the file, which has no room for %s besides: %s%s; by its id each has a file of its own: kitchen sign ID --export FILE",
+		count(len(left), "proposal"), strings.Join(ids, ", "), ifSo(len(left) > len(ids), " and more"))
 }

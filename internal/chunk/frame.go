@@ -85,8 +85,8 @@ func (c *Codec) Decode(dst, frame []byte, want Chunk) ([]byte, error) {
 	if len(frame) != want.Stored {
 		return nil, &Error{"chunk", fmt.Sprintf("a frame of %d bytes, the index says %d", len(frame), want.Stored)}
 	}
-	if !isOneFrame(frame) { // zstd passes over frames that say nothing, and joins those that follow each other
-		return nil, &Error{"chunk", "it is not stored as one zstd frame"}
+	if len(frame) > rawFrame(want.Raw) || !isOneFrame(frame) { // zstd passes over what says nothing, and joins what follows each other
+		return nil, &Error{"chunk", "it is not stored as one zstd frame, no longer than it need be"}
 	}
 	start := len(dst)
 	dst = slices.Grow(dst, want.Raw+decodeSlack)
@@ -100,6 +100,9 @@ func (c *Codec) Decode(dst, frame []byte, want Chunk) ([]byte, error) {
 	return dst[:start+len(out)], nil // what has the right length had room: it lies there already
 }
 
+// rawFrame is the length of the frame of raw blocks of so many bytes: no other that Encode makes is longer.
+func rawFrame(raw int) int { return 9 + raw + 3*((raw+maxBlock-1)/maxBlock) }
+
 // isOneFrame tells whether bytes are one zstd frame and nothing else (RFC 8878 §3.1.1).
 func isOneFrame(b []byte) bool {
 	var h zstd.Header
@@ -112,7 +115,9 @@ func isOneFrame(b []byte) bool {
 			return false
 		}
 		var length int
-		length, last = blockHeader(b[at:])
+		if length, last = blockHeader(b[at:]); length == 0 {
+			return false // a block of nothing
+		}
 		at += 3 + length
 	}
 	if h.HasCheckSum {

@@ -89,6 +89,23 @@ func TestFramesThatAreNotWhatTheIndexSays(t *testing.T) {
 	raw := bytes.Repeat([]byte("abc"), 1000)
 	frame := c.Encode(nil, raw)
 	good := Chunk{sha256.Sum256(raw), len(raw), len(frame)}
+	padded := func(parts ...[]byte) struct {
+		frame []byte
+		want  Chunk
+	} {
+		all := slices.Concat(parts...)
+		return struct {
+			frame []byte
+			want  Chunk
+		}{all, Chunk{good.SHA256, good.Raw, len(all)}}
+	}
+	skippable := []byte{0x50, 0x2a, 0x4d, 0x18, 5, 0, 0, 0, 'x', 'x', 'x', 'x', 'x'}
+	var head zstd.Header
+	if err := head.Decode(frame); err != nil {
+		t.Fatal(err)
+	}
+	long := slices.Concat(appendFrame(nil, []byte("seven b"), blockRaw), nil)
+	long = slices.Concat(long[:9], []byte{3 << 3, 0, 0}, long[12:15], []byte{4<<3 | 1, 0, 0}, long[15:]) // in two blocks
 	bomb := c.Encode(nil, make([]byte, Max))
 	bomb = append(bomb, bomb...)
 	for name, v := range map[string]struct {
@@ -103,6 +120,11 @@ func TestFramesThatAreNotWhatTheIndexSays(t *testing.T) {
 		"not zstd":          {make([]byte, 40), Chunk{good.SHA256, good.Raw, 40}},
 		"empty":             {nil, Chunk{good.SHA256, good.Raw, 0}},
 		"two frames, a lot": {bomb, Chunk{good.SHA256, good.Raw, len(bomb)}},
+		"skippable before":  padded(skippable, frame),
+		"skippable behind":  padded(frame, skippable),
+		"two frames":        padded(c.Encode(nil, raw[:1000]), c.Encode(nil, raw[1000:])),
+		"empty blocks":      padded(frame[:head.HeaderSize], make([]byte, 30), frame[head.HeaderSize:]),
+		"longer than raw":   {long, Chunk{sha256.Sum256([]byte("seven b")), 7, len(long)}},
 	} {
 		var e *Error
 		if out, err := c.Decode(nil, v.frame, v.want); !errors.As(err, &e) || out != nil {

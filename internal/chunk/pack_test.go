@@ -132,3 +132,15 @@ func TestAFullDiskIsSaidOnce(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestZerosAreNeverTakenFromElsewhere: a frame of zeros costs nothing to make, and whoever stored it as a MiB of raw zeros is not followed.
+func TestZerosAreNeverTakenFromElsewhere(t *testing.T) {
+	raw := make([]byte, 3*Max)
+	var object bytes.Buffer
+	_, err := codec(t).Pack(t.Context(), bytes.NewReader(raw), &object, Options{Known: func(dst []byte, _ [sha256.Size]byte) ([]byte, bool) {
+		return appendFrame(dst, raw[:Max], blockRaw), true
+	}})
+	if err != nil || object.Len() > 200 {
+		t.Errorf("%d bytes, %v", object.Len(), err)
+	}
+}

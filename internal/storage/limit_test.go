@@ -269,3 +269,40 @@ func TestABodyThatDrips(t *testing.T) {
 		})
 	}
 }
+
+// tardy answers late, and sends late what it answers.
+type tardy struct{ serving }
+
+func (d tardy) RoundTrip(req *http.Request) (*http.Response, error) {
+	time.Sleep(20 * time.Second)
+	resp, err := d.serving.RoundTrip(req)
+	resp.Body = io.NopCloser(&late{Reader: resp.Body})
+	return resp, err
+}
+
+type late struct {
+	io.Reader
+	once sync.Once
+}
+
+func (l *late) Read(p []byte) (int, error) {
+	l.once.Do(func() { time.Sleep(20 * time.Second) })
+	return l.Reader.Read(p)
+}
+
+// TestAnAnswerIsASignOfLife: what it took to come is not held against the body.
+func TestAnAnswerIsASignOfLife(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		data := bytes.Repeat([]byte("x"), 1000)
+		s, err := storage.Open(t.Context(), "http://cdn.example.org/k", storage.Options{Resumes: 1, Timeout: 30 * time.Second, Now: time.Now, RoundTripper: func(http.RoundTripper) http.RoundTripper {
+			return tardy{serving{data}}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := content(t, s, "k"); got != string(data) {
+			t.Errorf("%d bytes", len(got))
+		}
+	})
+}

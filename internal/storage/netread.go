@@ -116,7 +116,7 @@ func (r *netReader) open(parent context.Context, key string, want fetchRequest) 
 		w.end()
 		return nil, Info{}, err
 	}
-	w.pause()
+	w.rest()
 	return b, b.info, nil
 }
 
@@ -290,7 +290,7 @@ func (b *netBody) connect() error {
 		return err
 	}
 	b.watch.resume()
-	defer b.watch.pause()
+	defer b.watch.rest()
 	want := fetchRequest{offset: b.next, length: b.left}
 	if b.info.ETag != "" && !strings.HasPrefix(b.info.ETag, "W/") { // If-Match compares strongly
 		want.ifMatch = b.info.ETag

@@ -83,6 +83,7 @@ func (s *s3Store) uploadOf(ctx context.Context, u upload, resume bool) (*partUpl
 			return p, err
 		}
 	}
+	p.tellResumed(ctx) // nothing, if that of before came to nothing
 	ctx, w := watched(ctx, s.timeout)
 	defer w.end()
 	opts := u.opts

@@ -102,6 +102,14 @@ func (w *watch) pause() {
 	w.waiting = false
 }
 
+// rest is pause once what was waited for came: the next wait is for something else.
+func (w *watch) rest() {
+	w.pause()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left, w.heard = w.limit, 0
+}
+
 func (w *watch) end() { w.timer.Stop(); w.cancel(nil) }
 
 // movingBody is an upload whose every piece counts as a sign of life.

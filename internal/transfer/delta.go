@@ -142,7 +142,7 @@ func (a *assembly) copyDelta(ctx context.Context, d manifest.Delta, f *os.File, 
 		return err
 	}
 	came := int64(0) // since the last gain
-	for tries := a.Patience.begin(); n < d.Size; {
+	for tries := (attempts{}); n < d.Size; {
 		m, err := a.moreDelta(ctx, d, n, io.MultiWriter(f, sum, cameWriter{a}))
 		n += m
 		if came += m; came >= enough {

@@ -152,7 +152,7 @@ func (r *ranger) group(ctx context.Context, positions []int) ([]int, error) {
 	}
 	defer r.frames.Put(frame)
 	suspect := false // the first chunk came wrong
-	for tries := r.patience.begin(); len(positions) > 0; {
+	for tries := (attempts{}); len(positions) > 0; {
 		if ctx.Err() != nil {
 			return positions, context.Cause(ctx)
 		}

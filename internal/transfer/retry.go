@@ -18,7 +18,7 @@ const (
 	mostDouble = 7                      // how often it doubles: the longest pauses are about 13 s
 	toldAt     = 4                      // the pause that is worth a word: the first of more than a second, about
 	worthWord  = 2 * time.Second        // an outage that took so long is, too: a server that hangs takes its time to fail
-	longest    = 75 * time.Second       // after so much time without a gain nothing is asked for a fourth time
+	longest    = 75 * time.Second       // after so much time of failing nothing is asked for once more, if it was asked for often enough
 	leastTries = 3
 	enough     = 64 << 10 // bytes that are a gain: what sends one now and then is away
 )
@@ -40,17 +40,15 @@ type Patience struct {
 	told bool // of the outage in which they do
 }
 
-// attempts are those at one thing since something was gained.
+// attempts are those at one thing that failed since something was gained.
 type attempts struct {
 	failed int
-	since  time.Time
+	since  time.Time // when the first failed
 }
-
-func (p *Patience) begin() attempts { return attempts{since: p.now()} }
 
 // Try does what can be done again, until it succeeds, fails for good, or patience is at its end.
 func (p *Patience) Try(ctx context.Context, do func() error) error {
-	for tries := p.begin(); ; {
+	for tries := (attempts{}); ; {
 		err := do()
 		if err == nil {
 			p.gained(&tries)
@@ -66,6 +64,9 @@ func (p *Patience) Try(ctx context.Context, do func() error) error {
 func (p *Patience) again(ctx context.Context, tries *attempts, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if tries.failed == 0 {
+		tries.since = p.now()
 	}
 	most, took := maxTries, p.now().Sub(tries.since)
 	switch {
@@ -126,7 +127,7 @@ func (p *Patience) gained(tries *attempts) {
 	if tries.failed > 0 {
 		p.count(-1)
 	}
-	*tries = p.begin()
+	*tries = attempts{}
 }
 
 func (p *Patience) count(n int) {

@@ -49,7 +49,7 @@ func Open(ctx context.Context, store storage.Reader, a *manifest.Artifact, task 
 	switch a.Stored.Encoding {
 	case manifest.EncodingIdentity:
 	case manifest.EncodingZstd:
-		s.decoder, err = zstd.NewReader(s.stored, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(2))
+		s.decoder, err = zstd.NewReader(s.stored, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1)) // it reads when it is read: Read goes on where it stopped
 		if err != nil {
 			body.Close()
 			return nil, err

@@ -12,7 +12,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/enovance/kitchen/internal/chunk"
+	"github.com/enovance/kitchen/internal/progress"
 	"github.com/enovance/kitchen/internal/storage"
 	"github.com/enovance/kitchen/manifest"
 )
@@ -407,5 +410,24 @@ func TestMemoryIsFlat(t *testing.T) {
 	})
 	if perChunk := allocated / float64(len(j.Index)); perChunk > 20 {
 		t.Errorf("%.0f allocations a chunk", perChunk)
+	}
+}
+
+// TestAStreamThatUnpacksToMuchMoreThanItShould: its reader stops at once, and what is left of the object is still held to its digest. The
+// decoder does nothing on its own meanwhile, which would end the process.
+func TestAStreamThatUnpacksToMuchMoreThanItShould(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	raw := noise(70, 3<<20)
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	check(t, err)
+	o := w.blob(encoder.EncodeAll(raw, nil))
+	a := &manifest.Artifact{Path: "x", Size: 600_000, SHA256: hexOf(raw[:600_000]), Stored: manifest.Stored{SHA256: o.SHA256, Size: o.Size, Encoding: manifest.EncodingZstd}}
+	for range 300 {
+		s, err := Open(t.Context(), w.store, a, progress.Silent{}.Start("", 0))
+		check(t, err)
+		_, err = io.Copy(io.Discard, s)
+		wantMismatch(t, err, "size", "more than that")
+		s.Close()
 	}
 }
