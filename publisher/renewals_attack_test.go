@@ -62,6 +62,28 @@ func TestARenewalThatRenewsNothing(t *testing.T) {
 	}
 }
 
+// The same of a role that is not due for long, and by little: whoever renews it all the same does not join what ends earlier.
+func TestARenewalThatEndsEarlier(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	expires := w.expiryOf(t, "targets")
+	id := w.craft(t, crafted{"targets", func(r *trust.Targets) { r.Expires = expires.Add(-20 * time.Hour) }, signers(w.root[2])})
+	within := 400 * catalogtest.Day
+	if e := w.renew(t, w.publisher(t, nil), within)["targets"]; !e.Due || e.Waiting != "" {
+		t.Errorf("it stands for a renewal: %+v", e)
+	}
+	first := w.renew(t, w.publisher(t, nil), within, w.root[0])["targets"].Outcome
+	if first == nil || first.Status != publisher.Pending || first.Proposal == id {
+		t.Fatalf("it is joined: %+v", first)
+	}
+	if out := w.renew(t, w.publisher(t, w.online), within, w.root[1])["targets"].Outcome; out == nil || out.Status != publisher.Committed {
+		t.Errorf("%+v", out)
+	}
+	if now := w.expiryOf(t, "targets"); now.Before(expires) {
+		t.Errorf("targets expires %s, and did %s", now, expires)
+	}
+}
+
 // A thief of a key that is enough for a role shortens its life with one change after the other: it lives as long as
 // its kind may less 18 days, at the least.
 func TestOneKeyShortensALifeBitByBit(t *testing.T) {

@@ -91,6 +91,9 @@ func (p *Publisher) sameRoles(ctx context.Context, v *catalog.View, dr *draft, w
 		if other == nil || err != nil || !maps.Equal(diffTargets(current, r.next), diffTargets(current, other.next)) {
 			return false
 		}
+		if other.next.Expires.Before(current.Expires) { // who renews is not led to what ends earlier
+			return false
+		}
 		for path, target := range r.next.Targets {
 			mine, theirs := target.Custom[customEvidence], other.next.Targets[path].Custom[customEvidence]
 			if mine != theirs && !p.sameEvidence(ctx, dr.objects, mine, theirs) {
