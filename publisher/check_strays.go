@@ -57,7 +57,11 @@ func (c *checker) pending(ctx context.Context) error {
 	}
 	for _, w := range stale {
 		waits[w.ID] = true
-		c.find(Finding{Severity: Note, Code: CodePending, Object: manifest.PendingPrefix + w.ID + "/", Why: "it can never take effect: " + w.Stale, Next: strings.Join(w.Again, "; ")})
+		f := Finding{Severity: Note, Code: CodePending, Object: manifest.PendingPrefix + w.ID + "/", Why: "it can never take effect: " + w.Stale, Next: strings.Join(w.Again, "; ")}
+		if lost := w.NotRecalledWords(); lost != "" {
+			f.Severity, f.Why = Warning, lost+": "+w.Stale
+		}
+		c.find(f)
 	}
 	names, last := 0, ""
 	for o, err := range c.Store.List(ctx, manifest.PendingPrefix, "") {

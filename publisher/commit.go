@@ -218,10 +218,6 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 		roles, id, summary = same.roles, same.id, w.words(ctx, d.view, same) // what is signed, not what was asked for
 	} else if err := w.finish(ctx, d, dr, w.floor); err != nil {
 		return nil, err
-	} else if dr.urgent {
-		if err := w.vet(ctx, d.view, dr.roles); err != nil {
-			return nil, err
-		}
 	}
 	added := map[string][]trust.Signature{}
 	for _, r := range roles {
@@ -230,6 +226,11 @@ func (w *writer) carry(ctx context.Context, d *desk, dr *draft, live []*waiting)
 			return nil, err
 		}
 		added[r.name] = sigs
+	}
+	if dr.urgent && id == "" { // with its signatures, of which it is asked for one
+		if err := w.vet(ctx, d.view, roles); err != nil {
+			return nil, err
+		}
 	}
 	for _, o := range dr.objects {
 		if err := put(ctx, w.Store, o.key, o.data); err != nil {

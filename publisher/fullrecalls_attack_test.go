@@ -73,3 +73,47 @@ func TestARecallThatDoesNotFitIsNotLeftWaiting(t *testing.T) {
 	_, err := p.Recall(ctx, release(v1), "hole", []keys.Signer{w.RoleKeys[recalledRole][0]})
 	wantError[*publisher.Refused](t, err, "more than the 1000 that it may")
 }
+
+// The same in letters that take more room in the list than they show: control characters are refused, and what is put between marks counts
+// as it is written.
+func TestOneKeyRecallsInLettersThatTakeMoreRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	for reason, says := range map[string]string{
+		strings.Repeat("\x01", 1000): "is no plain text",
+		strings.Repeat("\u2028", 10): "is no plain text",
+		strings.Repeat(`"`, 600):     "has 1200 bytes, more than the 1000",
+		strings.Repeat(`\`, 501):     "has 1002 bytes, more than the 1000",
+	} {
+		id := w.craft(t, crafted{recalledRole, func(r *trust.Targets) {
+			r.Targets["recalled/openstack/9.0.0/manifest.toml"] = trust.Target{Length: 1, SHA256: catalogtest.Digest(nil), Custom: map[string]string{"reason": reason, "since": fmt.Sprint(r.Version)}}
+		}, signers(w.engineer)})
+		if p := w.pendingOne(t, id); !strings.Contains(p.Refused, says) || len(p.Refused) > 10_000 {
+			t.Errorf("%.20q, want %q: %q", reason, says, p.Refused)
+		}
+	}
+	for _, reason := range []string{strings.Repeat(`"`, 1000), strings.Repeat("ü\x01", 1000)} { // by the command they are cut
+		must(t, publisher.Committed)(w.publisher(t, w.online).Recall(ctx, release(v1), reason, signers(w.certA)))
+	}
+}
+
+// A thief of one engineer's key lists releases and recalls them, until the list of recalls is three quarters full. The last quarter is for what
+// a certifier signs: he recalls as before.
+func TestOneKeyFillsTheListOfRecallsWithWhatItLists(t *testing.T) {
+	t.Parallel()
+	w := catalogtest.New(t)
+	w.AddProduct("openstack")
+	w.Publish(v1, catalogtest.Content{})
+	engineer, certifier := catalogtest.NewKey(t), w.RoleKeys[readyRole][0]
+	w.Delegate(recalledRole, 1, engineer, certifier)
+	w.Edit(recalledRole, func(r *trust.Targets) { // of old, in few entries: it has as many bytes
+		r.Targets["recalled/openstack/9.0.0/manifest.toml"] = trust.Target{Length: 1, SHA256: catalogtest.Digest(nil),
+			Custom: map[string]string{"since": "1", "reason": strings.Repeat("x", 12<<20-1000)}}
+	})
+	w.Commit()
+	p := &publisher.Publisher{Catalog: w.Open(t.TempDir()), Store: w.Store, Now: func() time.Time { return w.Now }, Scratch: t.TempDir()}
+	_, err := p.Recall(ctx, release(v1), "hole", []keys.Signer{engineer})
+	wantError[*publisher.Refused](t, err, "kept for recalls that a holder of "+readyRole+" signs (kitchen recall, with such a key)")
+	must(t, publisher.Pending)(p.Recall(ctx, release(v1), "hole", []keys.Signer{certifier})) // vetted before it is left
+}

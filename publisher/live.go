@@ -26,7 +26,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 		if f.past(v) || !f.worthReading(v) || !quota.hasRoom(f.claimed(v)) {
 			continue
 		}
-		w, err := p.readProposal(ctx, v, f)
+		w, err := p.readWithin(ctx, v, f, quota.affords)
 		if err != nil {
 			return nil, err
 		}
@@ -34,7 +34,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 			list = append(list, w)
 		}
 	}
-	for _, text := range quota.crowded() {
+	for _, text := range append(quota.crowded(), quota.tooMuchWords()...) {
 		p.note(text)
 	}
 	slices.SortFunc(list, func(a, b *waiting) int {
@@ -55,6 +55,8 @@ type quota struct {
 	taken     map[share]int
 	strangers int
 	left      map[share]int // that were not looked at
+	foreign   int64         // bytes that were read of what no holder has signed
+	tooMuch   int           // that were not looked at for their bytes
 }
 
 func newQuota() *quota { return &quota{taken: map[share]int{}, left: map[share]int{}} }

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -65,4 +66,18 @@ func waitsFor(roles []RoleSignatures) string {
 		return "the committer (kitchen commit)"
 	}
 	return strings.Join(parts, "; ")
+}
+
+// verdict splits a refusal from a failure.
+func verdict(err error) (string, error) {
+	var refused *Refused
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.As(err, &refused):
+		return refused.Reason, nil
+	case storeFailure(err):
+		return "", err
+	}
+	return err.Error(), nil
 }

@@ -13,26 +13,27 @@ import (
 
 // PendingProposal is one proposal that waits, went stale within 14 days of its making, or lapsed within the last 14.
 type PendingProposal struct {
-	ID      string
-	Kind    string   // "publish", "certify", …: the proposer's word
-	Stated  []string // the proposer's summary: unverified
-	Because string   // where it withdraws certificates: the proposer's words on why, unverified, for they stand nowhere else
-	Change  []string // what would change, worked out from what is in effect now; nil when stale
-	Roles   []RoleSignatures
-	Created time.Time
-	Expires time.Time // signatures on it mean nothing from then on
-	Age     time.Duration
-	Stale   string   // why it can never take effect; "" while it can
-	Since   []string // with Stale: what took effect meanwhile in the roles that it changes
-	Dropped bool     // with Stale: its role was signed again as it was, in its place
-	Again   []string // with Stale: the commands that make its change again
-	Refused string   // why it may not take effect, whoever signs; "" while it may
-	ForNow  bool     // with Refused: by what the committer lacks, or waits for, so that it may yet take effect
-	Waits   string   // what it waits for, where that is more than the signatures of roles
-	Within  string   // the id of a proposal that contains this one, or ""
-	Done    bool     // all that it changes is in effect already
-	begun   []string // with Stale: those of its roles that a holder has begun
-	owner   string   // for Export: one key of those who hold a role today and signed it, or ""
+	ID          string
+	Kind        string   // "publish", "certify", …: the proposer's word
+	Stated      []string // the proposer's summary: unverified
+	Because     string   // where it withdraws certificates: the proposer's words on why, unverified, for they stand nowhere else
+	Change      []string // what would change, worked out from what is in effect now; nil when stale
+	Roles       []RoleSignatures
+	Created     time.Time
+	Expires     time.Time // signatures on it mean nothing from then on
+	Age         time.Duration
+	Stale       string   // why it can never take effect; "" while it can
+	Since       []string // with Stale: what took effect meanwhile in the roles that it changes
+	Dropped     bool     // with Stale: its role was signed again as it was, in its place
+	Again       []string // with Stale: the commands that make its change again
+	NotRecalled []string // with Stale: releases that it was to recall, and that no recall stops
+	Refused     string   // why it may not take effect, whoever signs; "" while it may
+	ForNow      bool     // with Refused: by what the committer lacks, or waits for, so that it may yet take effect
+	Waits       string   // what it waits for, where that is more than the signatures of roles
+	Within      string   // the id of a proposal that contains this one, or ""
+	Done        bool     // all that it changes is in effect already
+	begun       []string // with Stale: those of its roles that a holder has begun
+	owner       string   // for Export: one key of those who hold a role today and signed it, or ""
 
 	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
 	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""
@@ -139,10 +140,10 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 	past := map[string]*history{}
 	for _, f := range files {
 		old := !f.modified.IsZero() && f.modified.Before(v.Now().Add(-2*lifeProposal))
-		if old || !f.worthReading(v) || !quota.hasRoom(f.claimed(v)) {
+		if claimed := f.claimed(v); old || !f.worthReading(v) || len(claimed) == 0 || !quota.hasRoom(claimed) {
 			continue
 		}
-		w, err := p.readProposal(ctx, v, f)
+		w, err := p.readWithin(ctx, v, f, quota.affords)
 		if err != nil {
 			return nil, err
 		}
@@ -175,6 +176,7 @@ func (p *Publisher) stale(ctx context.Context, v *catalog.View) ([]PendingPropos
 			continue
 		}
 		shown.Dropped, shown.begun = w.wasDropped(v, past), w.begun(v, past)
+		shown.NotRecalled = releaseNames(w.notRecalled(v, past))
 		list = append(list, staleOne{w, *shown})
 	}
 	for _, text := range quota.crowdedStale() {
@@ -424,18 +426,4 @@ func finalUsedUp(err error) error {
 		return &Refused{Role: used.role, Reason: used.Error()}
 	}
 	return err
-}
-
-// verdict splits a refusal from a failure.
-func verdict(err error) (string, error) {
-	var refused *Refused
-	switch {
-	case err == nil:
-		return "", nil
-	case errors.As(err, &refused):
-		return refused.Reason, nil
-	case storeFailure(err):
-		return "", err
-	}
-	return err.Error(), nil
 }

@@ -86,7 +86,7 @@ func (p *Publisher) policyIn(ctx context.Context, target trust.Target) (*manifes
 // getPolicy reads a policy that a role lists.
 func getPolicy(ctx context.Context, r storage.Reader, path string, target trust.Target) (*manifest.Policy, error) {
 	if path != manifest.PolicyTarget {
-		return nil, fmt.Errorf("%s is not %s", path, manifest.PolicyTarget)
+		return nil, fmt.Errorf("%q is not %s", path, manifest.PolicyTarget)
 	}
 	data, err := getTarget(ctx, r, manifest.RolePolicy, path, target)
 	if err != nil {

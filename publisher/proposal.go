@@ -183,6 +183,7 @@ type pendingFiles struct {
 	modified time.Time // the latest of its objects
 	since    time.Time // the first
 	doc      bool
+	sizes    map[string]int64               // of its documents, by name
 	sigs     map[string]map[string][]string // role → key id → object keys
 }
 
@@ -212,7 +213,7 @@ func (p *Publisher) listProposals(ctx context.Context, prefix string) ([]*pendin
 			if err != nil {
 				continue
 			}
-			last = &pendingFiles{id: id, role: first, version: version, sigs: map[string]map[string][]string{}}
+			last = &pendingFiles{id: id, role: first, version: version, sizes: map[string]int64{}, sigs: map[string]map[string][]string{}}
 			list = append(list, last)
 		}
 		if info.Modified.After(last.modified) {
@@ -224,6 +225,8 @@ func (p *Publisher) listProposals(ctx context.Context, prefix string) ([]*pendin
 		last.doc = last.doc || name == manifest.ProposalName
 		if keyID != "" {
 			last.addSignature(role, keyID, info.Key)
+		} else if len(last.sizes) < maxListed {
+			last.sizes[name] = info.Size
 		}
 	}
 	return list, nil
@@ -272,6 +275,15 @@ func (f *pendingFiles) past(v *catalog.View) bool {
 
 // readProposal reads one proposal. It is nil for garbage; an error is the store's.
 func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendingFiles) (*waiting, error) {
+	return p.readWithin(ctx, v, f, func(int64) bool { return true })
+}
+
+// readWithin is readProposal for one of many: it is nil, too, where the bytes that no holder has signed are not afforded.
+func (p *Publisher) readWithin(ctx context.Context, v *catalog.View, f *pendingFiles, affords func(bytes int64) bool) (*waiting, error) {
+	named := len(f.claimed(v)) > 0
+	if !named && !affords(f.bytes()) {
+		return nil, nil
+	}
 	data, err := get(ctx, p.Store, manifest.ProposalObject(f.id, manifest.ProposalName))
 	if err != nil {
 		return nil, ignoreAbsent(err)
@@ -280,6 +292,11 @@ func (p *Publisher) readProposal(ctx context.Context, v *catalog.View, f *pendin
 	if manifest.CheckJSON(data) != nil || json.Unmarshal(data, &doc) != nil || doc.Schema != proposalSchema ||
 		len(doc.Roles) == 0 || len(doc.Roles) > maxRoles || doc.id() != f.id {
 		return nil, nil
+	}
+	if named {
+		if n, err := p.foreign(ctx, v, f, doc.Roles); err != nil || n > 0 && !affords(n) {
+			return nil, err
+		}
 	}
 	w := &waiting{id: f.id, kind: manifest.CleanText(doc.Kind, maxKind), seen: f.since, on: doc.On}
 	for _, line := range doc.Summary[:min(len(doc.Summary), maxSummary)] {

@@ -21,7 +21,8 @@
 // is stale and never takes effect. What a change does is always worked out again from the current catalog and the
 // payload; the proposer's words are shown as such and believed by nobody. Signatures that do not verify are ignored,
 // and so is a proposal without one that does: anybody who may write below pending/ can make those. At most 4,096
-// signature files per key and role and 500 live proposals are looked at.
+// signature files per key and role are looked at, of each key the 50 newest live proposals of a role, and of what no
+// holder has signed 20, or 4 MiB, and 1 MiB of one.
 //
 // # A commit
 //
@@ -56,7 +57,7 @@ const (
 	maxNames      = 16     // that are tried for one signature file
 	maxSignatures = 4096   // signature files of one key, for one role of one proposal, that are looked at
 	maxOfOneKey   = 50     // proposals of which one key signed one role that are looked at: the newest; as many stale ones
-	maxStrangers  = 20     // of those that none of today's holders has signed; as many stale ones, which former holders signed
+	maxStrangers  = 20     // of those that none of today's holders has signed
 	maxListed     = 20_000 // proposals that a listing is grouped into, roles of one proposal, signing keys of one role
 	maxRoles      = 16     // of one proposal
 	maxSummary    = 100    // lines of a proposer's summary, each at most maxReason bytes

@@ -19,14 +19,14 @@ const (
 )
 
 // Recall signs a release into recalled.<product>: it must not be deployed, whoever certified it. Any one engineer
-// or certifier of the product can. reason is required and cut to 1,000 bytes of plain text.
+// or certifier of the product can. reason is required and cut to 1,000 bytes of plain text, as it is encoded.
 //
 // A release that is recalled for this reason already is Unchanged. For another reason, or once a certificate has
 // lifted its recall, it is recalled anew: the entry gets another number, and no certificate of before lifts that. The
 // reasons of a recall that stands are kept behind the new one, as far as there is room.
 // Errors: *catalog.UnknownRelease, *Invalid, *NotAuthorized, *Refused where it can never take effect.
 func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason string, signers []keys.Signer) (*Outcome, error) {
-	reason, err := plainReason("recall", r, reason)
+	reason, err := plainReason("recall", r, reasonOfRecall(reason))
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (p *Publisher) Recall(ctx context.Context, r manifest.Release, reason strin
 			if slices.Contains(strings.Split(before, alsoRecalled), reason) {
 				return nil, nil
 			}
-			why = strings.TrimSpace(manifest.CleanText(reason+alsoRecalled+before, maxReason))
+			why = reasonOfRecall(reason + alsoRecalled + before)
 		}
 		if !again {
 			known, err := knownTarget(d, r)
@@ -81,24 +81,38 @@ func nextRecall(version int64) string { return strconv.FormatInt(version+1, 10) 
 // stands tells whether a recall holds, and will hold, for everybody: it has a number, and no certificate names it,
 // not even one in a role that has expired and may be signed again. In doubt it does not, and is made anew.
 func stands(v *catalog.View, r manifest.Release, target trust.Target) bool {
-	recall := catalog.RecallOf(manifest.RoleRecalled(r.Product), target)
-	if recall.Since == 0 {
-		return false
-	}
+	certificates, ok := certificatesOf(v, r.Product)
+	return ok && certificates.leave(r, target)
+}
+
+// certificates are the roles that certify a product, by name.
+type certificates map[string]*trust.Targets
+
+// certificatesOf are those of a product; false where one cannot be read.
+func certificatesOf(v *catalog.View, product string) (certificates, bool) {
+	all := certificates{}
 	for _, name := range v.Roles() {
-		kind, product, _ := manifest.SplitRole(name)
-		if kind != manifest.StageReady || product != r.Product {
+		if kind, of, _ := manifest.SplitRole(name); kind != manifest.StageReady || of != product {
 			continue
 		}
 		role, err := currentRole(v, name)
 		if err != nil {
-			return false
+			return nil, false
 		}
+		all[name] = role
+	}
+	return all, true
+}
+
+// leave tells whether a recall has a number, and none of the certificates lifts it.
+func (c certificates) leave(r manifest.Release, target trust.Target) bool {
+	recall := catalog.RecallOf(manifest.RoleRecalled(r.Product), target)
+	for name, role := range c {
 		if certificate, ok := role.Targets[manifest.TargetPath(manifest.RoleStage(name), r)]; ok && recall.LiftedBy(certificate) {
 			return false
 		}
 	}
-	return true
+	return recall.Since != 0
 }
 
 func ifSo(yes bool, text string) string {

@@ -247,6 +247,10 @@ func (p *Publisher) expiries(ctx context.Context, v *catalog.View, within time.D
 			return nil, nil, err
 		}
 		for _, r := range w.roles {
+			current, err := currentRole(v, r.name)
+			if err != nil || r.next.Expires.Before(current.Expires) {
+				continue // it renews nothing
+			}
 			if known := waits[r.name]; reason == "" && r.byHolder && (known == nil || w.isRenewal(v) && !known.isRenewal(v)) {
 				waits[r.name] = w
 			}

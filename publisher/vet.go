@@ -31,8 +31,8 @@ const clockSlack = 2 * day
 //   - A role fits what readers take, and is not the journal, which commits alone write.
 //   - A release keeps its digest, in every stage; published releases and recalls are never taken out.
 //   - Of a published release nothing changes but whether, and why, it is yanked; of a recall nothing, but that it is
-//     made anew, with the number that is next, in words that leave room for others. Of what product does not list, a
-//     thousand may be recalled.
+//     made anew, with the number that is next, in plain words that leave room for others. Of what product does not list, a
+//     thousand may be recalled. The last quarter of the list is for recalls that a certifier has signed.
 //   - validated, ready-to-deploy and recalled list what product lists, digest for digest; the first two do not newly
 //     list what is yanked or recalled, unless the certificate names that very recall. None names one that is not.
 //   - What a role newly lists is in the store, and is what it should be. A certificate's evidence is about it and meets the
@@ -52,7 +52,7 @@ func (p *Publisher) vet(ctx context.Context, v *catalog.View, roles []*roleDraft
 		if err := p.vetVersion(ctx, v, r); err != nil {
 			return err
 		}
-		if reason := cmp.Or(vetSize(r), vetForm(v.Now(), r, current, after)); reason != "" {
+		if reason := cmp.Or(vetSize(r), vetRoom(v, r), vetForm(v.Now(), r, current, after)); reason != "" {
 			return &Refused{Role: r.name, Reason: reason}
 		}
 		if reason := cmp.Or(vetLife(v.Now(), r, current), vetFields(r, current)); reason != "" {
@@ -136,14 +136,19 @@ func (p *Publisher) vetVersion(ctx context.Context, v *catalog.View, r *roleDraf
 	return err
 }
 
+// fileSize is what the role's file takes at most, with the signatures of all who may sign.
+func (r *roleDraft) fileSize() int64 {
+	const each = 512 // bytes, at most, of one signature in the file
+	return int64(len(r.payload) + each*(1+len(r.signers().Keys)))
+}
+
 // vetSize leaves room for the signatures of all who may sign.
 func vetSize(r *roleDraft) string {
-	const each = 512 // bytes, at most, of one signature in the file
 	kind, err := manifest.KindOf(manifest.RoleObject(r.name, r.next.Version))
 	if err != nil {
 		return err.Error()
 	}
-	if size := int64(len(r.payload) + each*(1+len(r.signers().Keys))); size > kind.MaxSize {
+	if size := r.fileSize(); size > kind.MaxSize {
 		return fmt.Sprintf("it would take %d bytes, more than the %d that readers take", size, kind.MaxSize)
 	}
 	return ""
@@ -178,18 +183,24 @@ func vetForm(now time.Time, r *roleDraft, current *trust.Targets, after *candida
 	if err := trust.CheckScope(r.next, delegation); err != nil {
 		return err.Error()
 	}
+	if reason := vetPaths(r.name, current, r.next); reason != "" {
+		return reason
+	}
 	if r.name == manifest.RolePolicy {
 		return vetPolicy(r.next)
 	}
 	return vetKept(r.name, current, r.next, after)
 }
 
-// vetLife: a change never shortens a role's life; nobody looks at its expiry who is asked for something else. One that has
-// expired, or is new, gets half of what its kind may have at the least.
+// spentLife is how much of a role's life may be over when its next version is put into effect: a proposal waits as long, and clocks differ.
+const spentLife = lifeProposal + 2*clockSlack
+
+// vetLife: a role's next version lives about as long as one that was signed now would, and a change never shortens a role's life; nobody
+// looks at its expiry who is asked for something else, and a renewal that renews nothing would stand for those that do.
 func vetLife(now time.Time, r *roleDraft, current *trust.Targets) string {
-	least := now.Add(lifetime(r.name) / 2)
-	if current.Version > 0 && current.Expires.After(now) {
-		least = current.Expires.Add(-clockSlack)
+	least := now.Add(lifetime(r.name) - spentLife)
+	if kept := current.Expires.Add(-clockSlack); current.Version > 0 && kept.After(least) {
+		least = kept
 	}
 	if r.next.Expires.Before(least) {
 		return fmt.Sprintf("it would expire on %s, earlier than %s, which is the least", r.next.Expires.Format(time.DateTime), least.Format(time.DateTime))
@@ -201,6 +212,23 @@ func vetLife(now time.Time, r *roleDraft, current *trust.Targets) string {
 func vetFields(r *roleDraft, current *trust.Targets) string {
 	if !r.next.SameForeign(current) {
 		return "it says something that this version of kitchen does not know"
+	}
+	return ""
+}
+
+// vetPaths: what is newly listed has a name of Kitchen's, so that no other stands in its words.
+func vetPaths(role string, current, next *trust.Targets) string {
+	for _, path := range slices.Sorted(maps.Keys(next.Targets)) {
+		if _, known := current.Targets[path]; known {
+			continue
+		}
+		if _, _, err := manifest.ParseTargetPath(path); err != nil && manifest.RoleStage(role) != "" {
+			return err.Error()
+		}
+		customer := strings.TrimSuffix(strings.TrimPrefix(path, manifest.RoleRegistry+"/"), ".toml")
+		if role == manifest.RoleRegistry && (manifest.CheckName("customer", customer) != nil || path != manifest.RegistryTarget(customer)) {
+			return fmt.Sprintf("%q is no customer's entry", path)
+		}
 	}
 	return ""
 }
@@ -241,50 +269,6 @@ func sameButYank(before, now map[string]string) bool {
 	delete(before, customYanked)
 	delete(now, customYanked)
 	return maps.Equal(before, now)
-}
-
-// vetRecalls: every recall that is new, or made anew, has the number that is next, so that no certificate of before
-// names it, and a reason that leaves room for others, since it stays.
-func vetRecalls(current, next *trust.Targets) string {
-	for path, now := range next.Targets {
-		before, ok := current.Targets[path]
-		if ok && maps.Equal(before.Custom, now.Custom) {
-			continue
-		}
-		if want := nextRecall(current.Version); now.Custom[customSince] != want {
-			return fmt.Sprintf("the recall of %s would be number %q, and the next is %s", path, now.Custom[customSince], want)
-		}
-		if n := len(now.Custom[customReason]); n > maxReason {
-			return fmt.Sprintf("the reason of the recall of %s has %d bytes, more than the %d that it may have", path, n, maxReason)
-		}
-		if _, reasoned := now.Custom[customReason]; len(now.Custom) > 2 || len(now.Custom) == 2 && !reasoned {
-			return fmt.Sprintf("the recall of %s says more than its reason and its number", path)
-		}
-	}
-	return ""
-}
-
-// vetUnlisted: of releases that the product does not list, which cost nothing to name, no more are recalled than leave room for
-// the others. Where nobody can read what it lists, that is not counted: it must not keep anybody from a recall.
-func vetUnlisted(role string, current, next *trust.Targets, after *candidate) string {
-	_, name, _ := manifest.SplitRole(role)
-	published, err := after.role(manifest.RoleProduct(name))
-	if err != nil {
-		return ""
-	}
-	unlisted, more := 0, false
-	for path := range next.Targets {
-		_, rel, err := manifest.ParseTargetPath(path)
-		if _, listed := published.Targets[manifest.TargetPath(manifest.StageCatalog, rel)]; err == nil && listed {
-			continue
-		}
-		_, before := current.Targets[path]
-		unlisted, more = unlisted+1, more || !before
-	}
-	if more && unlisted > maxUnlisted {
-		return fmt.Sprintf("it would hold %d recalls of what %s does not list, more than the %d that it may", unlisted, manifest.RoleProduct(name), maxUnlisted)
-	}
-	return ""
 }
 
 // vetOrder: every published release has its own place, and none differs from another by case alone.

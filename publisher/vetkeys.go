@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/enovance/kitchen/internal/trust"
 	"github.com/enovance/kitchen/manifest"
@@ -21,7 +20,7 @@ func vetDelegations(current, next *trust.Targets) string {
 			return fmt.Sprintf("%q is no role of Kitchen", d.Name)
 		}
 		if !slices.Equal(d.Paths, want) {
-			return fmt.Sprintf("role %s would be trusted for %s instead of %s", d.Name, strings.Join(d.Paths, " "), strings.Join(want, " "))
+			return fmt.Sprintf("role %s would be trusted for %s instead of %s", d.Name, plainPaths(d.Paths), plainPaths(want))
 		}
 	}
 	for _, d := range current.Delegations {

@@ -67,6 +67,8 @@ func (p *Publisher) whole(ctx context.Context, v *catalog.View, w *waiting) (*Pe
 	}
 	if done {
 		shown.Stale, shown.Again, shown.Done = "what it changes is in effect already", nil, true
+	} else {
+		shown.NotRecalled = releaseNames(w.notRecalled(v, past))
 	}
 	return shown, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -90,6 +89,9 @@ func (p *Publisher) sameRoles(ctx context.Context, v *catalog.View, dr *draft, w
 		other := w.role(r.name)
 		current, err := currentRole(v, r.name)
 		if other == nil || err != nil || !maps.Equal(diffTargets(current, r.next), diffTargets(current, other.next)) {
+			return false
+		}
+		if other.next.Expires.Before(current.Expires) { // who renews is not led to what ends earlier
 			return false
 		}
 		for path, target := range r.next.Targets {
@@ -197,7 +199,7 @@ var verbs = map[string]string{
 
 func (p *Publisher) describeRelease(ctx context.Context, v *catalog.View, role, path string, before, after trust.Target) []string {
 	kind, _, customer := manifest.SplitRole(role)
-	what := path
+	what := plainly(path)
 	if _, r, err := manifest.ParseTargetPath(path); err == nil {
 		what = r.String()
 	}
@@ -278,14 +280,6 @@ func otherText(before, after map[string]string) string {
 	return ""
 }
 
-// quotedBut puts a text between quotation marks unless it is made of those characters alone.
-func quotedBut(plain, s string) string {
-	if s != "" && strings.Trim(s, plain) == "" {
-		return s
-	}
-	return strconv.Quote(s)
-}
-
 func describeDelegations(current, next *trust.Targets) []string {
 	var lines, in []string
 	for _, d := range next.Delegations {
@@ -306,23 +300,6 @@ func describeDelegations(current, next *trust.Targets) []string {
 	return append(lines, inWords(in)...)
 }
 
-// keysIn are the ids in after that are not in before.
-func keysIn(before, after []string) []string {
-	return slices.DeleteFunc(slices.Clone(after), func(id string) bool { return slices.Contains(before, id) })
-}
-
-// inWords show, whole and each once, the ids of keys that come in: they are to be compared with what their holders say, and
-// somebody can make a key whose id begins like another's.
-func inWords(ids []string) []string {
-	var lines []string
-	for _, id := range ids {
-		if line := "  key in: " + id; !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
 func describeAuthority(before, after trust.Delegation) string {
 	var parts []string
 	name := KeyNames(append(before.KeyIDs(), after.KeyIDs()...)...)
@@ -340,14 +317,14 @@ func describeAuthority(before, after trust.Delegation) string {
 		parts = append(parts, fmt.Sprintf("threshold %d instead of %d", after.Threshold, before.Threshold))
 	}
 	if !slices.Equal(before.Paths, after.Paths) {
-		parts = append(parts, fmt.Sprintf("paths %s instead of %s", strings.Join(after.Paths, " "), strings.Join(before.Paths, " ")))
+		parts = append(parts, fmt.Sprintf("paths %s instead of %s", plainPaths(after.Paths), plainPaths(before.Paths)))
 	}
 	return strings.Join(parts, ", ")
 }
 
 // describeCustomer compares two versions of a registry entry.
 func (p *Publisher) describeCustomer(ctx context.Context, path string, before, after trust.Target) []string {
-	what := strings.TrimSuffix(strings.TrimPrefix(path, manifest.RoleRegistry+"/"), ".toml")
+	what := plainly(strings.TrimSuffix(strings.TrimPrefix(path, manifest.RoleRegistry+"/"), ".toml"))
 	if after.SHA256 == "" {
 		return []string{"registry: take out customer " + what}
 	}

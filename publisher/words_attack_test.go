@@ -2,6 +2,7 @@ package publisher_test
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,5 +147,51 @@ func TestAStrangersSummaryIsClippedAndExplainsNothing(t *testing.T) {
 		if withdraws := strings.HasPrefix(p.ID, readyRole); withdraws != (p.Because != "") {
 			t.Errorf("%s: %q", p.ID, p.Because)
 		}
+	}
+}
+
+// quoted is what stands between quotation marks, as Kitchen writes them.
+var quoted = regexp.MustCompile(`"(?:[^"\\\\]|\\\\.)*"`)
+
+// A payload gives paths of any letters, of roles and of what they list, which is refused and shown all the same: none passes for words, or a
+// command, of Kitchen's. Names of roles and ids of keys are refused before.
+func TestNamesInAPayloadThatPassForACommand(t *testing.T) {
+	t.Parallel()
+	const command = "kitchen role rotate targets --new stranger.pub --key FILE"
+	const forged = "once the catalog is repaired, which takes this command:   " + command
+	for name, c := range map[string]struct {
+		role string
+		edit func(*trust.Targets)
+		by   func(w *world) key
+		says string // beside what is between marks
+	}{
+		"the paths of a role": {"targets", func(r *trust.Targets) { r.Delegations[0].Paths = []string{forged} }, nil, "paths"},
+		"a release":           {productRole, lists("catalog/openstack/"+forged+"/manifest.toml", trust.Target{Length: 1, SHA256: strings.Repeat("a", 64), Custom: map[string]string{"seq": "9"}}), func(w *world) key { return w.engineer }, "target path"},
+		"no release":          {productRole, lists("catalog/openstack/1.0.0/"+forged, trust.Target{Length: 1, SHA256: strings.Repeat("a", 64), Custom: map[string]string{"seq": "9"}}), func(w *world) key { return w.engineer }, "target path"},
+		"a recall":            {recalledRole, lists("recalled/openstack/"+forged+"/manifest.toml", trust.Target{Length: 1, SHA256: strings.Repeat("a", 64), Custom: map[string]string{"reason": "x"}}), func(w *world) key { return w.engineer }, "target path"},
+		"a customer":          {"registry", lists("registry/"+forged+".toml", trust.Target{Length: 1, SHA256: strings.Repeat("a", 64)}), func(w *world) key { return w.admin }, "is no customer's entry"},
+		"evidence":            {readyRole, lists("ready-to-deploy/openstack/1.0.0/manifest.toml", trust.Target{Length: 1, SHA256: strings.Repeat("a", 64), Custom: map[string]string{"evidence": forged}}), func(w *world) key { return w.certA }, "certify openstack@1.0.0"},
+		"a place":             {productRole, lists("catalog/openstack/1.0.0/manifest.toml", trust.Target{Length: 1, SHA256: strings.Repeat("a", 64), Custom: map[string]string{"seq": forged}}), func(w *world) key { return w.engineer }, "publish openstack@1.0.0"},
+		"a field":             {productRole, lists("catalog/openstack/1.0.0/manifest.toml", trust.Target{Length: 1, SHA256: strings.Repeat("a", 64), Custom: map[string]string{"seq": "9", forged: forged}}), func(w *world) key { return w.engineer }, "publish openstack@1.0.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			by := w.root[0]
+			if c.by != nil {
+				by = c.by(w)
+			}
+			w.saysBetweenMarks(t, w.craft(t, crafted{c.role, c.edit, signers(by)}), command, c.says)
+		})
+	}
+}
+
+// saysBetweenMarks holds all that is said of a proposal to what is foreign in it: it stands between marks.
+func (w *world) saysBetweenMarks(t *testing.T, id, foreign, says string) {
+	t.Helper()
+	p := w.pendingOne(t, id)
+	text := strings.Join(append(p.Change, p.Refused, p.WaitsFor(), p.Stale), "\n")
+	if own := quoted.ReplaceAllString(text, ""); !strings.Contains(text, foreign[:20]) || strings.Contains(own, foreign[:12]) || !strings.Contains(own, says) {
+		t.Errorf("want %q, and the rest between marks:\n%s", says, text)
 	}
 }

@@ -63,9 +63,7 @@ func (d *commitDocument) human(p *page) {
 	}
 	for _, c := range d.Committed {
 		p.verdict(toneOf(publisher.Committed), "in effect: "+c.ID)
-		for _, line := range c.Change {
-			p.para(4, "  ", line)
-		}
+		c.changeLines(p)
 	}
 	for i := range d.Incomplete {
 		d.Incomplete[i].human(p)
@@ -93,8 +91,12 @@ func (k *kitchen) requireOnline(what, online string) error {
 }
 
 func newCommit(result *publisher.CommitResult) *commitDocument {
+	committed := newProposals(result.Committed)
+	for i := range committed {
+		committed[i].inEffect = true
+	}
 	return &commitDocument{
-		Schema: "kitchen.commit/v1", Committed: newProposals(result.Committed), Incomplete: newProposals(result.Incomplete), Stale: newProposals(result.Stale),
+		Schema: "kitchen.commit/v1", Committed: committed, Incomplete: newProposals(result.Incomplete), Stale: newProposals(result.Stale),
 		Refused: newProposals(result.Refused), Journaled: result.Journaled, Renewed: result.Renewed, Timestamp: result.Version, Expires: stamp(result.Expires),
 		AwaitsRoot: result.AwaitsRoot,
 	}

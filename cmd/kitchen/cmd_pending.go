@@ -49,12 +49,13 @@ type proposalDocument struct {
 	Created      string         `json:"created"`
 	Expires      string         `json:"expires"`
 	AgeSeconds   int64          `json:"age_seconds"`
-	Stale        string         `json:"stale,omitempty"`   // why it can never take effect
-	Since        []string       `json:"since,omitempty"`   // what took effect in its place
-	Dropped      bool           `json:"dropped,omitempty"` // its role was signed again as it was, in its place
-	Again        []string       `json:"again,omitempty"`   // commands that make its change again
-	Within       string         `json:"within,omitempty"`  // the later proposal that contains it
-	Refused      string         `json:"refused,omitempty"` // why it may not take effect, whoever signs
+	Stale        string         `json:"stale,omitempty"`        // why it can never take effect
+	Since        []string       `json:"since,omitempty"`        // what took effect in its place
+	Dropped      bool           `json:"dropped,omitempty"`      // its role was signed again as it was, in its place
+	Again        []string       `json:"again,omitempty"`        // commands that make its change again
+	NotRecalled  []string       `json:"not_recalled,omitempty"` // releases that it was to recall, and that no recall stops
+	Within       string         `json:"within,omitempty"`       // the later proposal that contains it
+	Refused      string         `json:"refused,omitempty"`      // why it may not take effect, whoever signs
 	WaitsFor     string         `json:"waits_for"`
 	Supersedes   []string       `json:"supersedes,omitempty"`    // those that can never take effect once this one has
 	SupersededBy string         `json:"superseded_by,omitempty"` // the one that is to end it
@@ -63,21 +64,60 @@ type proposalDocument struct {
 	forNow       bool           // refused by what may come yet
 	left         time.Duration  // until it lapses
 	because      string
+	notRecalled  string // NotRecalled, in words
+	inEffect     bool   // by now
+	listed       bool   // among others: its words are cut, where they are long
+}
+
+// listedLines is how many lines of a change a list shows of each proposal.
+const listedLines = 100
+
+// changeLines show what it changes, in a list not all of what is long.
+func (d *proposalDocument) changeLines(p *page) {
+	for _, change := range []struct {
+		label string
+		lines []string
+	}{{"  ", d.Change}, {"  in effect since: ", d.Since}} {
+		shown := change.lines
+		if d.listed {
+			shown = shown[:min(len(shown), listedLines)]
+		}
+		for _, line := range shown {
+			p.para(4, change.label, line)
+		}
+		if more := len(change.lines) - len(shown); more > 0 {
+			p.para(4, "  ", moreLines(more, d))
+		}
+	}
+}
+
+// moreLines stand for lines of a change that are not shown; once it is in effect, kitchen pending has them no more.
+func moreLines(n int, d *proposalDocument) string {
+	text := fmt.Sprintf("and %d more lines: ", n)
+	if n == 1 {
+		text = "and 1 more line: "
+	}
+	if d.inEffect {
+		return text + "-o json has all of it"
+	}
+	return text + "kitchen pending " + d.ID + " shows all of it"
 }
 
 func newProposal(w publisher.PendingProposal) proposalDocument {
 	return proposalDocument{
 		ID: w.ID, Kind: w.Kind, Stated: list(w.Stated), Change: list(w.Change), Roles: roleDocuments(w.Roles), Complete: w.Complete(),
-		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Dropped: w.Dropped, Again: w.Again, Refused: w.Refused, Within: w.Within,
+		Created: stamp(w.Created), Expires: stamp(w.Expires), AgeSeconds: int64(w.Age.Seconds()), Stale: w.Stale, Since: w.Since, Dropped: w.Dropped, Again: w.Again, NotRecalled: w.NotRecalled, Refused: w.Refused, Within: w.Within,
 		WaitsFor: w.WaitsFor(), Supersedes: w.Supersedes, SupersededBy: w.SupersededBy, Rivals: w.Rivals, excludes: w.Excludes(), left: w.Expires.Sub(w.Created) - w.Age,
-		because: w.Because, forNow: w.ForNow,
+		because: w.Because, forNow: w.ForNow, notRecalled: w.NotRecalledWords(),
 	}
 }
 
 func newProposals(in []publisher.PendingProposal) []proposalDocument {
 	docs := []proposalDocument{}
 	for _, w := range in {
-		docs = append(docs, newProposal(w))
+		doc := newProposal(w)
+		doc.listed = true
+		docs = append(docs, doc)
 	}
 	return docs
 }
@@ -108,11 +148,9 @@ func (d *proposalDocument) human(p *page) {
 		p.para(4, "  ", d.excludes)
 	}
 	d.supersedeLines(p)
-	for _, line := range d.Change {
-		p.para(4, "  ", line)
-	}
-	for _, line := range d.Since {
-		p.para(4, "  in effect since: ", line)
+	d.changeLines(p)
+	if d.notRecalled != "" {
+		p.verdict(render.Warn, "  "+d.notRecalled)
 	}
 	if len(d.Again) > 0 {
 		p.para(4, "  to propose it again: ", strings.Join(d.Again, "; "))
@@ -145,6 +183,9 @@ func (d *proposalDocument) lapsesSoon() bool { return d.Stale == "" && d.left <=
 // brief says of a stale proposal on a line or two what is left to do; kitchen pending with its id says all.
 func (d *proposalDocument) brief(p *page) {
 	p.para(2, d.ID+"  ", d.state())
+	if d.notRecalled != "" {
+		p.verdict(render.Warn, "  "+d.notRecalled)
+	}
 	if len(d.Again) > 0 {
 		p.para(4, "  to propose it again: ", strings.Join(d.Again, "; "))
 	}
@@ -191,6 +232,7 @@ func (d *pendingDocument) human(p *page) {
 		if i > 0 {
 			p.linef("")
 		}
+		d.Proposals[i].listed = !d.alone
 		if one := &d.Proposals[i]; one.Dropped && !d.alone {
 			one.brief(p)
 		} else {
@@ -247,6 +289,7 @@ func (d *pendingDocument) begins(ctx context.Context, p *publisher.Publisher, ow
 	if len(d.Proposals) == 0 {
 		return err
 	}
+	d.alone = len(d.Proposals) == 1
 	return nil
 }
 

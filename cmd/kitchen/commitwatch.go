@@ -66,7 +66,7 @@ func wrongCommitter(err error) bool {
 func (w *commitWatch) tell(d *commitDocument) error {
 	var lines []string
 	for _, c := range d.Committed {
-		lines = append(lines, "in effect: "+c.ID+": "+strings.Join(outline(c.Change), "; "))
+		lines = append(lines, "in effect: "+c.ID+": "+strings.Join(outline(&c), "; "))
 	}
 	if d.Journaled > 0 {
 		lines = append(lines, fmt.Sprintf("recorded in the journal: %d report(s)", d.Journaled))
@@ -78,7 +78,7 @@ func (w *commitWatch) tell(d *commitDocument) error {
 	w.told = map[string]string{}
 	for _, waiting := range [][]proposalDocument{d.Incomplete, d.Refused, d.Stale} {
 		for _, p := range waiting {
-			w.told[p.ID] = p.state()
+			w.told[p.ID] = p.inALine()
 			if p.lapsesSoon() {
 				w.told[p.ID] += "; it LAPSES at " + p.Expires
 			}
@@ -90,12 +90,23 @@ func (w *commitWatch) tell(d *commitDocument) error {
 	return w.voice.tell(lines, d)
 }
 
-// outline is a change without its evidence.
-func outline(change []string) (lines []string) {
-	for _, line := range change {
+// inALine is what becomes of a proposal; of a lost recall, what recalls its release, too.
+func (d *proposalDocument) inALine() string {
+	if d.notRecalled == "" {
+		return d.state()
+	}
+	return d.notRecalled + ": " + strings.Join(append([]string{d.state()}, d.Again...), "; ")
+}
+
+// outline is a change without its evidence, and not all of what is long.
+func outline(d *proposalDocument) (lines []string) {
+	for _, line := range d.Change {
 		if !strings.HasPrefix(line, " ") {
 			lines = append(lines, line)
 		}
+	}
+	if more := len(lines) - listedLines; more > 0 {
+		lines = append(lines[:listedLines], moreLines(more, d))
 	}
 	return lines
 }

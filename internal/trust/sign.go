@@ -45,6 +45,9 @@ func Sign(ctx context.Context, payload []byte, s keys.Signer) (Signature, error)
 // ValidSignatures are those of sigs that count: made over this payload by a key of the authority, one per
 // key even if it is listed under two ids. Everything else is ignored. The order is the authority's.
 func ValidSignatures(payload []byte, sigs []Signature, a Authority) []Signature {
+	if !slices.ContainsFunc(sigs, func(s Signature) bool { return a.Has(s.KeyID) }) {
+		return nil // a payload may be large
+	}
 	message, err := canonicalPayload(payload)
 	if err != nil {
 		return nil
