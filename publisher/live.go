@@ -21,7 +21,7 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 	}
 	newestFirst(files)
 	var list []*waiting
-	quota := newQuota()
+	quota, firsts := newQuota(), map[string]*waiting{}
 	for _, f := range files {
 		if f.past(v) || !f.worthReading(v) || !quota.hasRoom(f.claimed(v)) {
 			continue
@@ -30,8 +30,19 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 		if err != nil {
 			return nil, err
 		}
-		if w != nil && w.stale == "" && w.signed() && quota.takes(w.shares(v)) {
-			list = append(list, w)
+		if w == nil || w.stale != "" || !w.signed() {
+			continue
+		}
+		what := w.signedByHolders()
+		first := firsts[what]
+		switch {
+		case first != nil && w.seen.Before(first.seen):
+			list[slices.Index(list, first)], firsts[what] = w, w
+		case first != nil && w.seen.After(first.seen):
+		case quota.takes(w.shares(v)):
+			if list = append(list, w); what != "" {
+				firsts[what] = w
+			}
 		}
 	}
 	for _, text := range append(quota.crowded(), quota.tooMuchWords()...) {
@@ -41,6 +52,17 @@ func (p *Publisher) live(ctx context.Context, v *catalog.View) ([]*waiting, erro
 		return cmp.Or(a.created.Compare(b.created), strings.Compare(a.id, b.id))
 	})
 	return list, nil
+}
+
+// signedByHolders names the payloads that holders of today have signed; "" for none. Whoever may write below pending/ can put them, and
+// their signatures, beside payloads of his own for the other roles: of such proposals the first counts, which they were signed for.
+func (w *waiting) signedByHolders() (names string) {
+	for _, r := range w.roles {
+		if r.byHolder {
+			names += r.name + " " + digest(r.payload) + "\n"
+		}
+	}
+	return names
 }
 
 func newestFirst(files []*pendingFiles) {

@@ -91,3 +91,43 @@ func TestOneKeysLapsedProposalsHideNoOthers(t *testing.T) {
 		t.Errorf("%d are shown, and it says %q", len(pending), text)
 	}
 }
+
+// A stranger copies the payload and the signature of a holder of targets who exchanges an engineer's key, and puts beside it payloads of
+// his own for that role, which nobody has signed, fifty-five times: the rotation is shown, and they are not.
+func TestCopiesBesideOtherUnsignedPayloadsHideARotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.certified(t, v1)
+	fresh := catalogtest.NewKey(t)
+	good := must(t, publisher.Pending)(w.publisher(t, nil).ChangeRole(ctx, rotate(productRole, w.engineer, fresh), nil, signers(w.root[0]))).Proposal
+	files := w.pendingFiles(t, good)
+	parse := func(role string) *trust.Targets {
+		t.Helper()
+		payload, err := trust.ParseTargetsPayload(files[manifest.ProposalObject(good, manifest.PayloadName(role))])
+		check(t, err)
+		return payload
+	}
+	targets, product := parse("targets"), parse(productRole)
+	for i := range 55 {
+		id := w.craft(t, crafted{"targets", func(r *trust.Targets) { *r = *targets.Clone() }, nil},
+			crafted{productRole, func(r *trust.Targets) { *r = *product.Clone(); r.Expires = r.Expires.Add(-time.Duration(i+1) * time.Second) }, nil})
+		for key, data := range files {
+			if strings.Contains(key, "/sig/targets/") {
+				w.put(t, strings.Replace(key, good, id, 1), data)
+			}
+		}
+	}
+	pending, err := w.publisher(t, nil).Pending(ctx)
+	check(t, err)
+	if len(pending) != 1 || pending[0].ID != good {
+		t.Errorf("%d are shown, the first is %s, not %s", len(pending), pending[0].ID, good)
+	}
+	for _, by := range []key{w.root[1], fresh} {
+		_, err := w.publisher(t, nil).Sign(ctx, map[bool]string{true: productRole, false: "targets"}[by == fresh], nil, signers(by))
+		check(t, err)
+	}
+	commit(t, w.publisher(t, w.online))
+	if authority, _ := w.view(t).Authority(productRole); authority.Has(w.engineer.TUF.ID) {
+		t.Error("the key is there still")
+	}
+}
