@@ -110,7 +110,10 @@ func TestCopiesBesideOtherUnsignedPayloadsHideARotation(t *testing.T) {
 	targets, product := parse("targets"), parse(productRole)
 	for i := range 55 {
 		id := w.craft(t, crafted{"targets", func(r *trust.Targets) { *r = *targets.Clone() }, nil},
-			crafted{productRole, func(r *trust.Targets) { *r = *product.Clone(); r.Expires = r.Expires.Add(-time.Duration(i+1) * time.Second) }, nil})
+			crafted{productRole, func(r *trust.Targets) {
+				*r = *product.Clone()
+				r.Expires = r.Expires.Add(-time.Duration(i+1) * time.Second)
+			}, nil})
 		for key, data := range files {
 			if strings.Contains(key, "/sig/targets/") {
 				w.put(t, strings.Replace(key, good, id, 1), data)
