@@ -77,6 +77,7 @@ func openCache(dir string) *cache {
 			os.Remove(name)
 		}
 	}
+	c.trim() // what one that was killed kept
 	if f, err := durable.Open(filepath.Join(dir, cacheStamps)); err == nil {
 		data, err := io.ReadAll(io.LimitReader(f, maxStampsFile))
 		f.Close()
@@ -181,6 +182,7 @@ func (c *cache) keep(a *manifest.Artifact, p *packed) {
 			spool.named = false
 		}
 	}
+	c.trim()
 }
 
 // trim removes the oldest objects and seals until the rest fits, and indexes without an object.

@@ -114,8 +114,8 @@ func (s *signing) rehearse(ctx context.Context) ([]PendingProposal, error) {
 	var offered []PendingProposal
 	err = &NothingToSign{Role: s.role}
 	for i, w := range shown {
-		if shares := live[i].shares(view); len(shares) > 0 {
-			w.owner = shares[0].key
+		for _, share := range live[i].shares(view) {
+			w.owners = append(w.owners, share.key)
 		}
 		switch {
 		case !s.offers(&w, shown):

@@ -62,7 +62,7 @@ func (c *checker) target(ctx context.Context, l listing, task progress.Task) err
 	if err == nil {
 		if m != nil {
 			c.need(needsOf(m, true))
-			c.claim(m)
+			c.claim(key, m)
 		}
 		return nil
 	}

@@ -16,17 +16,17 @@ func TestLargeProposalsKeepNoOthersOutOfAFile(t *testing.T) {
 	t.Parallel()
 	f := &SigningFile{Schema: signingSchema, Role: "targets", Sizes: map[string]int64{}, Objects: map[string][]byte{"metadata/1.root.json": []byte("{}")}}
 	var offered []PendingProposal
-	leave := func(size int, owner string) string {
+	leave := func(size int, owners ...string) string {
 		id := manifest.ProposalID("targets", 2, fmt.Sprintf("%016x%048x", len(offered), 0))
 		f.Objects[manifest.ProposalObject(id, manifest.PayloadName("targets"))] = make([]byte, size)
-		offered = append(offered, PendingProposal{ID: id, owner: owner})
+		offered = append(offered, PendingProposal{ID: id, owners: owners})
 		return id
 	}
 	for range 20 {
-		leave(1000, "")
+		leave(1000)
 	}
 	for range 5 {
-		leave(14<<20, "")
+		leave(14 << 20)
 	}
 	stolen := []string{leave(14<<20, "thief"), leave(14<<20, "thief"), leave(14<<20, "thief")}
 	honest := []string{leave(1000, "ann"), leave(2<<20, "ben")}
@@ -46,14 +46,14 @@ func TestLargeProposalsKeepNoOthersOutOfAFile(t *testing.T) {
 	var many []PendingProposal
 	for i := range 60 {
 		id := manifest.ProposalID("targets", 3, fmt.Sprintf("%016x%048x", i, 0))
-		size, owner := 900<<10, "thief"
+		size, owners := 900<<10, []string{"thief"}
 		if i == 59 {
-			size, owner = 1<<20, "ann"
+			size, owners = 1<<20, []string{"thief", "ann"}
 		}
 		f.Objects[manifest.ProposalObject(id, manifest.PayloadName("targets"))] = make([]byte, size)
-		many = append(many, PendingProposal{ID: id, owner: owner})
+		many = append(many, PendingProposal{ID: id, owners: owners})
 	}
-	if some, _ := (&SigningFile{Objects: maps.Clone(f.Objects)}).fit(many); !slices.ContainsFunc(some, func(p PendingProposal) bool { return p.owner == "ann" }) {
+	if some, _ := (&SigningFile{Objects: maps.Clone(f.Objects)}).fit(many); !slices.ContainsFunc(some, func(p PendingProposal) bool { return len(p.owners) == 2 }) {
 		t.Error("59 of one key keep out the one of another")
 	}
 	maps.DeleteFunc(f.Objects, func(key string, _ []byte) bool { return strings.Contains(key, "targets.3.") })

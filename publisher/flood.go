@@ -68,7 +68,7 @@ func (p *Publisher) foreign(ctx context.Context, v *catalog.View, f *pendingFile
 // vouched tells whether one who holds a role today has signed its payload in a proposal.
 func (p *Publisher) vouched(ctx context.Context, v *catalog.View, f *pendingFiles, role string) (bool, error) {
 	present, _ := v.Authority(role)
-	var payload []byte
+	var verifier *trust.Verifier
 	for _, id := range present.KeyIDs() {
 		for _, key := range f.sigs[role][id] {
 			data, err := get(ctx, p.Store, key)
@@ -79,12 +79,14 @@ func (p *Publisher) vouched(ctx context.Context, v *catalog.View, f *pendingFile
 			if err != nil || bad != nil || sig.KeyID != id {
 				continue
 			}
-			if payload == nil {
-				if payload, err = get(ctx, p.Store, manifest.ProposalObject(f.id, manifest.PayloadName(role))); err != nil {
+			if verifier == nil {
+				payload, err := get(ctx, p.Store, manifest.ProposalObject(f.id, manifest.PayloadName(role)))
+				if err != nil {
 					return false, ignoreAbsent(err)
 				}
+				verifier = trust.NewVerifier(payload)
 			}
-			if len(trust.ValidSignatures(payload, []trust.Signature{sig}, present)) == 1 {
+			if len(verifier.Valid([]trust.Signature{sig}, present)) == 1 {
 				return true, nil
 			}
 		}

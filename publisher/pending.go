@@ -33,7 +33,7 @@ type PendingProposal struct {
 	Within      string   // the id of a proposal that contains this one, or ""
 	Done        bool     // all that it changes is in effect already
 	begun       []string // with Stale: those of its roles that a holder has begun
-	owner       string   // for Export: one key of those who hold a role today and signed it, or ""
+	owners      []string // for Export: the keys of those who hold a role today and signed it
 
 	Supersedes   []string // ids of waiting proposals that can never take effect once this one has
 	SupersededBy string   // the id of the waiting proposal that is to end this one, or ""

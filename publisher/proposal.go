@@ -339,6 +339,7 @@ func (p *Publisher) readRole(ctx context.Context, id string, listed proposalRole
 func (p *Publisher) readSignatures(ctx context.Context, v *catalog.View, w *waiting, f *pendingFiles) error {
 	(&draft{roles: w.roles}).authorize(v)
 	for _, r := range w.roles {
+		verifier := trust.NewVerifier(r.payload)
 		for _, id := range r.signers().KeyIDs() {
 			for _, key := range f.sigs[r.name][id] {
 				data, err := get(ctx, p.Store, key)
@@ -349,7 +350,7 @@ func (p *Publisher) readSignatures(ctx context.Context, v *catalog.View, w *wait
 				if err != nil || parseErr != nil || sig.KeyID != id {
 					continue
 				}
-				if valid := trust.ValidSignatures(r.payload, []trust.Signature{sig}, r.signers()); len(valid) == 1 {
+				if valid := verifier.Valid([]trust.Signature{sig}, r.signers()); len(valid) == 1 {
 					r.sigs = append(r.sigs, sig)
 					present, _ := v.Authority(r.name)
 					r.byHolder = r.byHolder || present.Has(id)

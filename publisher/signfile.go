@@ -331,10 +331,11 @@ func inTurn(offered []PendingProposal, size func(PendingProposal) int) []Pending
 	sorted := slices.SortedStableFunc(slices.Values(offered), func(a, b PendingProposal) int { return size(a) - size(b) })
 	place, had := map[string]int{}, map[string]int{}
 	for _, p := range sorted {
-		if place[p.ID] = had[p.owner]; p.owner == "" {
-			place[p.ID] = len(sorted) + had[p.owner]
+		place[p.ID] = len(sorted)
+		for _, owner := range p.owners { // its best turn: who signs another's does not put it off
+			place[p.ID] = min(place[p.ID], had[owner])
+			had[owner]++
 		}
-		had[p.owner]++
 	}
 	slices.SortStableFunc(sorted, func(a, b PendingProposal) int { return place[a.ID] - place[b.ID] })
 	return sorted

@@ -85,13 +85,14 @@ func (p *Publisher) sameChange(ctx context.Context, d *desk, dr *draft, live []*
 }
 
 func (p *Publisher) sameRoles(ctx context.Context, v *catalog.View, dr *draft, w *waiting) bool {
+	renewal := w.isRenewal(v)
 	for _, r := range dr.roles {
 		other := w.role(r.name)
 		current, err := currentRole(v, r.name)
 		if other == nil || err != nil || !maps.Equal(diffTargets(current, r.next), diffTargets(current, other.next)) {
 			return false
 		}
-		if other.next.Expires.Before(current.Expires) { // who renews is not led to what ends earlier
+		if renewal && other.next.Expires.Before(current.Expires) { // who renews is not led to what ends earlier
 			return false
 		}
 		for path, target := range r.next.Targets {

@@ -45,14 +45,31 @@ func Sign(ctx context.Context, payload []byte, s keys.Signer) (Signature, error)
 // ValidSignatures are those of sigs that count: made over this payload by a key of the authority, one per
 // key even if it is listed under two ids. Everything else is ignored. The order is the authority's.
 func ValidSignatures(payload []byte, sigs []Signature, a Authority) []Signature {
+	return NewVerifier(payload).Valid(sigs, a)
+}
+
+// Verifier tells which signatures over one payload count, of many that are tried. The payload, which may be large, is taken apart
+// once, and only for one that may. One at a time may ask it.
+type Verifier struct {
+	payload, message []byte
+	err              error
+}
+
+// NewVerifier is for one payload.
+func NewVerifier(payload []byte) *Verifier { return &Verifier{payload: payload} }
+
+// Valid is ValidSignatures.
+func (v *Verifier) Valid(sigs []Signature, a Authority) []Signature {
 	if !slices.ContainsFunc(sigs, func(s Signature) bool { return a.Has(s.KeyID) }) {
-		return nil // a payload may be large
-	}
-	message, err := canonicalPayload(payload)
-	if err != nil {
 		return nil
 	}
-	return validSignatures(message, sigs, a)
+	if v.message == nil && v.err == nil {
+		v.message, v.err = canonicalPayload(v.payload)
+	}
+	if v.err != nil {
+		return nil
+	}
+	return validSignatures(v.message, sigs, a)
 }
 
 func validSignatures(message []byte, sigs []Signature, a Authority) []Signature {
