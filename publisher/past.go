@@ -28,10 +28,12 @@ func (p *Publisher) pastOf(ctx context.Context, v *catalog.View, product string,
 		m := c.manifest(info.SHA256, info.Release)
 		if m == nil {
 			read, _, err := v.Manifest(ctx, info.Release)
-			if ctx.Err() != nil || storeFailure(err) {
+			switch {
+			case ctx.Err() != nil:
+				return nil, context.Cause(ctx)
+			case storeFailure(err):
 				return nil, err
-			}
-			if err != nil {
+			case err != nil:
 				continue
 			}
 			m = withoutFiles(read)

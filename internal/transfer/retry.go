@@ -17,10 +17,10 @@ const (
 	firstPause = 100 * time.Millisecond // half of the first pause, on average
 	mostDouble = 7                      // how often it doubles: the longest pauses are about 13 s
 	toldAt     = 4                      // the pause that is worth a word: the first of more than a second, about
-	worthWord  = 2 * time.Second        // an outage that took so long is, too: a server that hangs takes its time to fail
+	worthWord  = 2 * time.Second        // an outage that took so long is, too: where a server hangs, the second failure
 	longest    = 75 * time.Second       // after so much time of failing nothing is asked for once more, if it was asked for often enough
-	leastTries = 3
-	enough     = 64 << 10 // bytes that are a gain: what sends one now and then is away
+	leastTries = 3                      // often enough
+	enough     = 64 << 10               // bytes that are a gain: what sends one now and then is away
 )
 
 // passing tells whether a failure to read may be another one, or none, the next time.
@@ -28,7 +28,7 @@ func passing(err error) bool {
 	return errors.Is(err, storage.ErrUnavailable) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// Patience outlasts a store that is away for about a minute. All that move at a time share one, so that an outage is
+// Patience outlasts a store that is away for about a minute; of one that hangs each try takes half a minute, and all some two. All that move at a time share one, so that an outage is
 // told once. Its zero value, and nil, wait without a word.
 type Patience struct {
 	Away  func(err error, next time.Duration)  // told of an outage that lasts, and when the next try is; nil: nobody is
